@@ -1,0 +1,86 @@
+"""Cut the found network out, retrain and evaluate it: WORKDIR/search/ -> WORKDIR/model/ (weights, ids, results.json)."""
+
+import json
+import time
+
+from easrec_jax.cli import Progress, fail, machine, main, run_arguments
+
+
+def command() -> None:
+    arguments, workdir = run_arguments(__doc__ or "")
+    config, folder = arguments.config, workdir / "retrain"
+
+    from easrec_jax.architecture import full_architecture, search_space
+    from easrec_jax.artifact import Model, save_model
+    from easrec_jax.config import to_json
+    from easrec_jax.data.load import load_data
+    from easrec_jax.data.split import Split
+    from easrec_jax.files import read_json
+    from easrec_jax.loop import Checkpoints
+    from easrec_jax.report import results_table, training_figure
+    from easrec_jax.retrain import baseline, data_counts, describe_architecture, load_search, planted_ceiling, retrain
+    from easrec_jax.workdir import MetricsLog, open_run
+
+    started = time.perf_counter()
+    data, truth = load_data(config.data, seed=config.seed)
+    split = Split(data)
+    weights, chosen_by = None, {"method": "fixed"}
+    architecture = full_architecture(config.model)
+    if config.retrain.architecture == "searched":
+        architecture, copied = load_search(workdir / "search", search_space(config))
+        chosen_by = read_json(workdir / "search" / "architecture.json")["chosen_by"]
+        weights = copied if config.retrain.weights == "copied" else None
+    parts = ("data", "model", "retrain", "evaluate", "seed")
+    open_run(folder, config, parts=parts, resume=arguments.resume, overwrite=arguments.overwrite)
+    described = describe_architecture(architecture, config, data.num_items, chosen_by)
+    print(
+        f"training {architecture.describe()}: {described['flops'] / 1e6:.1f} MFLOPs a request, {described['parameters']:,} parameters"
+    )
+    log, progress = MetricsLog(folder / "metrics.jsonl"), Progress("retrain")
+
+    def on_epoch(record: dict) -> None:
+        log.append(record)
+        progress.epoch(record)
+
+    done = retrain(
+        architecture, weights, config, split, checkpoints=Checkpoints(folder / "checkpoints"), resume=arguments.resume,
+        on_step=progress.step, on_epoch=on_epoch,
+    )  # fmt: skip
+    progress.close()
+    if done is None:
+        fail(f"interrupted; the checkpoint in {folder} is good: --resume continues")
+    results = {
+        "data": data_counts(config, split), "architecture": described, "best_epoch": done.fitted.epoch,
+        "seconds": round(time.perf_counter() - started, 1), **machine(), "validation": done.validation, "test": done.test,
+    }  # fmt: skip
+    rows = {"EASRec" if config.retrain.architecture == "searched" else "this model": results}
+    extra = {}
+    for name in config.retrain.baselines:
+        progress = Progress(name)
+        extra[name] = baseline(name, config, split, on_step=progress.step, on_epoch=progress.epoch)
+        progress.close()
+        if extra[name] is None:
+            fail(f"interrupted while training the baseline {name}: run the same command with --resume")
+    if truth is not None:
+        extra |= planted_ceiling(config, split, truth)
+    if extra:
+        results["baselines"] = extra
+    metrics = "".join(json.dumps(r) + "\n" for r in log.records())
+    model = Model(architecture, done.fitted.weights, data.item_ids, split.popularity(), results)
+    save_model(workdir / "model", model, architecture=described, config=to_json(config), metrics=metrics)
+    training_figure(log.records(), folder / "training.png", select_by=config.evaluate.select_by)
+    print(
+        results_table(
+            {k: v for k, v in extra.items() if k == "popularity"}
+            | rows
+            | {k: v for k, v in extra.items() if k != "popularity"},
+            config.evaluate.protocols,
+        )
+    )
+    print(
+        f"test items, looked at once; {results['seconds']:.0f} s, {results['peak_memory_mb']} MB at most; model in {workdir / 'model'}"
+    )
+
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,70 @@
+"""Search an architecture: CONFIG.py -> WORKDIR/search/ (architecture.json, supernet.npz, metrics.jsonl, search.png)."""
+
+import json
+import time
+
+from easrec_jax.cli import Progress, fail, machine, main, run_arguments
+
+
+def command() -> None:
+    arguments, workdir = run_arguments(__doc__ or "")
+    config, folder = arguments.config, workdir / "search"
+
+    from easrec_jax.architecture import search_space
+    from easrec_jax.artifact import save_tree
+    from easrec_jax.data.load import load_data
+    from easrec_jax.data.split import Split
+    from easrec_jax.files import write_text
+    from easrec_jax.loop import Checkpoints
+    from easrec_jax.report import search_figure
+    from easrec_jax.retrain import describe_architecture, make_evaluator, make_samples
+    from easrec_jax.search import search
+    from easrec_jax.workdir import MetricsLog, open_run
+
+    started = time.perf_counter()
+    data, _ = load_data(config.data, seed=config.seed)
+    split, space = Split(data), search_space(config)
+    evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
+    samples = make_samples(config, split)
+    open_run(
+        folder,
+        config,
+        parts=("data", "model", "search", "evaluate", "seed"),
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+    )
+    print(
+        f"data: {data.num_users} users, {data.num_items} items, {data.num_interactions} interactions, {samples.num_targets} targets an epoch"
+    )
+    log, progress = MetricsLog(folder / "metrics.jsonl"), Progress("search")
+
+    def on_epoch(record: dict) -> None:
+        log.append(record)
+        progress.epoch(record)
+
+    found = search(
+        space, samples, evaluator, settings=config.search, dropout=config.model.dropout, seed=config.seed,
+        checkpoints=Checkpoints(folder / "checkpoints"), resume=arguments.resume, on_step=progress.step, on_epoch=on_epoch,
+    )  # fmt: skip
+    progress.close()
+    if not found.finished:
+        fail(f"interrupted after {found.epochs} whole epochs; the checkpoint in {folder} is good: --resume continues")
+    last = log.records()[-1]
+    chosen_by = {"method": "easrec", "epochs": found.epochs, "budget": config.search.budget, "seed": config.seed}
+    chosen_by |= {key: last[key] for key in ("p", "q", "expected_cost", "cost_weight", "temperature")}
+    described = describe_architecture(found.architecture, config, data.num_items, chosen_by)
+    save_tree(folder / "supernet.npz", found.weights)
+    write_text(folder / "architecture.json", json.dumps(described, indent=2) + "\n")
+    search_figure(
+        log.records(), space, folder / "search.png", select_by=config.evaluate.select_by, budget=config.search.budget
+    )
+    print(f"found {found.architecture.describe()}")
+    print(
+        f"  {described['flops'] / 1e6:.1f} MFLOPs a request: {described['flops_over_largest']:.1%} of the largest network's, "
+        f"{described['flops_over_sasrec']:.1%} of SASRec's; {described['parameters']:,} parameters"
+    )
+    print(f"  {time.perf_counter() - started:.0f} s, {machine()['peak_memory_mb']} MB at most; written to {folder}")
+
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,14 @@
+"""Planted data, a small supernet: search, retrain, recommend in a few minutes.
+
+python bin/search.py configs/demo.py && python bin/retrain.py configs/demo.py
+"""
+
+from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+
+config = Config(
+    data=DataConfig(planted_users=3000, planted_items=400),
+    model=ModelConfig(width=64, inner=128, layers=3, heads=4, max_length=48),
+    search=SearchConfig(epochs=10, batch_size=32, learning_rate=0.003, budget=0.5),
+    retrain=RetrainConfig(epochs=12, batch_size=32, learning_rate=0.003, baselines=("popularity", "sasrec")),
+    evaluate=EvaluateConfig(select_by="full"),
+)

@@ -1,0 +1,121 @@
+"""What the commands share: a config file and its flags, one-line errors, the live progress line."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import tyro
+
+from easrec_jax.config import Config, load_config
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+    workdir: Path | None = None
+    """Where the run lives (default: runs/NAME, NAME being the config file's)."""
+    resume: bool = False
+    """Continue from the last checkpoint, exactly."""
+    overwrite: bool = False
+    """Delete what an earlier run left there."""
+
+
+def run_arguments(description: str) -> tuple[RunArguments, Path]:
+    """Parse `CONFIG.py [--flags]`: the config with its flags applied, and the run's folder."""
+    program = Path(sys.argv[0]).name
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0].startswith("-"):
+        if arguments and arguments[0] in ("-h", "--help"):
+            default, name = Config(), "NAME"
+        else:
+            fail(f"expected a config file first: {program} CONFIG.py [--flags], for example configs/demo.py")
+    else:
+        default, name = load_config(arguments[0]), Path(arguments[0]).stem
+        arguments = arguments[1:]
+    parsed = tyro.cli(
+        RunArguments,
+        args=arguments,
+        default=RunArguments(default),
+        description=description,
+        prog=f"{program} CONFIG.py",
+        config=(tyro.conf.HelptextFromCommentsOff,),
+        use_underscores=True,
+    )
+    return parsed, parsed.workdir or Path("runs") / name
+
+
+def fail(message: str) -> NoReturn:
+    """One line on stderr, exit status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def main(command: Callable[[], Any]) -> NoReturn:
+    """Run a command: user mistakes become one line, warnings too; EASREC_TRACEBACK=1 shows where they arose."""
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    setup_compilation_cache()
+    try:
+        status = command()
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        if os.environ.get("EASREC_TRACEBACK"):
+            raise
+        fail(str(error))
+    raise SystemExit(status or 0)
+
+
+def setup_compilation_cache() -> None:
+    """Compiled programs are kept in the user's cache folder (JAX_COMPILATION_CACHE_DIR overrides where)."""
+    import jax
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(home / "easrec_jax" / "xla"))
+
+
+def machine() -> dict:
+    """What the figures were measured on: device, versions, peak resident memory so far in MB."""
+    import jax
+
+    device = jax.devices()[0]
+    kind = device.device_kind if device.platform != "cpu" else f"CPU, {os.cpu_count()} cores"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return {"device": kind, "jax": jax.__version__, "peak_memory_mb": peak}
+
+
+class Progress:
+    """The live line of a run on stderr, and one lasting line an epoch."""
+
+    def __init__(self, title: str) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=1, desc=title, file=sys.stderr, bar_format="{desc} |{bar:16}| {postfix}", leave=False)
+        self._known = ""
+
+    def step(self, info: dict) -> None:
+        """`on_step` of a loop."""
+        self._bar.total, self._bar.n = info["steps"], info["step"]
+        self._bar.set_postfix_str(
+            f"epoch {info['epoch']}/{info['epochs']}  {info['steps_per_s']:.1f} steps/s  loss {info['loss']:.4f}{self._known}"
+        )
+
+    def epoch(self, record: dict) -> None:
+        """`on_epoch` of a loop."""
+        self._known = f"  NDCG@10 {record['ndcg@10']:.4f}"
+        if "pick" in record:
+            pick = record["pick"]
+            self._known += (
+                f"  tau {record['temperature']:.3f}  FLOPs {record['expected_cost']:.3f}"
+                f"  pick candidate {pick['candidate']} x {pick['depth']} ({pick['cost']:.3f})"
+            )
+        mark = " *" if record["best_epoch"] == record["epoch"] else ""
+        self._bar.write(f"epoch {record['epoch']:3d}  loss {record['loss']:.4f}{self._known}{mark}", file=sys.stderr)
+
+    def close(self) -> None:
+        self._bar.close()

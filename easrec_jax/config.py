@@ -1,0 +1,282 @@
+"""Every setting of an experiment, each with its one default.
+
+The dataclasses validate themselves: a wrong value raises `ValueError` naming the field, what was expected and what came.
+`bin/*.py` turn every field into a flag of the same dotted name; the text under a field is its help.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Attention = Literal["softmax", "linrec", "causal_linrec", "recent_linrec"]
+CAUSAL_ATTENTIONS = ("softmax", "causal_linrec", "recent_linrec")
+
+
+def check(condition: bool, name: str, expected: str, value: Any) -> None:
+    """Raise `ValueError` naming the field `name` unless `condition` holds."""
+    if not condition:
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    path: str = ""
+    """File of interactions; catalog:NAME: a known data set, downloaded once; empty: planted data made in memory."""
+    format: Literal["auto", "atomic", "pairs", "csv", "tsv", "parquet", "movielens", "headerless"] = "auto"
+    """File format; auto: by suffix and first line."""
+    user_column: str = ""
+    """Column of user ids; empty: the usual names are tried."""
+    item_column: str = ""
+    """Column of item ids; empty: the usual names are tried."""
+    time_column: str = ""
+    """Column of timestamps; empty: the usual names are tried, and without one the row order is the time order."""
+    min_history: int = 3
+    """Users with fewer interactions are dropped (leave-one-out needs 3)."""
+    k_core: int = 0
+    """Drop users and items with fewer interactions than this, until none is left."""
+    duplicates: Literal["keep", "drop"] = "keep"
+    """Repeated (user, item) pairs: keep all, or only the first."""
+    targets: Literal["all", "last"] = "all"
+    """all: a loss at every position (causal attention only); last: one training sample a prefix."""
+    windows: Literal["all", "last"] = "all"
+    """Users longer than model.max_length: cut into windows, so that every interaction is a target, or the last window alone."""
+    planted_users: int = 3000
+    """Planted data: number of users."""
+    planted_items: int = 400
+    """Planted data: number of items, the markers not counted."""
+
+    def __post_init__(self) -> None:
+        check(
+            self.min_history >= 3, "data.min_history", "at least 3 (train, validation and test item)", self.min_history
+        )
+        check(self.k_core >= 0, "data.k_core", "0 or more", self.k_core)
+        check(self.planted_users >= 10, "data.planted_users", "at least 10", self.planted_users)
+        check(self.planted_items >= 100, "data.planted_items", "at least 100", self.planted_items)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    width: int = 128
+    """Hidden size d of the largest network, channels."""
+    inner: int = 256
+    """Inner size D of its feed-forward, channels."""
+    layers: int = 4
+    """Number of transformer layers L of the supernet; searched depths are 1..L."""
+    heads: int = 4
+    """Attention heads H; must divide every candidate's width."""
+    max_length: int = 200
+    """Longest history N the model reads, events."""
+    attention: Attention = "recent_linrec"
+    """softmax: SASRec; linrec: bidirectional linear; causal_linrec: its causal form; recent_linrec: with a decay a head."""
+    conv_width: int = 4
+    """Width of the causal depthwise convolution before recent_linrec, events; 0: none. Other attentions have none."""
+    learn_decay: bool = False
+    """Learn the decays of recent_linrec; otherwise they stay at their start values."""
+    gate_layers: Literal[0, 1, 2] = 2
+    """Layers of each data-aware gate; 0: no gates."""
+    dropout: float = 0.2
+    """Dropout rate, in steps of 1/256."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "inner", "layers", "heads", "max_length"):
+            check(getattr(self, name) >= 1, f"model.{name}", "at least 1", getattr(self, name))
+        check(self.width % self.heads == 0, "model.width", f"a multiple of model.heads = {self.heads}", self.width)
+        check(0.0 <= self.dropout < 1.0, "model.dropout", "a rate in [0, 1)", self.dropout)
+        check(0 <= self.conv_width <= 16, "model.conv_width", "0 to 16", self.conv_width)
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    prune: tuple[float, ...] = (0.0, 0.25, 0.5)
+    """Candidates: the fraction of hidden and inner size each one drops."""
+    epochs: int = 20
+    """Most epochs over the training interactions."""
+    batch_size: int = 32
+    """Sequences of model.max_length a batch; shorter sequences share the same number of positions."""
+    buckets: int = 2
+    """Static lengths of batches up to model.max_length; more waste less padding, each is compiled."""
+    learning_rate: float = 0.001
+    """Adam's rate for the weights."""
+    arch_learning_rate: float = 0.01
+    """Adam's rate for the architecture parameters alpha and beta."""
+    every: int = 5
+    """f: an architecture step follows every f-th weight step."""
+    cost_weight: float = 0.1
+    """lambda, the weight of the resource constraint (unused with a budget)."""
+    budget: float | None = None
+    """Most FLOPs of the pick, as a fraction of the largest network's; lambda is then adapted by dual ascent."""
+    budget_rate: float = 0.05
+    """Step of the dual ascent on lambda."""
+    dynamic: bool = True
+    """Scale the constraint by L_t / L (Eq. 15)."""
+    tau_start: float = 1.0
+    """Gumbel-softmax temperature at step 0."""
+    tau_decay: float = 0.00005
+    """Temperature lost a step."""
+    tau_min: float = 0.01
+    """Lowest temperature."""
+    patience: int = 10
+    """Stop after this many epochs without a better validation NDCG@10."""
+
+    def __post_init__(self) -> None:
+        check(len(self.prune) >= 1, "search.prune", "at least one candidate", self.prune)
+        check(
+            all(0.0 <= x < 1.0 for x in self.prune),
+            "search.prune",
+            "fractions in [0, 1): 1 prunes everything",
+            self.prune,
+        )
+        check(len(set(self.prune)) == len(self.prune), "search.prune", "different candidates", self.prune)
+        for name in ("epochs", "batch_size", "buckets", "every", "patience"):
+            check(getattr(self, name) >= 1, f"search.{name}", "at least 1", getattr(self, name))
+        for name in ("learning_rate", "arch_learning_rate", "tau_min", "tau_start", "budget_rate"):
+            check(getattr(self, name) > 0, f"search.{name}", "a number above 0", getattr(self, name))
+        check(self.cost_weight >= 0, "search.cost_weight", "0 or more", self.cost_weight)
+        check(self.tau_decay >= 0, "search.tau_decay", "0 or more", self.tau_decay)
+        check(self.budget is None or 0 < self.budget <= 1, "search.budget", "a fraction in (0, 1]", self.budget)
+
+
+@dataclass(frozen=True)
+class RetrainConfig:
+    architecture: Literal["searched", "full"] = "searched"
+    """searched: what the search picked; full: the network of the model.* sizes itself (a plain baseline)."""
+    weights: Literal["copied", "fresh"] = "copied"
+    """Start from the supernet's weights, or from scratch."""
+    epochs: int = 30
+    """Most epochs over the training interactions."""
+    batch_size: int = 32
+    """Sequences of model.max_length a batch; shorter sequences share the same number of positions."""
+    buckets: int = 4
+    """Static lengths of batches up to model.max_length; more waste less padding, each is compiled."""
+    learning_rate: float = 0.001
+    """Adam's highest rate."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Learning rate over the epochs: constant, or falling to zero as a cosine; both after a warm-up."""
+    warmup_steps: int = 100
+    """Steps over which the learning rate rises from zero."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW)."""
+    patience: int = 10
+    """Stop after this many epochs without a better validation NDCG@10."""
+    baselines: tuple[Literal["popularity", "sasrec"], ...] = ()
+    """Also evaluated with the same data, protocol and effort, and shown beside the result."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "buckets", "patience"):
+            check(getattr(self, name) >= 1, f"retrain.{name}", "at least 1", getattr(self, name))
+        check(self.learning_rate > 0, "retrain.learning_rate", "a number above 0", self.learning_rate)
+        check(self.warmup_steps >= 0, "retrain.warmup_steps", "0 or more", self.warmup_steps)
+        check(self.weight_decay >= 0, "retrain.weight_decay", "0 or more", self.weight_decay)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    protocols: tuple[str, ...] = ("pop100", "pop100_unseen", "full", "full_unseen")
+    """Protocols of the final figures: full, uniN or popN, each also with _unseen."""
+    select_by: str = "full"
+    """Protocol whose validation NDCG@10 chooses the epoch."""
+    ks: tuple[int, ...] = (10,)
+    """Cut-offs K of Recall, MRR and NDCG; 10 is always among them."""
+    ties: Literal["half", "pessimistic"] = "half"
+    """Items that score as the target does: above it with probability one half, or all above it."""
+    batch_size: int = 128
+    """Users of model.max_length events a batch."""
+    negatives_seed: int = 2000
+    """Seed of the sampled negatives."""
+
+    def __post_init__(self) -> None:
+        check(
+            all(k >= 1 for k in self.ks) and 10 in self.ks,
+            "evaluate.ks",
+            "cut-offs of at least 1, 10 among them",
+            self.ks,
+        )
+        check(self.batch_size >= 1, "evaluate.batch_size", "at least 1", self.batch_size)
+
+
+@dataclass(frozen=True)
+class Config:
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    seed: int = 0
+    """Seed of weights, data order, dropout, Gumbel noise and planted data."""
+
+    def __post_init__(self) -> None:
+        check(
+            self.data.targets == "last" or self.model.attention in CAUSAL_ATTENTIONS,
+            "model.attention",
+            f"one of {', '.join(CAUSAL_ATTENTIONS)} with data.targets = 'all' "
+            "(linrec sees later items: a loss at every position would leak the target; use data.targets = 'last')",
+            self.model.attention,
+        )
+        for prune in self.search.prune:
+            width, inner = pruned_size(self.model.width, prune), pruned_size(self.model.inner, prune)
+            check(width >= 1 and inner >= 1, "search.prune", "candidates that leave at least one channel", prune)
+            check(
+                width % self.model.heads == 0,
+                "search.prune",
+                f"candidates whose width is a multiple of model.heads = {self.model.heads}",
+                f"{prune} (width {width})",
+            )
+
+
+def pruned_size(size: int, prune: float) -> int:
+    """Channels left of `size` when the fraction `prune` is dropped."""
+    return round(size * (1.0 - prune))
+
+
+def load_config(path: str | Path) -> Config:
+    """Run the Python file at `path` and return its `config`; a config file is code and is trusted as such."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such config file (expected a Python file that defines `config`)")
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path}: expected a Python file (.py) that defines `config`")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = getattr(module, "config", None)
+    if not isinstance(config, Config):
+        raise ValueError(f"{path}: expected a variable `config` of type Config, got {type(config).__name__}")
+    return config
+
+
+def to_json(config: Config) -> str:
+    """The resolved config as JSON text."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str, *, source: str = "config.json") -> Config:
+    """The config that `to_json` wrote; unknown or missing fields raise `ValueError` naming `source` and the field."""
+    parts = {f.name: f for f in dataclasses.fields(Config)}
+    classes = {
+        "data": DataConfig, "model": ModelConfig, "search": SearchConfig,
+        "retrain": RetrainConfig, "evaluate": EvaluateConfig,
+    }  # fmt: skip
+    try:
+        tree = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{source}: not valid JSON: {error}") from None
+    if not isinstance(tree, dict) or set(tree) != set(parts):
+        raise ValueError(
+            f"{source}: expected the fields {sorted(parts)}, got {sorted(tree) if isinstance(tree, dict) else tree!r}"
+        )
+    built = {}
+    for name, value in tree.items():
+        if name not in classes:
+            built[name] = value
+            continue
+        known = {f.name for f in dataclasses.fields(classes[name])}
+        if not isinstance(value, dict) or set(value) != known:
+            odd = sorted(set(value) ^ known) if isinstance(value, dict) else value
+            raise ValueError(f"{source}: {name}: unknown or missing fields {odd}")
+        built[name] = classes[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+    return Config(**built)

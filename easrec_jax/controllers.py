@@ -1,0 +1,69 @@
+"""The bilevel controllers: architecture parameters, their Gumbel relaxation, the temperature, the pick (SPEC section 5)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from easrec_jax.architecture import SearchSpace
+from easrec_jax.config import SearchConfig
+
+
+class ArchitectureParameters(NamedTuple):
+    """Free logits: log alpha = log_softmax(width), shared by all layers; log beta = log_softmax(depth)."""
+
+    width: Float[Array, " candidates"]
+    depth: Float[Array, " depths"]
+
+
+def init_architecture_parameters(space: SearchSpace) -> ArchitectureParameters:
+    """Uniform over candidates and depths."""
+    return ArchitectureParameters(jnp.zeros(space.num_candidates), jnp.zeros(space.num_layers))
+
+
+def probabilities(parameters: ArchitectureParameters) -> tuple[Array, Array]:
+    """(alpha, beta) without noise, each summing to one."""
+    return jax.nn.softmax(parameters.width), jax.nn.softmax(parameters.depth)
+
+
+def relax(parameters: ArchitectureParameters, key: Array, temperature: Array | float) -> tuple[Array, Array]:
+    """One Gumbel-softmax sample (p, q) (Eq. 10); the key is consumed."""
+    key_width, key_depth = jax.random.split(key)
+
+    def sample(logits: Array, key: Array) -> Array:
+        noisy = jax.nn.log_softmax(logits) + jax.random.gumbel(key, logits.shape)
+        return jax.nn.softmax(noisy / temperature)
+
+    return sample(parameters.width, key_width), sample(parameters.depth, key_depth)
+
+
+def temperature(step: Array | int, settings: SearchConfig) -> Array:
+    """tau_t = max(tau_min, tau_start - tau_decay t) (Table II)."""
+    return jnp.maximum(settings.tau_min, settings.tau_start - settings.tau_decay * step)
+
+
+def constraint(p: Array, q: Array, parameters: ArchitectureParameters, costs: Array, *, dynamic: bool = True) -> Array:
+    """R = (L_t / L) sum_ij p_i q_j F(i, j) (Eq. 15); L_t = argmax beta + 1 carries no gradient. `costs` is [candidates depths]."""
+    depths = parameters.depth.shape[0]
+    scale = (jnp.argmax(parameters.depth) + 1) / depths if dynamic else 1.0
+    return scale * (p @ costs @ q)
+
+
+def pick(parameters: ArchitectureParameters, costs: np.ndarray, budget: float | None = None) -> tuple[int, int]:
+    """(candidate from 0, depth from 1) of highest alpha_i beta_j (Eq. 18), among those within the budget if there is one."""
+    log_width = np.asarray(jax.nn.log_softmax(parameters.width))
+    log_depth = np.asarray(jax.nn.log_softmax(parameters.depth))
+    scores = log_width[:, None] + log_depth
+    if budget is not None:
+        if not (costs <= budget).any():
+            raise ValueError(
+                f"search.budget: expected at least {costs.min():.4f}, the smallest network's cost, got {budget}"
+            )
+        scores = np.where(costs <= budget, scores, -np.inf)
+    candidate, depth = np.unravel_index(int(np.argmax(scores)), scores.shape)
+    return int(candidate), int(depth) + 1

@@ -1,0 +1,69 @@
+"""FLOPs and parameters of an `Architecture` in closed form, and the cost table F(i, j) of a search space.
+
+FLOPs are those of one request: embed `length` events, run the layers - the last one at the last position alone, as
+serving does - and score all items. A multiply-add counts two; counted are the products (projections, feed-forward,
+gates, attention, convolution, scores). Norms, activations and gathers are left out: at the paper's sizes XLA counts a
+few per cent more.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from easrec_jax.architecture import Architecture, SearchSpace
+from easrec_jax.attention import CHUNK
+
+
+def request_flops(arch: Architecture, num_items: int, length: int | None = None) -> int:
+    """FLOPs to answer one user with `length` events (default: `max_length`), all items scored."""
+    length = arch.max_length if length is None else length
+    d, linear = arch.width, arch.attention != "softmax"
+    channels = d // arch.heads
+    summarize = 2 * d * channels if linear else 0  # k v^T, a position
+    last = length * (4 * d * d + 2 * arch.conv_width * d + summarize) + 4 * d * d + _pointwise(arch)
+    last += 2 * d * channels if linear else 4 * length * d
+    return (arch.depth - 1) * length * token_flops(arch, length) + last + 2 * d * num_items
+
+
+def token_flops(arch: Architecture, length: int) -> int:
+    """FLOPs of one layer at one position, all `length` positions being computed (training, and all layers but the last)."""
+    d = arch.width
+    channels = d // arch.heads
+    if arch.attention == "softmax":
+        attention = 4 * length * d
+    elif arch.attention == "linrec":
+        attention = 4 * d * channels
+    else:
+        chunk = -(-length // -(-length // CHUNK))
+        attention = 6 * chunk * d + 4 * d * channels
+    return 8 * d * d + 2 * arch.conv_width * d + attention + _pointwise(arch)
+
+
+def _pointwise(arch: Architecture) -> int:
+    """Feed-forward and gates at one position."""
+    d, inner = arch.width, arch.inner
+    gates = {0: 0, 1: 2 * d * d + 2 * d * inner, 2: 6 * d * d + 2 * d * inner}[arch.gate_layers]
+    return 4 * d * inner + gates
+
+
+def parameter_count(arch: Architecture, num_items: int) -> int:
+    """Trainable numbers, embeddings included (the padding row too, as it is stored)."""
+    d, inner = arch.width, arch.inner
+
+    def dense(a: int, b: int) -> int:
+        return a * b + b
+
+    block = 4 * dense(d, d) + dense(d, inner) + dense(inner, d) + 4 * d
+    block += arch.conv_width * d + (arch.heads if arch.learn_decay else 0)
+    if arch.gate_layers:
+        block += dense(d, d) + dense(d, inner) + (arch.gate_layers - 1) * 2 * dense(d, d)
+    return (num_items + 1 + arch.max_length) * d + 2 * d + arch.depth * block
+
+
+def cost_table(space: SearchSpace, num_items: int) -> np.ndarray:
+    """F(i, j), [candidates depths]: request FLOPs of candidate i exiting after layer j + 1, over the largest network's."""
+    flops = [
+        [request_flops(space.architecture(i, j), num_items) for j in range(1, space.num_layers + 1)]
+        for i in range(space.num_candidates)
+    ]
+    return np.array(flops, np.float64) / request_flops(space.largest, num_items)

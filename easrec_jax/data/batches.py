@@ -1,0 +1,140 @@
+"""Batches by index: a few static shapes, each row a slice of the flat item array; no prefix is ever stored.
+
+A sample is a pair (start, stop) of positions in `Interactions.items`: its inputs are `items[start:stop]`, at most N of
+them, its target(s) the items one further. Samples are grouped by length into a few buckets (with four: up to a quarter,
+a half, three quarters and the whole of N), each with as many rows as fill the same number of positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from easrec_jax.data.split import Part, Split
+
+
+class Batch(NamedTuple):
+    """Inner ids, left-aligned, 0 = padding (a row of zeros fills up a batch).
+
+    `targets` is [batch length] with 0 where there is none (a loss at every position), or [batch] (at the last alone).
+    """
+
+    items: np.ndarray  # int32 [batch length]
+    targets: np.ndarray  # int32 [batch length] or [batch]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Training samples or users to score, as slices of one flat item array."""
+
+    items: np.ndarray  # int32 [interactions]
+    start: np.ndarray  # int64 [samples]
+    stop: np.ndarray  # int64 [samples]; inputs are items[start:stop]
+    every_position: bool  # targets at all positions, or at the last alone
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def num_targets(self) -> int:
+        return int(np.sum(self.stop - self.start)) if self.every_position else len(self)
+
+    def batch(self, index: np.ndarray, length: int, rows: int) -> Batch:
+        """The samples `index` as a batch of static shape [rows length]."""
+        filled = np.zeros((2, rows), np.int64)
+        filled[:, : len(index)] = self.start[index], self.stop[index]
+        start, stop = filled
+        positions = start[:, None] + np.arange(length)
+        real = positions < stop[:, None]
+        limit = len(self.items) - 1
+        items = np.where(real, self.items[np.minimum(positions, limit)], 0)
+        if self.every_position:
+            return Batch(items, np.where(real, self.items[np.minimum(positions + 1, limit)], 0))
+        return Batch(items, np.where(stop > start, self.items[np.minimum(stop, limit)], 0))
+
+
+def training_samples(split: Split, *, max_length: int, targets: str, windows: str) -> Samples:
+    """What one epoch visits.
+
+    targets="all": each user's training items in windows of `max_length` inputs counted from the end, every interaction
+    but the first a target once; windows="last" keeps the last window alone. targets="last": one sample for each
+    non-empty prefix. A user with a single training item gives no sample.
+    """
+    begin, end = split.start, split.train_end
+    count = end - begin - 1  # targets of each user
+    if targets == "last":
+        stop = np.repeat(begin + 1 - (np.cumsum(count) - count), count) + np.arange(count.sum())
+        first = np.repeat(begin, count)
+    else:
+        per_user = np.ceil(count / max_length).astype(np.int64) if windows == "all" else np.minimum(count, 1)
+        back = np.arange(per_user.sum()) - np.repeat(np.cumsum(per_user) - per_user, per_user)  # windows from the end
+        stop = np.repeat(end - 1, per_user) - back * max_length
+        first = np.repeat(begin, per_user)
+    return Samples(split.data.items, np.maximum(first, stop - max_length), stop, targets == "all")
+
+
+def scoring_samples(split: Split, part: Part, *, max_length: int) -> Samples:
+    """Each user's last `max_length` events before the held-out item of `part`, which is the target."""
+    stop = split.history_end(part)
+    return Samples(split.data.items, np.maximum(split.start, stop - max_length), stop, False)
+
+
+BUCKETS = 4
+
+
+def bucket_lengths(max_length: int, buckets: int = BUCKETS) -> tuple[int, ...]:
+    """The static lengths of batches: equal parts of `max_length`, rounded up. Each is a program to compile."""
+    return tuple(sorted({-(-max_length * part // buckets) for part in range(1, buckets + 1)}))
+
+
+def bucketed(
+    samples: Samples,
+    *,
+    max_length: int,
+    batch_size: int,
+    buckets: int = BUCKETS,
+    rng: np.random.Generator | None = None,
+) -> list[tuple[np.ndarray, int, int]]:
+    """(sample indices, length, rows) of each batch of an epoch; shuffled within and between buckets by `rng`.
+
+    A bucket of length l has `batch_size * max_length // l` rows; the last batch of a bucket may be part empty.
+    """
+    lengths = samples.stop - samples.start
+    sizes = bucket_lengths(max_length, buckets)
+    which = np.searchsorted(sizes, lengths)
+    plan = []
+    for number, length in enumerate(sizes):
+        index = np.flatnonzero(which == number)
+        if rng is not None:
+            index = rng.permutation(index)
+        rows = max(1, batch_size * max_length // length)
+        plan += [(index[i : i + rows], length, rows) for i in range(0, len(index), rows)]
+    if rng is not None:
+        plan = [plan[i] for i in rng.permutation(len(plan))]
+    return plan
+
+
+def epoch_batches(
+    samples: Samples, *, max_length: int, batch_size: int, seed: int, epoch: int, buckets: int = BUCKETS, skip: int = 0
+) -> Iterator[Batch]:
+    """One epoch's batches in an order that (seed, epoch) alone decide; `skip` of them are passed over (resume)."""
+    rng = np.random.default_rng((seed, epoch))
+    for index, length, rows in bucketed(
+        samples, max_length=max_length, batch_size=batch_size, buckets=buckets, rng=rng
+    )[skip:]:
+        yield samples.batch(index, length, rows)
+
+
+def batches_per_epoch(samples: Samples, *, max_length: int, batch_size: int, buckets: int = BUCKETS) -> int:
+    """How many batches `epoch_batches` yields."""
+    return len(bucketed(samples, max_length=max_length, batch_size=batch_size, buckets=buckets))
+
+
+def random_batch(samples: Samples, *, max_length: int, rows: int, seed: int, step: int) -> Batch:
+    """One batch of different samples at full length, drawn by (seed, step) alone: a validation batch of the search."""
+    rng = np.random.default_rng((seed, step, 1))
+    index = rng.choice(len(samples), size=min(rows, len(samples)), replace=False)
+    return samples.batch(index, max_length, rows)

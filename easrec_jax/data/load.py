@@ -1,0 +1,35 @@
+"""From a `DataConfig` to interactions: a file, a catalogued data set, or planted data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from easrec_jax.config import DataConfig
+from easrec_jax.data.interactions import Interactions, read_interactions
+
+
+def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
+    """The interactions, and for planted data the `synthetic.Truth` behind them (None otherwise).
+
+    Raises what `read_interactions` raises. `seed` decides the planted data.
+    """
+    if not config.path:
+        from easrec_jax.data.synthetic import planted  # the one reader that needs JAX
+
+        made = planted(users=config.planted_users, items=config.planted_items, seed=seed)
+        return made.data, made.truth
+    options = {
+        "format": config.format, "user_column": config.user_column, "item_column": config.item_column,
+        "time_column": config.time_column,
+    }  # fmt: skip
+    path: Any = config.path
+    if path.startswith("catalog:"):
+        from easrec_jax.data import catalog
+
+        name = path.removeprefix("catalog:")
+        given = {key: value for key, value in options.items() if value not in ("", "auto")}
+        path, options = catalog.fetch(name), options | catalog.find(name).options | given
+    data = read_interactions(
+        path, **options, min_history=config.min_history, k_core=config.k_core, duplicates=config.duplicates
+    )
+    return data, None

@@ -1,0 +1,130 @@
+"""Planted data: a documented process, so the best achievable NDCG@10 is known.
+
+Items form `CLUSTERS` clusters of equal size; inside a cluster item r (from 0) has popularity proportional to 1/(r+1).
+A user's first event is one of `TASTES` marker items, drawn uniformly: the user's taste g. After it,
+
+- the cluster follows a Markov chain: the next cluster is the successor of the last one with probability `FOLLOW`,
+  otherwise uniform (the first cluster is uniform);
+- with probability `LOYAL` the item is the taste's favourite in that cluster: one of `VARIANTS` fixed items of its less
+  popular half, chosen by a random code of the taste, independently for each cluster; otherwise it is drawn by popularity.
+
+The last item tells the cluster, so a first-order model can learn the chain. Which favourite comes next, recent events
+do not tell: they belong to other clusters, the chain takes some ten events to come back to this one, and the marker
+stands at the very start. A model that looks far back can use both. The marker and the last item decide the exact
+distribution of the next item, and ranking by it is the ceiling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from easrec_jax.data.interactions import IdMap, Interactions
+
+CLUSTERS = 10
+TASTES = 32
+VARIANTS = 4
+FOLLOW = 0.7
+LOYAL = 0.5
+LENGTHS = (12, 40)  # events of a history, marker included, uniform
+
+
+class Truth(NamedTuple):
+    """The process as arrays over inner ids; `weights` of `ideal_scores` and `myopic_scores`."""
+
+    tables: Array  # float32 [tastes clusters items + 1]: p(next item | taste, last cluster)
+    taste: Array  # int32 [items + 1]: the taste of a marker, 0 elsewhere
+    cluster: Array  # int32 [items + 1]: the cluster of an item, 0 for markers and padding
+
+
+@dataclass(frozen=True)
+class Planted:
+    """The data and the process behind it."""
+
+    data: Interactions
+    truth: Truth
+
+
+def ideal_scores(truth: Truth, items: Array) -> Array:
+    """A scoring function: p(next item | history), [batch items + 1]. The marker must be in sight: length >= LENGTHS[1]."""
+    return truth.tables[truth.taste[items[:, 0]], _last_cluster(truth, items)]
+
+
+def myopic_scores(truth: Truth, items: Array) -> Array:
+    """A scoring function: p(next item | last item), the taste unknown; the best that a first-order model can do."""
+    return jnp.mean(truth.tables, 0)[_last_cluster(truth, items)]
+
+
+def _last_cluster(truth: Truth, items: Array) -> Array:
+    last = jnp.sum(items > 0, 1) - 1
+    return truth.cluster[jnp.take_along_axis(items, last[:, None], 1)[:, 0]]
+
+
+def planted(*, users: int, items: int, seed: int) -> Planted:
+    """Draw a data set; raw ids are strings (`u3` users, `i17` items, `m2` markers), the same for the same arguments.
+
+    Raises `ValueError` if the clusters would be too small for their favourites.
+    """
+    rng = np.random.default_rng((seed, users, items))
+    size = items // CLUSTERS
+    if size < 2 * VARIANTS:
+        raise ValueError(f"data.planted_items: expected at least {2 * VARIANTS * CLUSTERS}, got {items}")
+    items = size * CLUSTERS
+    popularity = 1.0 / np.arange(1, size + 1)
+    popularity /= popularity.sum()
+    variants = np.stack([rng.choice(np.arange(size // 2, size), VARIANTS, replace=False) for _ in range(CLUSTERS)])
+    code = rng.integers(0, VARIANTS, (TASTES, CLUSTERS))
+    favourite = variants[np.arange(CLUSTERS), code]  # tastes clusters -> rank in the cluster
+
+    history, lengths = _histories(rng, users, favourite, popularity)
+    names = [f"i{k}" for k in rng.permutation(items)] + [f"m{g}" for g in range(TASTES)]
+    flat = history[np.arange(history.shape[1]) < lengths[:, None]]
+    present, inner = np.unique(flat, return_inverse=True)
+    data = Interactions(
+        items=(inner + 1).astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        user_ids=IdMap(tuple(f"u{k}" for k in range(users))),
+        item_ids=IdMap(tuple(names[k] for k in present)),
+    )
+    known = np.concatenate([[0], present])  # planted id of each inner id; padding's is never used
+    truth = Truth(
+        tables=jnp.asarray(_tables(present, popularity, favourite), jnp.float32),
+        taste=jnp.asarray(np.where(known >= items, known - items, 0), jnp.int32),
+        cluster=jnp.asarray(np.where(known < items, known // size, 0), jnp.int32),
+    )
+    return Planted(data, truth)
+
+
+def _histories(rng: np.random.Generator, users: int, favourite: np.ndarray, popularity: np.ndarray):
+    """Planted ids [users LENGTHS[1]] (cluster * size + rank; markers after all items), and the lengths [users]."""
+    size, longest = len(popularity), LENGTHS[1]
+    lengths = rng.integers(LENGTHS[0], longest + 1, users)
+    taste = rng.integers(0, TASTES, users)
+    follow = rng.random((users, longest)) < FOLLOW
+    anywhere = rng.integers(0, CLUSTERS, (users, longest))
+    loyal = rng.random((users, longest)) < LOYAL
+    drawn = rng.choice(size, (users, longest), p=popularity)
+    history = np.empty((users, longest), np.int64)
+    history[:, 0] = CLUSTERS * size + taste
+    cluster = anywhere[:, 0]
+    for t in range(1, longest):
+        cluster = np.where(follow[:, t] & (t > 1), (cluster + 1) % CLUSTERS, anywhere[:, t])
+        history[:, t] = cluster * size + np.where(loyal[:, t], favourite[taste, cluster], drawn[:, t])
+    return history, lengths
+
+
+def _tables(present: np.ndarray, popularity: np.ndarray, favourite: np.ndarray) -> np.ndarray:
+    """p(next inner id | taste, last cluster), [tastes clusters items + 1]."""
+    chain = np.full((CLUSTERS, CLUSTERS), (1 - FOLLOW) / CLUSTERS)
+    chain[np.arange(CLUSTERS), (np.arange(CLUSTERS) + 1) % CLUSTERS] += FOLLOW
+    within = np.broadcast_to((1 - LOYAL) * popularity, (TASTES, CLUSTERS, len(popularity))).copy()
+    rows, columns = np.indices(favourite.shape)
+    within[rows, columns, favourite] += LOYAL
+    following = chain[None, :, :, None] * within[:, None]  # taste, last cluster, next cluster, rank
+    markers = np.zeros((TASTES, CLUSTERS, TASTES))
+    everything = np.concatenate([following.reshape(TASTES, CLUSTERS, -1), markers], -1)
+    return np.concatenate([np.zeros((TASTES, CLUSTERS, 1)), everything[:, :, present]], -1)

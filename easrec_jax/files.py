@@ -1,0 +1,58 @@
+"""Files that are whole or the old ones, and checksums that say so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write aside, flush to the disk, rename: the file is whole or it is the old one."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """As `write_text`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object; `ValueError` names the file and the place where it is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file (expected JSON)")
+    try:
+        tree = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(tree).__name__}")
+    return tree
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Relative path -> SHA-256 of every file below `folder`."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def check_digests(folder: Path, digests: dict[str, str], *, hint: str = "") -> None:
+    """Raise `ValueError` naming the first file that is missing or altered; nothing outside `folder` is read."""
+    for name, digest in digests.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{folder}: the list of checksums names a file outside: {name!r}")
+        if not path.is_file():
+            raise ValueError(f"{path}: missing{hint}")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise ValueError(f"{path}: damaged (truncated or altered; its checksum differs){hint}")

@@ -1,0 +1,78 @@
+"""Figures and tables from what a run wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from easrec_jax.architecture import SearchSpace
+
+
+def search_figure(
+    records: list[dict], space: SearchSpace, path: Path, *, select_by: str, budget: float | None = None
+) -> None:
+    """Trajectories of p, q, expected and picked FLOPs, and validation NDCG over a search, as a PNG.
+
+    `records` are the lines of metrics.jsonl. Needs matplotlib (extra `plot`).
+    """
+    figure, axes = _subplots(1, 4, (15, 3.4))
+    epochs = [r["epoch"] for r in records]
+    style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(records) < 40 else {}
+    for i, (width, inner) in enumerate(space.sizes):
+        axes[0].plot(epochs, [r["p"][i] for r in records], label=f"width {width}, inner {inner}", **style)
+    for j in range(space.num_layers):
+        axes[1].plot(epochs, [r["q"][j] for r in records], label=f"{j + 1} layer{'s' if j else ''}", **style)
+    axes[2].plot(epochs, [r["expected_cost"] for r in records], label="expected under p, q", **style)
+    axes[2].plot(epochs, [r["pick"]["cost"] for r in records], label="the pick", drawstyle="steps-post", **style)
+    if budget is not None:
+        axes[2].axhline(budget, color="grey", linestyle="--", label="budget")
+    axes[3].plot(epochs, [r["ndcg@10"] for r in records], color="tab:green", label="the pick, cut out", **style)
+    titles = ("p: width", "q: depth", "FLOPs / largest network", f"validation NDCG@10 ({select_by})")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set(title=title, xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    for axis in axes[:3]:
+        axis.set_ylim(bottom=0)
+    figure.savefig(path, dpi=110)
+
+
+def training_figure(records: list[dict], path: Path, *, select_by: str) -> None:
+    """Training loss and validation NDCG of a retraining over its epochs, as a PNG."""
+    figure, axes = _subplots(1, 2, (8, 3.4))
+    epochs = [r["epoch"] for r in records]
+    axes[0].plot(epochs, [r["loss"] for r in records], marker="o", markersize=3)
+    axes[1].plot(epochs, [r["ndcg@10"] for r in records], marker="o", markersize=3, color="tab:green")
+    for axis, title in zip(axes, ("training loss", f"validation NDCG@10 ({select_by})"), strict=True):
+        axis.set(title=title, xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('pictures need matplotlib: pip install "easrec_jax[plot]"') from error
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns)
+
+
+def results_table(rows: dict[str, dict], protocols: tuple[str, ...], *, part: str = "test") -> str:
+    """A text table: one line a model, NDCG@10 by protocol, FLOPs and parameters where they are known."""
+    header = ["model", *(f"{name} NDCG@10" for name in protocols), "MFLOPs", "parameters"]
+    lines = [header]
+    for name, row in rows.items():
+        architecture = row.get("architecture", {})
+        flops = f"{architecture['flops'] / 1e6:.1f}" if architecture else "-"
+        size = f"{architecture['parameters']:,}" if architecture else "-"
+        lines.append([name, *(f"{row[part][p]['ndcg@10']:.4f}" for p in protocols), flops, size])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )

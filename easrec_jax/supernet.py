@@ -1,0 +1,98 @@
+"""The weight-sharing network of a `SearchSpace` (Eq. 10-12), and `extract`, which cuts one network out of it."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+from easrec_jax.architecture import Architecture, SearchSpace
+from easrec_jax.layers import Block, EmbeddingNorm, Tables, pick_last, split_key
+
+
+class Supernet(nn.Module):
+    """All candidates at all depths, mixed by p (candidates, shared by the layers) and q (depths).
+
+        T^(l) = sum_i p_i zero_pad(P_i^(l)(T^(l-1)[..., :d_i]))        Y = sum_j q_j T^(j)
+
+    A candidate computes on its slice of channels, so a pruned one costs what it really costs.
+    """
+
+    space: SearchSpace
+    num_items: int
+    dropout: float = 0.0
+
+    def setup(self):
+        largest = self.space.largest
+        self.tables = Tables(self.num_items, largest.max_length, largest.width)
+        self.embedding_norms = [EmbeddingNorm(self.dropout) for _ in self.space.sizes]
+        self.blocks = [
+            [
+                Block(
+                    width, inner, largest.heads, largest.attention, largest.gate_layers,
+                    largest.conv_width, largest.learn_decay, self.dropout,
+                )
+                for width, inner in self.space.sizes
+            ]
+            for _ in range(largest.depth)
+        ]  # fmt: skip
+
+    def encode(
+        self,
+        items: Int[Array, "batch length"],
+        p: Float[Array, " candidates"],
+        q: Float[Array, " depths"],
+        *,
+        key: Array | None = None,
+    ) -> Float[Array, "batch length width"]:
+        """The mixture Y at every position; a key switches dropout on and is consumed."""
+        candidates = self.space.num_candidates
+        keys = split_key(key, candidates * (self.space.num_layers + 1))
+        mask = items > 0
+        summed = self.tables(items)
+        embedded = [
+            norm(summed[..., :width], key=k)
+            for norm, (width, _), k in zip(self.embedding_norms, self.space.sizes, keys[:candidates], strict=True)
+        ]
+        inputs, mixture = embedded, jnp.zeros_like(summed)
+        for depth, blocks in enumerate(self.blocks):
+            layer_keys = keys[candidates * (depth + 1) :]
+            outputs = [p[i] * block(inputs[i], embedded[i], mask, key=layer_keys[i]) for i, block in enumerate(blocks)]
+            total = sum((_pad(out, self.space.largest.width) for out in outputs), jnp.zeros_like(summed))
+            mixture = mixture + q[depth] * total
+            inputs = [total[..., :width] for width, _ in self.space.sizes]
+        return mixture
+
+    def encode_last(self, items: Array, p: Array, q: Array, *, key: Array | None = None) -> Float[Array, "batch width"]:
+        """The mixture at each user's last event."""
+        return pick_last(self.encode(items, p, q, key=key), items > 0)
+
+
+def _pad(x: Array, width: int) -> Array:
+    return jnp.pad(x, ((0, 0), (0, 0), (0, width - x.shape[-1])))
+
+
+def init_supernet(supernet: Supernet, key: Array) -> dict:
+    """Fresh weights; the key is consumed."""
+    space = supernet.space
+    dummy = jnp.ones((1, min(2, space.largest.max_length)), jnp.int32)
+    p, q = jnp.ones(space.num_candidates), jnp.ones(space.num_layers)
+    return jax.jit(lambda k: supernet.init(k, dummy, p, q, method=Supernet.encode))(key)["params"]
+
+
+def extract(weights: dict, space: SearchSpace, architecture: Architecture) -> dict:
+    """The weights of one architecture of the space, as `Network` wants them; the tables sliced to its width.
+
+    Law: with one-hot p and q the supernet and the network with these weights score alike. Raises `ValueError` if the
+    architecture is not of this space.
+    """
+    candidate, depth = space.locate(architecture)
+    compact = {
+        "tables": {name: table[:, : architecture.width] for name, table in weights["tables"].items()},
+        "embedding_norm": weights[f"embedding_norms_{candidate}"],
+    }
+    for layer in range(depth):
+        compact[f"blocks_{layer}"] = weights[f"blocks_{layer}_{candidate}"]
+    return compact

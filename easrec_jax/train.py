@@ -1,0 +1,131 @@
+"""Training one network: the step, the loss, `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from easrec_jax.config import RetrainConfig
+from easrec_jax.data.batches import Batch, Samples, batches_per_epoch, epoch_batches
+from easrec_jax.evaluate import Evaluator, ScoreFunction
+from easrec_jax.layers import apply
+from easrec_jax.loop import Checkpoints, LoopState, run_epochs
+from easrec_jax.losses import cross_entropy
+from easrec_jax.network import Network, item_table
+
+
+class TrainState(NamedTuple):
+    """Everything a training step reads and writes."""
+
+    step: Array  # int32 []
+    weights: Any
+    opt: optax.OptState
+
+
+def next_item_loss(
+    weights: dict, encode: Callable[..., Array], encode_last: Callable[..., Array], batch: Batch
+) -> Array:
+    """Cross entropy of the batch; both encoders are `items -> hidden`, and the shape of the targets says which applies."""
+    hidden = encode_last(batch.items) if batch.targets.ndim == 1 else encode(batch.items)
+    return cross_entropy(hidden.reshape(-1, hidden.shape[-1]), item_table(weights), batch.targets.reshape(-1))
+
+
+@partial(jax.jit, static_argnames=("network", "tx"), donate_argnames="state")
+def train_step(
+    state: TrainState, batch: Batch, key: Array, *, network: Network, tx: optax.GradientTransformation
+) -> tuple[TrainState, dict[str, Array]]:
+    """One optimiser step. Dropout's key is `fold_in(key, step)`: a resumed run sees the same randomness."""
+    dropout_key = jax.random.fold_in(key, state.step)
+
+    def loss_of(weights: dict) -> Array:
+        def encoder(method: Callable) -> Callable[[Array], Array]:
+            return lambda items: apply(network, weights, items, key=dropout_key, method=method)
+
+        return next_item_loss(weights, encoder(Network.encode), encoder(Network.encode_last), batch)
+
+    loss, grads = jax.value_and_grad(loss_of)(state.weights)
+    updates, opt = tx.update(grads, state.opt, state.weights)
+    return TrainState(state.step + 1, optax.apply_updates(state.weights, updates), opt), {"loss": loss}
+
+
+@lru_cache(maxsize=64)
+def network_scores(network: Any) -> ScoreFunction:
+    """`scores(weights, items) -> [batch items + 1]` of a network; one function object a network, so that nothing recompiles."""
+
+    def scores(weights: dict, items: Array) -> Array:
+        return apply(network, weights, items, method=Network.encode_last) @ item_table(weights).T
+
+    return scores
+
+
+@lru_cache(maxsize=64)
+def optimizer(
+    learning_rate: float, schedule: str, warmup_steps: int, total_steps: int, weight_decay: float
+) -> optax.GradientTransformation:
+    """Adam with a linear warm-up, then a constant rate or a cosine to zero at `total_steps`."""
+    warmup_steps = min(warmup_steps, total_steps // 2)
+    if schedule == "cosine":
+        rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(warmup_steps, 1), max(total_steps, 2))
+    else:
+        rate = optax.schedules.warmup_constant_schedule(0.0, learning_rate, max(warmup_steps, 1))
+    return optax.adamw(rate, weight_decay=weight_decay) if weight_decay else optax.adam(rate)
+
+
+class Fitted(NamedTuple):
+    """The best epoch by validation NDCG@10."""
+
+    weights: dict
+    epoch: int
+    ndcg: float
+    finished: bool  # False: interrupted
+
+
+def fit(
+    network: Any,  # a Network
+    weights: dict,
+    samples: Samples,
+    evaluator: Evaluator,
+    *,
+    settings: RetrainConfig,
+    seed: int,
+    checkpoints: Checkpoints | None = None,
+    resume: bool = False,
+    on_step: Callable[[dict], Any] | None = None,
+    on_epoch: Callable[[dict], Any] | None = None,
+) -> Fitted:
+    """Train from `weights`, evaluate each epoch with the evaluator's first protocol, stop early, keep the best epoch."""
+    max_length = network.architecture.max_length
+    plan = {"max_length": max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
+    steps = batches_per_epoch(samples, **plan)
+    tx = optimizer(
+        settings.learning_rate, settings.schedule, settings.warmup_steps, steps * settings.epochs, settings.weight_decay
+    )
+    key = jax.random.fold_in(jax.random.key(seed), 1)
+    weights = jax.tree.map(jnp.array, weights)  # the step donates its state: never the caller's arrays
+    start = TrainState(jnp.int32(0), weights, tx.init(weights))
+
+    def evaluate(state: TrainState) -> dict:
+        results = evaluator(network_scores(network), state.weights)
+        return {"validation": results, "ndcg@10": results[evaluator.protocols[0]]["ndcg@10"]}
+
+    loop = run_epochs(
+        LoopState.start(start, keep=weights),
+        step=lambda state, batch, _: train_step(state, batch, key, network=network, tx=tx),
+        batches=lambda epoch, skip: epoch_batches(samples, **plan, seed=seed, epoch=epoch, skip=skip),
+        evaluate=evaluate,
+        keep=lambda state: state.weights,
+        steps_per_epoch=steps,
+        epochs=settings.epochs,
+        patience=settings.patience,
+        checkpoints=checkpoints,
+        resume=resume,
+        on_step=on_step,
+        on_epoch=on_epoch,
+    )
+    return Fitted(loop.kept, int(loop.best_epoch), float(loop.best), bool(loop.finished))
