@@ -33,9 +33,8 @@ def command() -> None:
         resume=arguments.resume,
         overwrite=arguments.overwrite,
     )
-    print(
-        f"data: {data.num_users} users, {data.num_items} items, {data.num_interactions} interactions, {samples.num_targets} targets an epoch"
-    )
+    size = f"{data.num_users} users, {data.num_items} items, {data.num_interactions} interactions"
+    print(f"data: {size}, {samples.num_targets} targets an epoch")
     log, progress = MetricsLog(folder / "metrics.jsonl"), Progress("search")
 
     def on_epoch(record: dict) -> None:

@@ -7,8 +7,8 @@ from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, R
 
 config = Config(
     data=DataConfig(planted_users=3000, planted_items=400),
-    model=ModelConfig(width=64, inner=128, layers=3, heads=4, max_length=48),
-    search=SearchConfig(epochs=10, batch_size=32, learning_rate=0.003, budget=0.5),
-    retrain=RetrainConfig(epochs=12, batch_size=32, learning_rate=0.003, baselines=("popularity", "sasrec")),
+    model=ModelConfig(width=64, inner=128, layers=3, heads=4, max_length=40),
+    search=SearchConfig(epochs=8, batch_size=32, buckets=1, learning_rate=0.003, budget=0.5),
+    retrain=RetrainConfig(epochs=12, batch_size=32, buckets=2, learning_rate=0.003, baselines=("popularity", "sasrec")),
     evaluate=EvaluateConfig(select_by="full"),
 )

@@ -37,7 +37,7 @@ class Checkpoints:
         return steps[-1] if steps else None
 
     def save(self, step: int, tree: Any) -> None:
-        """Write `tree` (arrays and typed keys) as the checkpoint of `step`, then drop the oldest beyond `keep`."""
+        """Write `tree` (arrays) as the checkpoint of `step`, then drop the oldest beyond `keep`."""
         import orbax.checkpoint as ocp
 
         data = self._data(step)

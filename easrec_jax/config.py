@@ -102,16 +102,20 @@ class SearchConfig:
     """Static lengths of batches up to model.max_length; more waste less padding, each is compiled."""
     learning_rate: float = 0.001
     """Adam's rate for the weights."""
-    arch_learning_rate: float = 0.01
+    arch_learning_rate: float = 0.05
     """Adam's rate for the architecture parameters alpha and beta."""
     every: int = 5
     """f: an architecture step follows every f-th weight step."""
+    warmup_epochs: int = 1
+    """Epochs of weight steps alone before the first architecture step: an untrained supernet cannot tell candidates apart."""
     cost_weight: float = 0.1
     """lambda, the weight of the resource constraint (unused with a budget)."""
     budget: float | None = None
     """Most FLOPs of the pick, as a fraction of the largest network's; lambda is then adapted by dual ascent."""
-    budget_rate: float = 0.05
-    """Step of the dual ascent on lambda."""
+    budget_rate: float = 0.02
+    """Step of the dual ascent on lambda, by the expected cost's relative excess over the budget."""
+    budget_damping: float = 2.0
+    """Added to lambda times that excess: keeps the ascent from overshooting."""
     dynamic: bool = True
     """Scale the constraint by L_t / L (Eq. 15)."""
     tau_start: float = 1.0
@@ -136,7 +140,9 @@ class SearchConfig:
             check(getattr(self, name) >= 1, f"search.{name}", "at least 1", getattr(self, name))
         for name in ("learning_rate", "arch_learning_rate", "tau_min", "tau_start", "budget_rate"):
             check(getattr(self, name) > 0, f"search.{name}", "a number above 0", getattr(self, name))
+        check(self.warmup_epochs >= 0, "search.warmup_epochs", "0 or more", self.warmup_epochs)
         check(self.cost_weight >= 0, "search.cost_weight", "0 or more", self.cost_weight)
+        check(self.budget_damping >= 0, "search.budget_damping", "0 or more", self.budget_damping)
         check(self.tau_decay >= 0, "search.tau_decay", "0 or more", self.tau_decay)
         check(self.budget is None or 0 < self.budget <= 1, "search.budget", "a fraction in (0, 1]", self.budget)
 

@@ -2,8 +2,8 @@
 
 FLOPs are those of one request: embed `length` events, run the layers - the last one at the last position alone, as
 serving does - and score all items. A multiply-add counts two; counted are the products (projections, feed-forward,
-gates, attention, convolution, scores). Norms, activations and gathers are left out: at the paper's sizes XLA counts a
-few per cent more.
+gates, attention, convolution, scores). Norms, activations and gathers are left out: XLA counts 4 to 9 per cent more at
+width 128, 9 to 13 at width 64.
 """
 
 from __future__ import annotations

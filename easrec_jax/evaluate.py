@@ -2,8 +2,9 @@
 
 A protocol's name says what the target is ranked against: `full` all items, `uniN` / `popN` N sampled negatives, uniform
 or by popularity over all interactions, drawn with replacement, the target alone excluded, an item drawn twice counted
-once. With `_unseen` no item of the user's history counts, validation and test items included. Ranks are counted on the
-device; no `[users, items]` array leaves it.
+once. With `_unseen` no item of the user's history counts: all of it on the test items, held-out ones included; up to the
+validation item on the validation items, so that no test item ever reaches the choice of a model. Ranks are counted on
+the device; no `[users, items]` array leaves it.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def sample_negatives(split: Split, part: Part, protocol: Protocol, *, seed: int)
     users = data.num_users
     rng = np.random.default_rng((seed, part == "test", protocol.unseen, protocol.by_popularity, protocol.negatives))
     pool = data.items if protocol.by_popularity else np.arange(1, data.num_items + 1, dtype=np.int32)
-    seen = _seen_keys(split)
+    seen = _seen_keys(split, part)
     if protocol.unseen:
         distinct = np.bincount(seen // (data.num_items + 1), minlength=users)
         if distinct.max() >= data.num_items:
@@ -114,11 +115,12 @@ def sample_negatives(split: Split, part: Part, protocol: Protocol, *, seed: int)
     return ordered
 
 
-def _seen_keys(split: Split) -> np.ndarray:
-    """Sorted unique user * (items + 1) + item over whole histories."""
+def _seen_keys(split: Split, part: Part) -> np.ndarray:
+    """Sorted unique user * (items + 1) + item over histories, the held-out item of `part` included, nothing after it."""
     data = split.data
     users = np.repeat(np.arange(data.num_users, dtype=np.int64), data.lengths)
-    return np.unique(users * (data.num_items + 1) + data.items)
+    known = np.arange(len(data.items)) <= np.repeat(split.history_end(part), data.lengths)
+    return np.unique(users[known] * (data.num_items + 1) + data.items[known])
 
 
 def _excluded(
@@ -149,7 +151,7 @@ class Evaluator:
         sampled = {p.name: sample_negatives(self.split, self.part, p, seed=self.seed) for p in parsed if p.negatives}
         object.__setattr__(self, "_parsed", parsed)
         object.__setattr__(self, "_negatives", sampled)
-        object.__setattr__(self, "_seen", _seen_keys(self.split))
+        object.__setattr__(self, "_seen", _seen_keys(self.split, self.part))
 
     def ranks(self, scores: ScoreFunction, weights: Any) -> dict[str, np.ndarray]:
         """int [users] for each protocol: how many items stand above the target, ties resolved as `ties` says."""

@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Int
 from easrec_jax.attention import MODES, default_decay
 
 GATE_SCALE = 2.0  # gamma of Eq. 6: a fresh gate is the identity on average
-normal_init = nn.initializers.normal(0.02)
+normal_init = nn.initializers.normal(0.02)  # embeddings
+glorot_init = nn.initializers.glorot_normal()  # products: they leave the plateau of mere popularity sooner than 0.02
 
 Hidden = Float[Array, "batch length width"]
 Vector = Float[Array, "batch width"]
@@ -47,7 +48,7 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", normal_init, (x.shape[-1], self.features))
+        kernel = self.param("kernel", glorot_init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         return (x.reshape(-1, x.shape[-1]) @ kernel + bias).reshape(*x.shape[:-1], self.features)
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,6 @@ from easrec_jax.layers import apply
 from easrec_jax.network import Network, item_table
 
 MAX_ROWS = 256  # users a device call
-
-OnUnknown = Literal["skip", "error", "popular"]
 
 
 class Recommender:
@@ -45,7 +43,7 @@ class Recommender:
         k: int = 10,
         *,
         exclude_seen: bool = True,
-        on_unknown: OnUnknown = "skip",
+        on_unknown: str = "skip",
     ) -> list[list[tuple[str, float]]]:
         """The k best next items of each history, as (raw item id, score), best first.
 
@@ -68,7 +66,7 @@ class Recommender:
                 self._answer(chosen[start : start + MAX_ROWS], int(bucket), encoded, k, exclude_seen, results)
         return results
 
-    def _encode(self, histories: Sequence[Sequence[Any]], on_unknown: OnUnknown) -> list[np.ndarray]:
+    def _encode(self, histories: Sequence[Sequence[Any]], on_unknown: str) -> list[np.ndarray]:
         if on_unknown not in ("skip", "error", "popular"):
             raise ValueError(f"on_unknown: expected 'skip', 'error' or 'popular', got {on_unknown!r}")
         if isinstance(histories, (str, bytes)) or any(isinstance(h, (str, bytes)) for h in histories):
@@ -120,4 +118,5 @@ def _top_items(weights: dict, items: Array, seen: Array, *, network: Network, k:
     hidden = apply(network, weights, items, method=Network.encode_last)
     scores = hidden @ item_table(weights).T
     scores = scores.at[jnp.arange(items.shape[0])[:, None], seen].set(-jnp.inf)
-    return jax.lax.top_k(scores.at[:, 0].set(-jnp.inf), k)
+    best, best_items = jax.lax.top_k(scores.at[:, 0].set(-jnp.inf), k)
+    return best, best_items

@@ -149,7 +149,8 @@ def planted_ceiling(config: Config, split: Split, truth: Any) -> dict:
 
     if config.model.max_length < LENGTHS[1]:
         raise ValueError(
-            f"model.max_length: expected at least {LENGTHS[1]} on planted data, so that the ceiling can be computed, got {config.model.max_length}"
+            f"model.max_length: expected at least {LENGTHS[1]} on planted data, so that the ceiling can be computed, "
+            f"got {config.model.max_length}"
         )
     rows = {}
     for name, scores in (("ceiling", ideal_scores), ("ceiling, last item only", myopic_scores)):

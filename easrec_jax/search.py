@@ -101,24 +101,30 @@ def architecture_step(
 ) -> tuple[SearchState, dict[str, Array]]:
     """One first-order update of alpha and beta on a validation batch: cross entropy + lambda R (Eq. 15-17).
 
-    With a budget, lambda then climbs by the noise-free expected cost's excess over it (dual ascent), never below zero.
+    With a budget, lambda is a multiplier: it climbs by the noise-free expected cost's relative excess over the budget
+    (dual ascent), never below zero, and a term in the excess itself damps it.
     """
     settings = searcher.settings
     gumbel_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
 
+    def excess(arch: ArchitectureParameters) -> Array | float:
+        if settings.budget is None:
+            return 0.0
+        alpha, beta = probabilities(arch)
+        return (alpha @ costs @ beta - settings.budget) / settings.budget
+
+    cost_weight = jnp.maximum(0.0, state.cost_weight + settings.budget_damping * excess(state.arch))
+
     def loss_of(arch: ArchitectureParameters) -> tuple[Array, Array]:
         p, q = relax(arch, gumbel_key, temperature(state.step, settings))
         entropy = _supernet_loss(state.weights, p, q, batch, dropout_key, searcher.supernet)
-        return entropy + state.cost_weight * constraint(p, q, arch, costs, dynamic=settings.dynamic), entropy
+        return entropy + cost_weight * constraint(p, q, arch, costs, dynamic=settings.dynamic), entropy
 
     grads, entropy = jax.grad(loss_of, has_aux=True)(state.arch)
     updates, opt = searcher.arch_tx.update(grads, state.arch_opt, state.arch)
     arch: Any = optax.apply_updates(state.arch, updates)
-    cost_weight = state.cost_weight
-    if settings.budget is not None:
-        alpha, beta = probabilities(arch)
-        cost_weight = jnp.maximum(0.0, cost_weight + settings.budget_rate * (alpha @ costs @ beta - settings.budget))
-    return state._replace(arch=arch, arch_opt=opt, cost_weight=cost_weight), {"architecture_loss": entropy}
+    climbed = jnp.maximum(0.0, state.cost_weight + settings.budget_rate * excess(arch))
+    return state._replace(arch=arch, arch_opt=opt, cost_weight=climbed), {"architecture_loss": entropy}
 
 
 class Found(NamedTuple):
@@ -177,7 +183,7 @@ def search(
 
     def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:
         state, scalars = weight_step(state, batch, weight_key, searcher=searcher)
-        if (number + 1) % settings.every == 0:
+        if (number + 1) % settings.every == 0 and number >= settings.warmup_epochs * steps:
             held_out = random_batch(validation, max_length=max_length, rows=settings.batch_size, seed=seed, step=number)
             state, more = architecture_step(state, held_out, arch_key, device_costs, searcher=searcher)
             scalars |= more

@@ -127,4 +127,4 @@ def _tables(present: np.ndarray, popularity: np.ndarray, favourite: np.ndarray) 
     following = chain[None, :, :, None] * within[:, None]  # taste, last cluster, next cluster, rank
     markers = np.zeros((TASTES, CLUSTERS, TASTES))
     everything = np.concatenate([following.reshape(TASTES, CLUSTERS, -1), markers], -1)
-    return np.concatenate([np.zeros((TASTES, CLUSTERS, 1)), everything[:, :, present]], -1)
+    return np.concatenate([np.zeros((TASTES, CLUSTERS, 1)), everything[:, :, present]], -1)  # absent items have no id

@@ -1,0 +1,19 @@
+"""MovieLens-1M at the paper's sizes (SPEC: d 128, D 256, L 4, H 4, N 200, candidates 0/25/50 %), recent linrec.
+
+    python bin/search.py  configs/ml1m.py --data.path ml-1m.txt
+    python bin/retrain.py configs/ml1m.py --data.path ml-1m.txt
+
+Budget: half of SASRec's FLOPs (SASRec: 2 softmax layers of width 128) is 0.143 of the largest network's.
+Reduced for two CPU cores by this rule: f = 5, few epochs of all interactions (a loss at every position does in one of
+them the work of 163 prefix samples a user), Adam at 0.003 rather than 0.001.
+"""
+
+from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+
+config = Config(
+    data=DataConfig(path="catalog:ml-1m"),
+    model=ModelConfig(width=128, inner=256, layers=4, heads=4, max_length=200),
+    search=SearchConfig(epochs=2, batch_size=16, learning_rate=0.002, arch_learning_rate=0.1, budget=0.14),
+    retrain=RetrainConfig(epochs=16, batch_size=16, learning_rate=0.003),
+    evaluate=EvaluateConfig(select_by="pop100"),
+)

@@ -1,0 +1,132 @@
+"""What every test shares: strict JAX settings, checked shapes, networks and data small enough to compile at once."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook("easrec_jax", "beartype.beartype")  # before anything imports the package
+
+from easrec_jax.architecture import Architecture  # noqa: E402
+from easrec_jax.data.interactions import IdMap, Interactions  # noqa: E402
+from easrec_jax.data.split import Split  # noqa: E402
+from easrec_jax.network import Network, init_network  # noqa: E402
+
+ITEMS, LENGTH = 20, 9
+SIZES = {"width": 8, "inner": 12, "depth": 2, "heads": 2, "max_length": LENGTH}
+VARIANTS = {
+    "softmax": {"attention": "softmax", "gate_layers": 0},
+    "linrec": {"attention": "linrec", "gate_layers": 2},
+    "causal": {"attention": "causal_linrec", "gate_layers": 1},
+    "recent": {"attention": "recent_linrec", "gate_layers": 2},
+    "recent_conv": {"attention": "recent_linrec", "gate_layers": 0, "conv_width": 3, "learn_decay": True},
+}
+CAUSAL = [name for name in VARIANTS if name != "linrec"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    jax.config.update("jax_numpy_rank_promotion", "allow")
+    jax.config.update("jax_debug_key_reuse", True)
+    jax.config.update("jax_disable_most_optimizations", True)  # halves the compile time, which is most of a test's time
+    if (store := getattr(config, "cache", None)) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(store.mkdir("jax")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+@partial(jax.jit, static_argnames=("network", "method"))
+def _apply(network, method, weights, *args):
+    return network.apply({"params": weights}, *args, method=method)
+
+
+class Small(NamedTuple):
+    """A network whose every weight matters: all far from their start values."""
+
+    network: Network
+    weights: dict
+
+    def __call__(self, method, *args):
+        """The network's `method`, jitted."""
+        return _apply(self.network, method, self.weights, *args)
+
+
+def random_weights(init, seed: int = 0) -> dict:
+    """Weights in the shapes of `init(key)`, drawn without compiling it; taps and biases too, padding is zero."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path: tuple, shape: jax.ShapeDtypeStruct) -> jax.Array:
+        values = 0.4 * rng.standard_normal(shape.shape) + (path[-1].key == "scale")
+        values[0] *= path[-2].key != "tables" or path[-1].key != "items"
+        return jnp.asarray(values, shape.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(init, jax.random.key(0)))
+
+
+@cache
+def small_network(variant: str) -> Small:
+    network = Network(Architecture(**SIZES, **VARIANTS[variant]), ITEMS)
+    return Small(network, random_weights(lambda key: init_network(network, key)))
+
+
+def make_interactions(histories: list[list[int]], num_items: int) -> Interactions:
+    return Interactions(
+        items=np.array([item for history in histories for item in history], np.int32),
+        offsets=np.cumsum([0] + [len(history) for history in histories]),
+        user_ids=IdMap(tuple(f"u{k}" for k in range(len(histories)))),
+        item_ids=IdMap(tuple(f"i{k}" for k in range(1, num_items + 1))),
+    )
+
+
+@pytest.fixture(params=VARIANTS)
+def any_network(request) -> Small:
+    """One network of each attention mode and option."""
+    return small_network(request.param)
+
+
+@pytest.fixture(params=CAUSAL)
+def causal_network(request) -> Small:
+    """One network of each causal mode and option."""
+    return small_network(request.param)
+
+
+@pytest.fixture
+def linrec_network() -> Small:
+    return small_network("linrec")
+
+
+@pytest.fixture(scope="session")
+def draw_weights():
+    """`draw_weights(init)`: random weights in the shapes of `init(key)`, all far from their start values."""
+    return random_weights
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request) -> dict:
+    """Architecture arguments of each attention mode and option, sizes included."""
+    return SIZES | VARIANTS[request.param]
+
+
+@pytest.fixture(scope="session")
+def interactions():
+    """`interactions(histories, num_items)`: data from lists of inner ids."""
+    return make_interactions
+
+
+@pytest.fixture(scope="session")
+def data() -> Interactions:
+    """40 users with 3 to 20 events over 30 items, the first items far more popular, some events repeated."""
+    rng = np.random.default_rng(7)
+    weight = 1.0 / np.arange(1, 31)
+    lengths = [3, 3, 4, 5, *rng.integers(3, 21, 36)]
+    draws = [rng.choice(30, size, p=weight / weight.sum()) + 1 for size in lengths]
+    return make_interactions([draw.tolist() for draw in draws], 30)
+
+
+@pytest.fixture(scope="session")
+def split(data: Interactions) -> Split:
+    return Split(data)

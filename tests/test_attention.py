@@ -1,0 +1,115 @@
+"""Attention: each mode against its definition in plain numpy, chunks, summaries, masks."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from easrec_jax.attention import MODES, causal_linear, default_decay, linrec, softmax
+
+BATCH, LENGTH, HEADS, CHANNELS = 2, 5, 3, 4
+MASK = np.arange(LENGTH) < np.array([[LENGTH], [LENGTH - 3]])
+
+
+@pytest.fixture(scope="module")
+def qkv() -> tuple:
+    return tuple(
+        jnp.asarray(np.random.default_rng(s).normal(size=(BATCH, LENGTH, HEADS, CHANNELS)), jnp.float32)
+        for s in range(3)
+    )
+
+
+def elu(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0, x, np.expm1(x))
+
+
+def quadratic(q, k, v, decay) -> np.ndarray:
+    """out_t = q_t / n_t . S_t / sqrt(d_h), written out; float64."""
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    out = np.zeros_like(q)
+    for b, t, h in np.ndindex(BATCH, LENGTH, HEADS):
+        if not MASK[b, t]:
+            continue
+        fade = [decay[h] ** (t - s) for s in range(t + 1)]
+        keys = [elu(k[b, s, h]) for s in range(t + 1)]
+        norm = np.sqrt(sum(r * key**2 for r, key in zip(fade, keys, strict=True)))
+        query = elu(q[b, t, h]) / np.linalg.norm(elu(q[b, t, h]))
+        for s in range(t + 1):
+            out[b, t, h] += fade[s] * np.sum(query * keys[s] / norm) * v[b, s, h] / np.sqrt(CHANNELS)
+    return out
+
+
+@pytest.mark.parametrize("decay", [None, (0.5, 0.9, 1.0)])
+def test_causal_linear_is_the_quadratic_definition_for_every_chunk_length(qkv, decay):
+    expected = quadratic(*qkv, np.ones(HEADS) if decay is None else decay)
+    rates = None if decay is None else jnp.array(decay)
+    for chunk in range(1, LENGTH + 4):
+        out = np.asarray(jax.jit(lambda *a, c=chunk: causal_linear(*a, chunk=c))(*qkv, jnp.array(MASK), rates))
+        np.testing.assert_allclose(out[MASK], expected[MASK], atol=2e-6, err_msg=f"chunk {chunk}")
+
+
+def test_causal_linear_is_linrec_on_every_prefix(qkv):
+    out = np.asarray(causal_linear(*qkv, jnp.array(MASK), chunk=3))
+    on_prefix = jax.jit(linrec)
+    for t in range(LENGTH):
+        prefix = np.asarray(on_prefix(*qkv, jnp.array(MASK & (np.arange(LENGTH) <= t))))
+        np.testing.assert_allclose(prefix[MASK[:, t], t], out[MASK[:, t], t], atol=2e-6)
+
+
+def test_linrec_is_equation_5_over_the_real_positions(qkv):
+    out = np.asarray(linrec(*qkv, jnp.array(MASK)))
+    for b, h in np.ndindex(BATCH, HEADS):
+        q, k, v = (np.asarray(x, np.float64)[b, MASK[b], h] for x in qkv)
+        rows = elu(q) / np.linalg.norm(elu(q), axis=1, keepdims=True)
+        columns = elu(k) / np.linalg.norm(elu(k), axis=0, keepdims=True)
+        np.testing.assert_allclose(out[b, MASK[b], h], rows @ (columns.T @ v) / np.sqrt(CHANNELS), atol=2e-6)
+
+
+def test_softmax_is_causal_scaled_dot_product(qkv):
+    out = np.asarray(softmax(*qkv, jnp.array(MASK)))
+    for b, h in np.ndindex(BATCH, HEADS):
+        q, k, v = (np.asarray(x, np.float64)[b, MASK[b], h] for x in qkv)
+        weights = np.tril(np.exp(q @ k.T / np.sqrt(CHANNELS)))
+        np.testing.assert_allclose(out[b, MASK[b], h], weights / weights.sum(1, keepdims=True) @ v, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_reading_a_summary_is_the_sequence_at_the_last_position(qkv, name):
+    mode, decay, mask = MODES[name], default_decay(HEADS), jnp.array(MASK)
+    whole = mode.sequence(*qkv, mask, decay)
+    last = MASK.sum(1) - 1
+    read = mode.read(qkv[0][np.arange(BATCH), last], mode.summarize(*qkv[1:], mask, decay))
+    np.testing.assert_allclose(read, whole[np.arange(BATCH), last], atol=2e-6)
+
+
+@pytest.mark.parametrize("name", [name for name, mode in MODES.items() if mode.push is not None])
+def test_pushing_events_one_by_one_is_the_whole_sequence(qkv, name):
+    mode, decay = MODES[name], default_decay(HEADS)
+    q, k, v = qkv
+    whole = mode.sequence(*qkv, jnp.ones((BATCH, LENGTH), bool), decay)
+    summary = mode.summarize(k, v, jnp.zeros((BATCH, LENGTH), bool), decay)
+    for t in range(LENGTH):
+        summary = mode.push(summary, k[:, t], v[:, t], decay)
+        np.testing.assert_allclose(mode.read(q[:, t], summary), whole[:, t], atol=2e-6)
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_padding_contributes_nothing_and_an_empty_row_is_finite(qkv, name):
+    def total(q, k, v, mask):
+        out = MODES[name].sequence(q, k, v, mask, default_decay(HEADS))
+        return jnp.sum(jnp.where(MASK[..., None, None], out, 0.0)), out
+
+    q, k, v = qkv
+    other = [jnp.where(MASK[..., None, None], x, 99.0) for x in (k, v)]
+    run = jax.jit(jax.grad(total, argnums=(0, 1, 2), has_aux=True))
+    outputs = [np.asarray(run(q, *kv, jnp.array(MASK))[1])[MASK] for kv in ((k, v), other)]
+    np.testing.assert_allclose(*outputs, atol=2e-6)
+    grads, out = run(q, k, v, jnp.zeros((BATCH, LENGTH), bool))
+    assert all(np.isfinite(x).all() for x in (out, *grads))
+
+
+def test_default_decay_has_several_time_scales_and_one_head_that_forgets_nothing():
+    np.testing.assert_allclose(default_decay(4), [0.5, 0.8, 0.92, 1.0])
+    assert default_decay(1) == 1.0

@@ -1,0 +1,177 @@
+"""The commands as a user types them: the whole path on a tiny run, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TINY = [
+    "--data.planted_users=60", "--data.planted_items=100", "--model.width=16", "--model.inner=16", "--model.layers=2",
+    "--search.prune", "0.0", "0.5", "--search.epochs=2", "--retrain.epochs=2", "--search.buckets=1",
+    "--retrain.buckets=1", "--retrain.baselines", "popularity",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def call(tmp_path, cache):
+    """Run `bin/NAME.py arguments` in an empty folder."""
+
+    def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            command(name, *arguments), cwd=tmp_path, env=environment(cache), capture_output=True, text=True
+        )
+
+    return run
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / "bin" / f"{name}.py"), *map(str, arguments)]
+
+
+def environment(cache: Path) -> dict[str, str]:
+    return {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
+DEMO = str(ROOT / "configs" / "demo.py")
+
+
+def good(done: subprocess.CompletedProcess) -> str:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def bad(done: subprocess.CompletedProcess, *parts: str) -> None:
+    """Exit status 2, one line, no traceback, all of `parts` in it."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: ") and "Traceback" not in done.stderr
+    for part in parts:
+        assert part in line, line
+
+
+def test_search_retrain_recommend(call, tmp_path):
+    good(call("search", DEMO, *TINY))
+    run = tmp_path / "runs" / "demo"
+    lines = [json.loads(line) for line in (run / "search" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert {"loss", "p", "q", "temperature", "expected_cost", "pick", "ndcg@10"} <= set(lines[0])
+    assert len(lines[0]["p"]) == 2 and len(lines[0]["q"]) == 2
+    chosen = json.loads((run / "search" / "architecture.json").read_text())
+    assert {"width", "inner", "depth", "heads", "attention", "gate_layers", "flops", "parameters"} <= set(chosen)
+    assert (run / "search" / "search.png").read_bytes().startswith(b"\x89PNG")
+
+    table = good(call("retrain", DEMO, *TINY))
+    assert all(name in table for name in ("popularity", "EASRec", "ceiling"))
+    results = json.loads((run / "model" / "results.json").read_text())
+    assert set(results["test"]) == {"pop100", "pop100_unseen", "full", "full_unseen"}
+    assert set(results["test"]["full"]) == {"recall@10", "mrr@10", "ndcg@10"}
+    assert results["data"]["users"] == 60 and results["architecture"]["flops"] == chosen["flops"]
+
+    out = good(call("recommend", run / "model", "--history", "m0 i3 i4", "--k", "4"))
+    assert len(out.splitlines()) == 5
+    partly = call("recommend", run / "model", "--history", "m0 nonsense", "--k", "4")
+    assert partly.returncode == 0 and "warning: skipped 1 unknown items: 'nonsense'" in partly.stderr
+    bad(call("recommend", run / "model", "--history", "nonsense"), "no known item", "nonsense")
+
+    # what is there is not touched by accident
+    bad(call("search", DEMO, *TINY), "holds a run already", "--resume", "--overwrite")
+    bad(call("search", DEMO, *TINY, "--model.layers=1", "--resume"), "another config", "model.layers: 2 there, 1 here")
+    good(call("search", DEMO, *TINY, "--resume"))  # finished: nothing left to do, nothing lost
+    bad(call("retrain", DEMO, *TINY, "--search.prune", "0.0", "0.75", "--overwrite"), "not in the search space")
+    damaged = run / "model" / "weights.npz"
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    bad(call("recommend", run / "model", "--history", "i3"), "weights.npz: damaged")
+
+
+def test_interrupt_leaves_a_checkpoint_that_resumes(tmp_path, cache, call):
+    arguments = [DEMO, *TINY, "--search.epochs=200", "--search.patience=200"]
+    process = subprocess.Popen(
+        command("search", *arguments), cwd=tmp_path, env=environment(cache), stderr=subprocess.PIPE, text=True
+    )
+    metrics = tmp_path / "runs" / "demo" / "search" / "metrics.jsonl"
+    for _ in range(1200):
+        if metrics.is_file() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2 and "interrupted" in stderr and "--resume continues" in stderr
+    done = len(metrics.read_text().splitlines())
+    assert done < 200
+    again = subprocess.Popen(
+        command("search", *arguments, "--resume"),
+        cwd=tmp_path,
+        env=environment(cache),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(1200):
+        if len(metrics.read_text().splitlines()) > done or again.poll() is not None:
+            break
+        time.sleep(0.1)
+    again.send_signal(signal.SIGTERM)
+    again.communicate(timeout=60)
+    epochs = [json.loads(line)["epoch"] for line in metrics.read_text().splitlines()]
+    assert epochs == list(range(1, len(epochs) + 1)) and len(epochs) > done
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--data.path=nowhere.txt"], ["nowhere.txt", "no such file"]),
+        (["--model.width=20"], ["search.prune", "multiple of model.heads = 4"]),
+        (["--model.width=18"], ["model.width", "multiple of model.heads = 4", "18"]),
+        (["--search.prune", "0", "1.0"], ["search.prune", "[0, 1)"]),
+        (["--search.budget=0.0001"], ["search.budget", "smallest network's cost"]),
+        (["--search.budget=1.5"], ["search.budget", "(0, 1]"]),
+        (["--model.attention=linrec"], ["model.attention", "data.targets"]),
+        (["--evaluate.select_by=best"], ["unknown protocol 'best'", "popN"]),
+        (["--resume", "--overwrite"], ["--resume", "--overwrite"]),
+    ],
+)
+def test_a_mistake_is_one_line(call, arguments, parts):
+    bad(call("search", DEMO, *arguments), *parts)
+
+
+@pytest.mark.parametrize(("flag", "word"), [("--search.epoch=3", "search.epoch"), ("--search.epochs=many", "many")])
+def test_a_misspelt_or_mistyped_flag_fails_at_once(call, tmp_path, flag, word):
+    done = call("search", DEMO, flag)
+    assert done.returncode == 2 and word in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_config_no_run(call, tmp_path):
+    bad(call("search"), "expected a config file first")
+    bad(call("search", "nowhere.py"), "nowhere.py", "no such config file")
+    (tmp_path / "empty.py").write_text("")
+    bad(call("search", "empty.py"), "empty.py", "expected a variable `config`")
+    bad(call("retrain", DEMO), "architecture.json", "run bin/search.py")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_data_mistakes_leave_nothing_half_written(call, tmp_path):
+    (tmp_path / "short.txt").write_text("1 1\n1 2\n2 1\n")
+    bad(call("search", DEMO, "--data.path=short.txt"), "short.txt", "every history is shorter than 3")
+    (tmp_path / "torn.txt").write_text("1 1\n1\n")
+    bad(call("search", DEMO, "--data.path=torn.txt"), "torn.txt", "line 2")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_help_lists_every_field_with_its_default(call):
+    text = good(call("search", DEMO, "--help"))
+    for flag in ("--search.epochs", "--model.width", "--data.path", "--evaluate.ks", "--retrain.schedule", "--seed"):
+        assert flag in text
+    assert "default: 64" in text  # the config file's, not the dataclass's

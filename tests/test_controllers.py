@@ -1,0 +1,122 @@
+"""The controllers: Gumbel relaxation, temperature, the resource constraint, the pick."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from easrec_jax.architecture import Architecture, SearchSpace
+from easrec_jax.config import SearchConfig
+from easrec_jax.controllers import (
+    ArchitectureParameters,
+    constraint,
+    init_architecture_parameters,
+    pick,
+    probabilities,
+    relax,
+    temperature,
+)
+
+PARAMETERS = ArchitectureParameters(jnp.array([0.5, -0.3, 1.0]), jnp.array([0.2, 1.1, -0.4, 0.0]))
+COSTS = np.array([[0.3, 0.5, 0.8, 1.0], [0.2, 0.35, 0.55, 0.7], [0.1, 0.15, 0.2, 0.25]])
+sample = jax.jit(jax.vmap(relax, in_axes=(None, 0, None)))
+
+
+DRAWS = 4000
+
+
+def draw(tau: float) -> tuple[np.ndarray, np.ndarray]:
+    """(p, q) of many samples, [draws candidates] and [draws depths]."""
+    return tuple(map(np.asarray, sample(PARAMETERS, jax.random.split(jax.random.key(0), DRAWS), tau)))
+
+
+def one_hot(candidate: int, depth: int) -> tuple[jax.Array, jax.Array]:
+    return jnp.eye(3)[candidate], jnp.eye(4)[depth]
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.3, 0.01])
+def test_a_relaxed_sample_sums_to_one(tau):
+    for share in draw(tau):
+        assert np.isfinite(share).all() and (share >= 0).all()
+        np.testing.assert_allclose(share.sum(1), 1.0, atol=1e-5)
+
+
+def test_a_cold_sample_is_one_hot_and_a_warm_one_is_not():
+    cold, warm = (draw(tau)[0].max(1) for tau in (0.01, 1.0))
+    assert np.mean(cold > 0.99) > 0.9
+    assert np.mean(warm > 0.99) < 0.2
+
+
+def test_the_largest_share_follows_the_probabilities():
+    """The Gumbel-max law; p and q are drawn independently of each other."""
+    p, q = (share.argmax(1) for share in draw(0.5))
+    alpha, beta = map(np.asarray, probabilities(PARAMETERS))
+    joint = np.zeros((3, 4))
+    np.add.at(joint, (p, q), 1 / DRAWS)
+    np.testing.assert_allclose(joint, alpha[:, None] * beta, atol=0.03)
+
+
+def test_a_fresh_controller_is_uniform():
+    space = SearchSpace(Architecture(8, 8, 4, 2, 5, "softmax", 0), ((8, 8), (6, 6), (4, 4)))
+    alpha, beta = probabilities(init_architecture_parameters(space))
+    np.testing.assert_allclose(alpha, [1 / 3] * 3)
+    np.testing.assert_allclose(beta, [1 / 4] * 4)
+
+
+def test_temperature_falls_by_the_schedule_to_its_floor():
+    settings = SearchConfig()
+    steps = [0, 1000, 19_800, 1_000_000]
+    np.testing.assert_allclose([temperature(t, settings) for t in steps], [1.0, 0.95, 0.01, 0.01], rtol=1e-5)
+
+
+def test_under_one_hot_shares_the_constraint_is_the_exact_cost():
+    for (i, j), cost in np.ndenumerate(COSTS):
+        np.testing.assert_allclose(
+            constraint(*one_hot(i, j), PARAMETERS, jnp.array(COSTS), dynamic=False), cost, rtol=1e-6
+        )
+
+
+def test_the_constraint_is_scaled_by_the_currently_likeliest_depth():
+    p, q = one_hot(0, 3)
+    for best in range(4):
+        parameters = PARAMETERS._replace(depth=jnp.eye(4)[best])
+        np.testing.assert_allclose(constraint(p, q, parameters, jnp.array(COSTS)), (best + 1) / 4, rtol=1e-6)
+
+
+def test_the_dynamic_scale_carries_no_gradient():
+    p, q = one_hot(1, 2)
+    grads = jax.grad(lambda parameters: constraint(p, q, parameters, jnp.array(COSTS)))(PARAMETERS)
+    assert not any(np.asarray(g).any() for g in grads)
+
+
+def test_the_constraint_pushes_alpha_and_beta_to_cheaper_networks():
+    def expected(parameters):
+        return constraint(*probabilities(parameters), parameters, jnp.array(COSTS))
+
+    grads = jax.grad(expected)(PARAMETERS)
+    assert grads.width[0] > 0 > grads.width[2]
+    assert grads.depth[3] > 0 > grads.depth[0]
+
+    relaxed = jax.grad(lambda a: constraint(*relax(a, jax.random.key(3), 1.0), a, jnp.array(COSTS)))(PARAMETERS)
+    assert np.abs(relaxed.width).max() > 1e-4 and np.abs(relaxed.depth).max() > 1e-4
+
+
+def test_pick_takes_the_likeliest_candidate_and_depth():
+    assert pick(PARAMETERS, COSTS) == (2, 2)
+    assert pick(PARAMETERS._replace(width=jnp.array([3.0, 0.0, 0.0])), COSTS) == (0, 2)
+
+
+@pytest.mark.parametrize("budget", [0.1, 0.15, 0.3, 0.6, 1.0])
+def test_pick_is_the_likeliest_within_the_budget(budget):
+    parameters = ArchitectureParameters(jnp.array([2.0, 1.0, 0.0]), jnp.array([0.0, 0.3, 0.6, 0.9]))
+    candidate, depth = pick(parameters, COSTS, budget)
+    assert COSTS[candidate, depth - 1] <= budget
+    score = np.asarray(parameters.width)[:, None] + np.asarray(parameters.depth)
+    assert score[candidate, depth - 1] == score[budget >= COSTS].max()
+
+
+def test_a_budget_below_the_smallest_network_is_refused():
+    with pytest.raises(ValueError, match="search.budget"):
+        pick(PARAMETERS, COSTS, 0.05)

@@ -1,0 +1,133 @@
+"""The closed forms against XLA's own count and the real pytrees."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from easrec_jax.architecture import Architecture, SearchSpace
+from easrec_jax.controllers import ArchitectureParameters, constraint
+from easrec_jax.cost import cost_table, parameter_count, request_flops, token_flops
+from easrec_jax.network import Network, init_network, item_table
+
+ITEMS = 1000
+SPACE = SearchSpace(Architecture(128, 256, 4, 4, 64, "recent_linrec", 2, 4), ((128, 256), (96, 192), (64, 128)))
+# length 64: one chunk, so no loop, whose body XLA would count once
+MEASURED = [
+    Architecture(128, 256, 2, 4, 64, "softmax", 0),
+    Architecture(128, 256, 3, 4, 64, "linrec", 1),
+    Architecture(128, 256, 2, 4, 64, "causal_linrec", 2),
+    Architecture(128, 256, 2, 8, 50, "recent_linrec", 2, conv_width=4, learn_decay=True),
+    Architecture(128, 256, 3, 4, 64, "recent_linrec", 2, conv_width=4),
+]
+
+
+def shapes(architecture: Architecture, num_items: int = ITEMS) -> tuple[Network, dict]:
+    network = Network(architecture, num_items)
+    return network, jax.eval_shape(lambda key: init_network(network, key), jax.random.key(0))
+
+
+def xla_flops(function, *args) -> float:
+    return jax.jit(function).lower(*args).compile().cost_analysis()["flops"]
+
+
+@pytest.mark.parametrize("architecture", MEASURED, ids=Architecture.describe)
+def test_closed_form_flops_are_xlas_count_within_ten_per_cent(architecture):
+    """At width 128; what is left out (norms, activations) weighs more in narrower networks."""
+    network, weights = shapes(architecture)
+    items = jax.ShapeDtypeStruct((1, architecture.max_length), jnp.int32)
+
+    def request(weights, items):
+        return network.apply({"params": weights}, items, method=Network.encode_last) @ item_table(weights).T
+
+    def encode(weights, items):
+        return network.apply({"params": weights}, items, method=Network.encode)
+
+    length, depth = architecture.max_length, architecture.depth
+    assert 1.0 <= xla_flops(request, weights, items) / request_flops(architecture, ITEMS) <= 1.1
+    assert 1.0 <= xla_flops(encode, weights, items) / (depth * length * token_flops(architecture, length)) <= 1.1
+
+
+def product_flops(jaxpr) -> int:
+    """FLOPs of all products in a jaxpr; the bodies of calls included, of loops once."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            total += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)
+            total += product_flops(inner) if hasattr(inner, "eqns") else 0
+    return total
+
+
+@pytest.mark.parametrize("narrow", [8, 64])
+@pytest.mark.parametrize("architecture", MEASURED, ids=Architecture.describe)
+def test_closed_form_flops_are_the_products_of_the_program(architecture, narrow):
+    """All of them and no others, but for the convolution, which is no product, and the scores of the padding item."""
+    architecture = dataclasses.replace(architecture, width=narrow, inner=2 * narrow)
+    network, weights = shapes(architecture)
+    length, depth, width = architecture.max_length, architecture.depth, architecture.width
+    items = jax.ShapeDtypeStruct((1, length), jnp.int32)
+
+    def request(weights, items):
+        return network.apply({"params": weights}, items, method=Network.encode_last) @ item_table(weights).T
+
+    def encode(weights, items):
+        return network.apply({"params": weights}, items, method=Network.encode)
+
+    taps = 2 * architecture.conv_width * width * length * depth
+    counted = product_flops(jax.make_jaxpr(request)(weights, items).jaxpr) - 2 * width
+    assert counted == request_flops(architecture, ITEMS) - taps
+    counted = product_flops(jax.make_jaxpr(encode)(weights, items).jaxpr)
+    assert counted == depth * length * token_flops(architecture, length) - taps
+
+
+@pytest.mark.parametrize("gates", [0, 1, 2])
+@pytest.mark.parametrize(
+    "options",
+    [("softmax", 0, False), ("causal_linrec", 0, False), ("recent_linrec", 4, False), ("recent_linrec", 3, True)],
+)
+def test_parameter_count_is_the_size_of_the_pytree(gates, options):
+    architecture = Architecture(8, 20, 3, 2, 7, options[0], gates, *options[1:])
+    assert parameter_count(architecture, 31) == sum(x.size for x in jax.tree.leaves(shapes(architecture, 31)[1]))
+
+
+@pytest.mark.parametrize("attention", ["softmax", "linrec", "causal_linrec", "recent_linrec"])
+def test_cost_grows_with_depth_and_width_to_one(attention):
+    space = dataclasses.replace(SPACE, largest=dataclasses.replace(SPACE.largest, attention=attention))
+    table = cost_table(space, ITEMS)
+    assert table.shape == (3, 4)
+    assert (np.diff(table, axis=1) > 0).all() and (np.diff(table, axis=0) < 0).all()
+    assert table.max() == table[0, 3] == 1.0 and table.min() > 0
+
+
+def test_each_entry_of_the_table_is_its_networks_cost():
+    table = cost_table(SPACE, ITEMS)
+    for (i, j), cost in np.ndenumerate(table):
+        assert cost == request_flops(SPACE.architecture(i, j + 1), ITEMS) / request_flops(SPACE.largest, ITEMS)
+
+
+def test_a_longer_history_costs_linear_attention_linearly_and_softmax_more():
+    def growth(attention: str) -> float:
+        architecture = dataclasses.replace(SPACE.largest, attention=attention, conv_width=0, max_length=4096)
+        return request_flops(architecture, 0, 4096) / request_flops(architecture, 0, 1024)
+
+    assert growth("causal_linrec") == pytest.approx(4, rel=0.01)
+    assert growth("recent_linrec") == pytest.approx(4, rel=0.01)
+    assert growth("linrec") == pytest.approx(4, rel=0.01)
+    assert growth("softmax") > 6
+
+
+def test_expected_cost_under_one_hot_shares_is_the_table_entry():
+    table = cost_table(SPACE, ITEMS)
+    parameters = ArchitectureParameters(jnp.zeros(3), jnp.zeros(4))
+    for (i, j), cost in np.ndenumerate(table):
+        expected = constraint(jnp.eye(3)[i], jnp.eye(4)[j], parameters, jnp.array(table), dynamic=False)
+        np.testing.assert_allclose(expected, cost, rtol=1e-6)

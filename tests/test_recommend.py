@@ -1,0 +1,178 @@
+"""A saved model answers as the network does, for anyone, whatever comes in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from easrec_jax import recommend as recommend_module
+from easrec_jax.architecture import Architecture
+from easrec_jax.artifact import Model, load_model, save_model
+from easrec_jax.config import Config, to_json
+from easrec_jax.data.interactions import IdMap
+from easrec_jax.network import Network, init_network
+from easrec_jax.recommend import Recommender
+
+IDS = tuple(["a b", 'q"uote', "<b>", "ü", *(f"i{k}" for k in range(36))])
+ARCHITECTURE = Architecture(
+    width=8, inner=16, depth=2, heads=2, max_length=8, attention="recent_linrec", gate_layers=2, conv_width=4
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "model"
+    weights = init_network(Network(ARCHITECTURE, len(IDS)), jax.random.key(0))
+    popularity = np.concatenate([[0], np.arange(len(IDS), 0, -1)])
+    model = Model(ARCHITECTURE, weights, IdMap(IDS), popularity, {"test": {}})
+    save_model(path, model, architecture=ARCHITECTURE.to_json(), config=to_json(Config()), metrics="")
+    return path
+
+
+@pytest.fixture(scope="module")
+def recommender(folder):
+    return Recommender.load(folder)
+
+
+def plain_scores(recommender, history):
+    inner = recommender.item_ids.encode(history)[-8:]
+    items = np.pad(inner, (0, 8 - len(inner)))[None]
+    encode = jax.jit(lambda w, x: recommender.network.apply({"params": w}, x, method=Network.encode))
+    hidden = encode(recommender.weights, items)[0, len(inner) - 1]
+    return np.array(recommender.weights["tables"]["items"] @ hidden)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 20])
+def test_it_is_the_networks_best_unseen_items(recommender, length):
+    history = [IDS[(7 * k) % 40] for k in range(length)]
+    (got,) = recommender.recommend([history], 5)
+    scores = plain_scores(recommender, history)
+    scores[0] = -np.inf
+    scores[recommender.item_ids.encode(history)] = -np.inf
+    best = np.argsort(-scores)[:5]
+    assert [item for item, _ in got] == [IDS[k - 1] for k in best]
+    np.testing.assert_allclose([score for _, score in got], scores[best], rtol=1e-4, atol=1e-5)
+
+
+def test_a_users_answer_does_not_depend_on_the_company(recommender):
+    histories = [[IDS[(k * j) % 40] for j in range(1, k % 11 + 2)] for k in range(300)]
+    together = recommender.recommend(histories, 7)
+    for k in (0, 5, 17, 299):
+        (alone,) = recommender.recommend([histories[k]], 7)
+        assert [i for i, _ in alone] == [i for i, _ in together[k]]
+
+
+def test_seen_items_come_back_on_request_and_few_unseen_ones_shorten_the_list(recommender):
+    history = list(IDS[:38])
+    (unseen,) = recommender.recommend([history], 10)
+    assert {i for i, _ in unseen} == set(IDS[38:])
+    (everything,) = recommender.recommend([history], 40, exclude_seen=False)
+    assert {i for i, _ in everything} == set(IDS)
+
+
+def test_nothing_recompiles_over_mixed_requests(recommender):
+    rng = np.random.default_rng(0)
+    original = recommend_module.apply
+    traces = []
+
+    def counted(*args, **options):
+        traces.append(args[2].shape)
+        return original(*args, **options)
+
+    recommend_module.apply = counted
+    jax.clear_caches()
+    try:
+        for _ in range(60):
+            histories = [list(rng.choice(IDS, rng.integers(1, 8))) for _ in range(rng.integers(1, 9))]
+            recommender.recommend(histories, int(rng.integers(1, 9)))
+    finally:
+        recommend_module.apply = original
+    assert len(traces) <= 4 * 4 * 4  # lengths x rows x k, each in its few sizes
+    assert len(set(traces)) <= 4 * 4
+
+
+def test_unknown_items(recommender):
+    with pytest.warns(UserWarning, match="skipped 1 unknown items: 'zzz'"):
+        (got,) = recommender.recommend([["i1", "zzz", "i2"]], 3)
+    assert [i for i, _ in got] == [i for i, _ in recommender.recommend([["i1", "i2"]], 3)[0]]
+    with pytest.raises(ValueError, match=r"history 1: no known item in \['zzz'\]"):
+        recommender.recommend([["i1"], ["zzz"]])
+    with pytest.raises(ValueError, match=r"history 0: unknown items \['zzz'\]"):
+        recommender.recommend([["i1", "zzz"]], on_unknown="error")
+    (popular,) = recommender.recommend([[]], 3, on_unknown="popular")
+    assert [i for i, _ in popular] == list(IDS[:3])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r: r.recommend([["i1"]], 0), "k: expected 1 to 40"),
+        (lambda r: r.recommend([["i1"]], 41), "k: expected 1 to 40"),
+        (lambda r: r.recommend("i1"), "expected a sequence of histories"),
+        (lambda r: r.recommend(["i1"]), "expected a sequence of histories"),
+        (lambda r: r.recommend([["i1"]], on_unknown="what"), "on_unknown: expected"),
+        (lambda r: r.recommend([[]]), "history 0: no known item"),
+    ],
+)
+def test_bad_requests_say_what_was_expected(recommender, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(recommender)
+
+
+def test_no_histories_no_answers(recommender):
+    assert recommender.recommend([]) == []
+
+
+@pytest.mark.parametrize("name", ["weights.npz", "items.json", "architecture.json", "config.json", "results.json"])
+@pytest.mark.parametrize("how", ["truncated", "missing"])
+def test_a_damaged_folder_names_the_file(folder, tmp_path, name, how):
+    broken = shutil.copytree(folder, tmp_path / "model")
+    data = (broken / name).read_bytes()
+    (broken / name).write_bytes(data[: len(data) // 2])
+    if how == "missing":
+        (broken / name).unlink()
+    with pytest.raises(ValueError, match=rf"{name}: (damaged|missing)"):
+        load_model(broken)
+
+
+def test_a_manifest_of_another_version_or_pointing_outside_is_refused(folder, tmp_path):
+    broken = shutil.copytree(folder, tmp_path / "model")
+    manifest = json.loads((broken / "manifest.json").read_text())
+    (broken / "manifest.json").write_text(json.dumps(manifest | {"version": 99}))
+    with pytest.raises(ValueError, match="expected 'easrec_jax model' version 1, got .* version 99"):
+        load_model(broken)
+    outside = manifest["sha256"] | {"../../secret": "0"}
+    (broken / "manifest.json").write_text(json.dumps(manifest | {"sha256": outside}))
+    with pytest.raises(ValueError, match="names a file outside"):
+        load_model(broken)
+    with pytest.raises(FileNotFoundError, match="no model here"):
+        load_model(tmp_path / "nowhere")
+
+
+def test_saving_over_a_model_replaces_it_whole(folder, tmp_path):
+    target = tmp_path / "model"
+    model = load_model(folder)
+    for ids in (IDS, tuple(reversed(IDS))):
+        save_model(
+            target, model._replace(item_ids=IdMap(ids)), architecture=ARCHITECTURE.to_json(), config="{}", metrics=""
+        )
+        assert load_model(target).item_ids.raw == ids
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
+
+
+def test_serving_imports_no_training_code(folder):
+    code = (
+        "import sys\nfrom easrec_jax import Recommender\n"
+        f"Recommender.load({str(folder)!r}).recommend([['i1']], 2)\n"
+        "bad = [m for m in sys.modules if m.split('.')[0] in ('optax', 'orbax', 'polars', 'matplotlib', 'tyro')]\n"
+        "bad += [m for m in sys.modules if m in ('easrec_jax.train', 'easrec_jax.search')]\nprint(bad)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -1,0 +1,164 @@
+"""The search: what each step may change, budget, resume, determinism, and that it finds what is planted."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from easrec_jax import search as search_module
+from easrec_jax.architecture import search_space
+from easrec_jax.config import Config, DataConfig, ModelConfig, SearchConfig
+from easrec_jax.controllers import probabilities
+from easrec_jax.cost import cost_table
+from easrec_jax.data.batches import random_batch, scoring_samples, training_samples
+from easrec_jax.data.split import Split
+from easrec_jax.data.synthetic import planted
+from easrec_jax.evaluate import Evaluator
+from easrec_jax.loop import Checkpoints
+from easrec_jax.search import architecture_step, init_search, make_searcher, search, weight_step
+from easrec_jax.supernet import Supernet
+
+LENGTH = 40
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return Split(planted(users=200, items=100, seed=0).data)
+
+
+def config(**settings) -> Config:
+    fields = {"prune": (0.0, 0.5), "epochs": 2, "batch_size": 16, "buckets": 1, "every": 2, "learning_rate": 0.01, "warmup_epochs": 0}
+    return Config(
+        data=DataConfig(),
+        model=ModelConfig(width=16, inner=16, layers=2, heads=2, max_length=LENGTH),
+        search=SearchConfig(**(fields | settings)),
+    )
+
+
+def run(split: Split, settings: Config, seed: int = 0, **options):
+    samples = training_samples(split, max_length=LENGTH, targets="all", windows="all")
+    evaluator = Evaluator(split, "validation", LENGTH)
+    return search(
+        search_space(settings), samples, evaluator, settings=settings.search, dropout=0.1, seed=seed, **options
+    )
+
+
+def one_step(split: Split, settings: Config):
+    space = search_space(settings)
+    searcher = make_searcher(Supernet(space, split.data.num_items, 0.1), settings.search)
+    state = init_search(searcher, jax.random.key(0))
+    batch = random_batch(
+        scoring_samples(split, "validation", max_length=LENGTH), max_length=LENGTH, rows=16, seed=0, step=0
+    )
+    costs = jnp.asarray(cost_table(space, split.data.num_items), jnp.float32)
+    return searcher, state, batch, costs
+
+
+def same(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def copy(tree):
+    return jax.tree.map(lambda x: np.array(x), tree)
+
+
+def test_each_step_changes_its_own_parameters_alone(split):
+    searcher, state, batch, costs = one_step(split, config())
+    before = copy(state)
+    state, _ = weight_step(state, batch, jax.random.key(1), searcher=searcher)
+    between = copy(state)
+    assert same(before.arch, between.arch) and same(before.arch_opt, between.arch_opt)
+    assert not same(before.weights, between.weights)
+    state, _ = architecture_step(state, batch, jax.random.key(2), costs, searcher=searcher)
+    assert same(between.weights, state.weights) and same(between.weights_opt, state.weights_opt)
+    assert not np.array_equal(between.arch.width, state.arch.width)
+    assert not np.array_equal(between.arch.depth, state.arch.depth)
+
+
+def test_a_heavier_constraint_drives_towards_smaller_networks(split):
+    costs_found = []
+    for weight in (0.0, 100.0):
+        searcher, state, batch, costs = one_step(split, config(cost_weight=weight, arch_learning_rate=0.1))
+        for _ in range(15):
+            state, _ = architecture_step(state, batch, jax.random.key(2), costs, searcher=searcher)
+            state = state._replace(step=state.step + 1)
+        alpha, beta = probabilities(state.arch)
+        costs_found.append(float(alpha @ costs @ beta))
+    assert costs_found[1] < 0.7 * costs_found[0]
+
+
+def test_the_multiplier_climbs_above_the_budget_and_falls_below_it_but_not_under_zero(split):
+    searcher, state, batch, costs = one_step(split, config(budget=0.2))
+    assert float(state.cost_weight) == 0.0
+    state, _ = architecture_step(state, batch, jax.random.key(2), costs, searcher=searcher)
+    climbed = float(state.cost_weight)
+    assert climbed > 0.0  # the uniform mixture costs more than 0.2
+    searcher, state, batch, costs = one_step(split, config(budget=1.0))
+    state, _ = architecture_step(state, batch, jax.random.key(2), costs, searcher=searcher)
+    assert float(state.cost_weight) == 0.0
+
+
+@pytest.mark.parametrize("budget", [0.05, 0.4])
+def test_the_pick_never_exceeds_the_budget(split, budget):
+    settings = config(budget=budget, epochs=1)
+    space = search_space(settings)
+    found = run(split, settings)
+    candidate, depth = space.locate(found.architecture)
+    assert cost_table(space, split.data.num_items)[candidate, depth - 1] <= budget
+
+
+def test_a_budget_below_the_smallest_network_is_refused_before_the_first_step(split):
+    with pytest.raises(ValueError, match=r"search\.budget: expected at least 0\.\d+, the smallest network's cost"):
+        run(split, config(budget=0.0001))
+
+
+def test_a_search_cut_in_two_is_the_search_bit_for_bit(split, tmp_path):
+    settings = config()
+    whole = run(split, settings)
+    checkpoints = Checkpoints(tmp_path)
+
+    class Killed(Exception):
+        pass
+
+    def die(record):
+        if record["epoch"] == 2:  # after the second epoch's steps, before its checkpoint
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(split, settings, checkpoints=checkpoints, on_epoch=die)
+    resumed = run(split, settings, checkpoints=checkpoints, resume=True)
+    assert same(resumed.weights, whole.weights) and same(resumed.arch, whole.arch)
+    assert resumed.architecture == whole.architecture
+
+
+def test_both_steps_are_traced_once(split):
+    traces = []
+    original = search_module._supernet_loss
+
+    def counted(*args):
+        traces.append(args[3].targets.ndim)
+        return original(*args)
+
+    search_module._supernet_loss = counted
+    try:
+        run(split, config(prune=(0.0, 0.25), epochs=2))
+    finally:
+        search_module._supernet_loss = original
+    assert sorted(traces) == [1, 2]  # the architecture step, the weight step
+
+
+def test_last_targets_train_the_bidirectional_supernet(split):
+    settings = Config(
+        data=DataConfig(targets="last"),
+        model=ModelConfig(width=16, inner=16, layers=2, heads=2, max_length=LENGTH, attention="linrec", conv_width=0),
+        search=config(epochs=1, batch_size=64).search,
+    )
+    samples = training_samples(split, max_length=LENGTH, targets="last", windows="all")
+    records = []
+    search(
+        search_space(settings), samples, Evaluator(split, "validation", LENGTH), settings=settings.search,
+        dropout=0.0, seed=0, on_epoch=records.append,
+    )  # fmt: skip
+    assert records[0]["loss"] < np.log(split.data.num_items)

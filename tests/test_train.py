@@ -1,0 +1,163 @@
+"""Training one network: learning, resume, one trace, a clean stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from easrec_jax import train
+from easrec_jax.architecture import Architecture
+from easrec_jax.config import RetrainConfig
+from easrec_jax.data.batches import training_samples
+from easrec_jax.data.split import Split
+from easrec_jax.data.synthetic import planted
+from easrec_jax.evaluate import Evaluator, popularity_scores
+from easrec_jax.loop import Checkpoints
+from easrec_jax.network import Network, init_network
+
+LENGTH = 40
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return Split(planted(users=300, items=100, seed=0).data)
+
+
+def architecture(attention: str = "recent_linrec", **changes) -> Architecture:
+    sizes = {"width": 16, "inner": 32, "depth": 1, "heads": 4, "max_length": LENGTH, "gate_layers": 2, "conv_width": 4}
+    if attention != "recent_linrec":
+        sizes["conv_width"] = 0
+    return Architecture(attention=attention, **(sizes | changes))
+
+
+def run(split: Split, arch: Architecture, *, targets: str = "all", dropout: float = 0.2, seed: int = 0, **options):
+    """`fit` with `RetrainConfig` fields and `fit` arguments mixed in `options`."""
+    fit_options = {k: options.pop(k) for k in ("checkpoints", "resume", "on_epoch", "on_step") if k in options}
+    network = Network(arch, split.data.num_items, dropout)
+    settings = RetrainConfig(**({"epochs": 2, "batch_size": 16, "buckets": 1, "learning_rate": 0.01} | options))
+    samples = training_samples(split, max_length=LENGTH, targets=targets, windows="all")
+    evaluator = Evaluator(split, "validation", LENGTH, ("full",))
+    weights = init_network(network, jax.random.key(seed))
+    return train.fit(network, weights, samples, evaluator, settings=settings, seed=seed, **fit_options)
+
+
+def same(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("attention", "targets"),
+    [("softmax", "all"), ("causal_linrec", "all"), ("recent_linrec", "all"), ("linrec", "last")],
+)
+def test_every_attention_beats_popularity_on_planted_data_by_a_half(split, attention, targets):
+    popularity = Evaluator(split, "validation", LENGTH)(popularity_scores, jnp.asarray(split.popularity(), jnp.float32))
+    epochs = 8 if targets == "all" else 2
+    fitted = run(split, architecture(attention), targets=targets, epochs=epochs, dropout=0.0)
+    assert fitted.ndcg > 1.5 * popularity["full"]["ndcg@10"]
+
+
+def test_a_run_cut_in_two_is_the_run_bit_for_bit(split, tmp_path):
+    whole = run(split, architecture(), epochs=3, checkpoints=Checkpoints(tmp_path / "whole"))
+    cut = Checkpoints(tmp_path / "cut")
+    steps = 0
+
+    def interrupt(state, batch, key, **options):  # as Ctrl-C in the middle of the second epoch
+        nonlocal steps
+        steps += 1
+        if steps == 28:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(state, batch, key, **options)
+
+    step, train.train_step = train.train_step, interrupt
+    try:
+        part = run(split, architecture(), epochs=3, checkpoints=cut)
+    finally:
+        train.train_step = step
+    assert not part.finished and cut.latest() == 28
+    records = []
+    rest = run(split, architecture(), epochs=3, checkpoints=cut, resume=True, on_epoch=records.append)
+    assert rest.finished and [r["epoch"] for r in records] == [2, 3]
+    assert same(rest.weights, whole.weights) and rest.ndcg == whole.ndcg and rest.epoch == whole.epoch
+
+
+def test_same_seed_same_run_other_seed_other_run(split):
+    first = run(split, architecture(), epochs=1)
+    assert same(first.weights, run(split, architecture(), epochs=1).weights)
+    assert not same(first.weights, run(split, architecture(), epochs=1, seed=1).weights)
+
+
+def test_one_trace_a_batch_shape(split):
+    traces = []
+    original = train.next_item_loss
+
+    def counted(weights, encode, encode_last, batch):
+        traces.append(batch.items.shape)
+        return original(weights, encode, encode_last, batch)
+
+    train.next_item_loss = counted
+    try:
+        run(split, architecture(width=20), epochs=3, buckets=2)
+    finally:
+        train.next_item_loss = original
+    assert len(traces) == len(set(traces)) == 2
+
+
+def test_early_stop_keeps_the_best_epoch(split):
+    records = []
+    fitted = run(
+        split, architecture(), epochs=40, patience=2, learning_rate=0.1, schedule="constant", on_epoch=records.append
+    )
+    scores = [r["ndcg@10"] for r in records]
+    assert len(records) < 40 and len(records) == fitted.epoch + 2
+    assert fitted.ndcg == max(scores) and scores.index(max(scores)) + 1 == fitted.epoch
+    evaluator = Evaluator(split, "validation", LENGTH)
+    kept = evaluator(train.network_scores(Network(architecture(), split.data.num_items, 0.2)), fitted.weights)
+    assert kept["full"]["ndcg@10"] == pytest.approx(fitted.ndcg)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_checkpoint(split, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        run(split, architecture(), epochs=3, learning_rate=1e30, warmup_steps=0, checkpoints=checkpoints)
+
+
+def test_the_padding_row_stays_zero(split):
+    assert not np.any(np.asarray(run(split, architecture(), epochs=1).weights["tables"]["items"])[0])
+
+
+def damage(folder, how):
+    files = [p for p in folder.rglob("*") if p.is_file() and p.stat().st_size > 200]
+    victim = max(files, key=lambda p: p.stat().st_size)
+    data = victim.read_bytes()
+    victim.write_bytes(
+        data[: len(data) // 2] if how == "truncated" else data[:100] + bytes([data[100] ^ 1]) + data[101:]
+    )
+    return victim.name
+
+
+@pytest.mark.parametrize("how", ["truncated", "altered"])
+def test_a_damaged_checkpoint_is_named_and_the_older_one_is_still_good(tmp_path, how):
+    checkpoints = Checkpoints(tmp_path)
+    tree = {"a": np.random.default_rng(0).normal(size=(200, 20))}
+    checkpoints.save(1, tree | {"step": np.int64(1)})
+    checkpoints.save(2, tree | {"step": np.int64(2)})
+    name = damage(tmp_path / "2", how)
+    with pytest.raises(ValueError, match=rf"{name}: damaged.*delete .*2\.json to go back to step 1"):
+        checkpoints.restore(tree | {"step": np.int64(0)})
+    (tmp_path / "2.json").unlink()
+    restored = checkpoints.restore(tree | {"step": np.int64(0)})
+    assert restored["step"] == 1 and np.array_equal(restored["a"], tree["a"])
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"a": np.zeros((4, 4))})
+    with pytest.raises(ValueError, match="does not fit this network"):
+        checkpoints.restore({"a": np.zeros((5, 4))})
+    with pytest.raises(ValueError, match="does not fit this network"):
+        checkpoints.restore({"b": np.zeros((4, 4))})
