@@ -28,7 +28,7 @@ class Recommender:
         self.architecture = model.architecture
         self.item_ids = model.item_ids
         self.results = model.results
-        self.network = Network(model.architecture, len(model.item_ids))
+        self.network: Any = Network(model.architecture, len(model.item_ids))
         self.weights = jax.device_put(model.weights)
         self.popularity = model.popularity
 

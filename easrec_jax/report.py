@@ -60,6 +60,13 @@ def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, 
     return figure, figure.subplots(rows, columns)
 
 
+def metrics_table(figures: dict[str, dict[str, float]]) -> str:
+    """A text table: one line a protocol, one column a metric."""
+    names = list(next(iter(figures.values())))
+    lines = [["protocol", *names], *([p, *(f"{row[name]:.4f}" for name in names)] for p, row in figures.items())]
+    return _aligned(lines)
+
+
 def results_table(rows: dict[str, dict], protocols: tuple[str, ...], *, part: str = "test") -> str:
     """A text table: one line a model, NDCG@10 by protocol, FLOPs and parameters where they are known."""
     header = ["model", *(f"{name} NDCG@10" for name in protocols), "MFLOPs", "parameters"]
@@ -69,10 +76,40 @@ def results_table(rows: dict[str, dict], protocols: tuple[str, ...], *, part: st
         flops = f"{architecture['flops'] / 1e6:.1f}" if architecture else "-"
         size = f"{architecture['parameters']:,}" if architecture else "-"
         lines.append([name, *(f"{row[part][p]['ndcg@10']:.4f}" for p in protocols), flops, size])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
+    return _aligned(lines)
+
+
+def markdown_table(rows: dict[str, dict], *, part: str = "test") -> str:
+    """A Markdown table of results.json contents: Recall, MRR and NDCG @10 by protocol, size, time and memory of training."""
+    protocols = list(next(iter(rows.values()))[part])
+    head = [
+        "",
+        *(f"{p} R / MRR / NDCG @10" for p in protocols),
+        "network",
+        "MFLOPs",
+        "parameters",
+        "seconds",
+        "peak MB",
+    ]
+    lines = [head, ["---"] * len(head)]
+    for name, row in rows.items():
+        figures = [
+            " / ".join(f"{row[part][p][m]:.4f}".lstrip("0") for m in ("recall@10", "mrr@10", "ndcg@10"))
+            for p in protocols
+        ]
+        arch = row.get("architecture")
+        size = ["", "", ""]
+        if arch:
+            network = f"{arch['depth']} x {arch['width']}/{arch['inner']} {arch['attention']}"
+            size = [network, f"{arch['flops'] / 1e6:.1f}", f"{arch['parameters']:,}"]
+        lines.append([name, *figures, *size, str(row.get("seconds", "")), str(row.get("peak_memory_mb", ""))])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _aligned(lines: list[list[str]]) -> str:
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+
+    def text(line: list[str]) -> str:
+        return "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
+
+    return "\n".join(text(line) for line in lines)

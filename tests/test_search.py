@@ -29,7 +29,15 @@ def split() -> Split:
 
 
 def config(**settings) -> Config:
-    fields = {"prune": (0.0, 0.5), "epochs": 2, "batch_size": 16, "buckets": 1, "every": 2, "learning_rate": 0.01, "warmup_epochs": 0}
+    fields = {
+        "prune": (0.0, 0.5),
+        "epochs": 2,
+        "batch_size": 16,
+        "buckets": 1,
+        "every": 2,
+        "learning_rate": 0.01,
+        "warmup_epochs": 0,
+    }
     return Config(
         data=DataConfig(),
         model=ModelConfig(width=16, inner=16, layers=2, heads=2, max_length=LENGTH),

@@ -115,6 +115,17 @@ class Interactions:
             raise ValueError(f"user: expected 0 to {self.num_users - 1}, got {user}")
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
+    def with_ids(self, item_ids: IdMap) -> Interactions:
+        """The same histories under another id map, a trained model's; ValueError names items that it does not know."""
+        inner = item_ids.encode(self.item_ids.raw)
+        unknown = [raw for raw, new in zip(self.item_ids.raw, inner, strict=True) if new == 0]
+        if unknown:
+            raise ValueError(
+                f"{len(unknown)} of {self.num_items} items are unknown to the model, such as {unknown[:3]}"
+            )
+        items = np.concatenate([[0], inner]).astype(np.int32)[self.items]
+        return Interactions(items, self.offsets, self.user_ids, item_ids, self.dropped_users)
+
     def counts(self) -> dict[str, int | float]:
         """The sizes to print and record."""
         lengths = self.lengths
