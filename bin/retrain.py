@@ -36,17 +36,12 @@ def command() -> None:
     print(
         f"training {architecture.describe()}: {described['flops'] / 1e6:.1f} MFLOPs a request, {described['parameters']:,} parameters"
     )
-    log, progress = MetricsLog(folder / "metrics.jsonl"), Progress("retrain")
-
-    def on_epoch(record: dict) -> None:
-        log.append(record)
-        progress.epoch(record)
-
-    done = retrain(
-        architecture, weights, config, split, checkpoints=Checkpoints(folder / "checkpoints"), resume=arguments.resume,
-        on_step=progress.step, on_epoch=on_epoch,
-    )  # fmt: skip
-    progress.close()
+    log = MetricsLog(folder / "metrics.jsonl")
+    with Progress("retrain", log) as progress:
+        done = retrain(
+            architecture, weights, config, split, checkpoints=Checkpoints(folder / "checkpoints"),
+            resume=arguments.resume, on_step=progress.step, on_epoch=progress.epoch,
+        )  # fmt: skip
     if done is None:
         fail(f"interrupted; the checkpoint in {folder} is good: --resume continues")
     results = {
@@ -56,9 +51,8 @@ def command() -> None:
     rows = {"EASRec" if config.retrain.architecture == "searched" else "this model": results}
     extra = {}
     for name in config.retrain.baselines:
-        progress = Progress(name)
-        extra[name] = baseline(name, config, split, on_step=progress.step, on_epoch=progress.epoch)
-        progress.close()
+        with Progress(name) as progress:
+            extra[name] = baseline(name, config, split, on_step=progress.step, on_epoch=progress.epoch)
         if extra[name] is None:
             fail(f"interrupted while training the baseline {name}: run the same command with --resume")
     if truth is not None:
@@ -69,17 +63,12 @@ def command() -> None:
     model = Model(architecture, done.fitted.weights, data.item_ids, split.popularity(), results)
     save_model(workdir / "model", model, architecture=described, config=to_json(config), metrics=metrics)
     training_figure(log.records(), folder / "training.png", select_by=config.evaluate.select_by)
+    order = ["popularity", *rows, *(name for name in extra if name != "popularity")]
     print(
-        results_table(
-            {k: v for k, v in extra.items() if k == "popularity"}
-            | rows
-            | {k: v for k, v in extra.items() if k != "popularity"},
-            config.evaluate.protocols,
-        )
+        results_table({name: (rows | extra)[name] for name in order if name in rows | extra}, config.evaluate.protocols)
     )
-    print(
-        f"test items, looked at once; {results['seconds']:.0f} s, {results['peak_memory_mb']} MB at most; model in {workdir / 'model'}"
-    )
+    spent = f"{results['seconds']:.0f} s, {results['peak_memory_mb']} MB at most"
+    print(f"test items, looked at once; {spent}; model in {workdir / 'model'}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ def command() -> None:
 
     from easrec_jax.architecture import search_space
     from easrec_jax.artifact import save_tree
+    from easrec_jax.controllers import check_budget
+    from easrec_jax.cost import cost_table
     from easrec_jax.data.load import load_data
     from easrec_jax.data.split import Split
     from easrec_jax.files import write_text
@@ -26,6 +28,7 @@ def command() -> None:
     split, space = Split(data), search_space(config)
     evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
     samples = make_samples(config, split)
+    check_budget(cost_table(space, data.num_items), config.search.budget)
     open_run(
         folder,
         config,
@@ -35,17 +38,13 @@ def command() -> None:
     )
     size = f"{data.num_users} users, {data.num_items} items, {data.num_interactions} interactions"
     print(f"data: {size}, {samples.num_targets} targets an epoch")
-    log, progress = MetricsLog(folder / "metrics.jsonl"), Progress("search")
-
-    def on_epoch(record: dict) -> None:
-        log.append(record)
-        progress.epoch(record)
-
-    found = search(
-        space, samples, evaluator, settings=config.search, dropout=config.model.dropout, seed=config.seed,
-        checkpoints=Checkpoints(folder / "checkpoints"), resume=arguments.resume, on_step=progress.step, on_epoch=on_epoch,
-    )  # fmt: skip
-    progress.close()
+    log = MetricsLog(folder / "metrics.jsonl")
+    with Progress("search", log) as progress:
+        found = search(
+            space, samples, evaluator, settings=config.search, dropout=config.model.dropout, seed=config.seed,
+            checkpoints=Checkpoints(folder / "checkpoints"), resume=arguments.resume,
+            on_step=progress.step, on_epoch=progress.epoch,
+        )  # fmt: skip
     if not found.finished:
         fail(f"interrupted after {found.epochs} whole epochs; the checkpoint in {folder} is good: --resume continues")
     last = log.records()[-1]

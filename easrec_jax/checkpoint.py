@@ -73,6 +73,11 @@ class Checkpoints:
             ) from error
 
         def typed(value: Any, model: Any) -> Any:
+            if np.shape(value) != np.shape(model):
+                raise ValueError(
+                    f"{data}: the checkpoint does not fit this network (another config's?): "
+                    f"expected an array of shape {np.shape(model)}, got {np.shape(value)}"
+                )
             return np.asarray(value) if isinstance(model, np.ndarray | np.generic) else jax.numpy.asarray(value)
 
         return jax.tree.map(typed, restored, like)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import tyro
 
 from easrec_jax.config import Config, load_config
+from easrec_jax.workdir import MetricsLog
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,14 @@ def machine() -> dict:
 
 
 class Progress:
-    """The live line of a run on stderr, and one lasting line an epoch."""
+    """The live line of a run on stderr, and one lasting line an epoch, there and in `log`."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, log: MetricsLog | None = None) -> None:
         from tqdm import tqdm
 
         self._bar = tqdm(total=1, desc=title, file=sys.stderr, bar_format="{desc} |{bar:16}| {postfix}", leave=False)
         self._known = ""
+        self._log = log
 
     def step(self, info: dict) -> None:
         """`on_step` of a loop."""
@@ -107,6 +109,8 @@ class Progress:
 
     def epoch(self, record: dict) -> None:
         """`on_epoch` of a loop."""
+        if self._log is not None:
+            self._log.append(record)
         self._known = f"  NDCG@10 {record['ndcg@10']:.4f}"
         if "pick" in record:
             pick = record["pick"]
@@ -117,5 +121,8 @@ class Progress:
         mark = " *" if record["best_epoch"] == record["epoch"] else ""
         self._bar.write(f"epoch {record['epoch']:3d}  loss {record['loss']:.4f}{self._known}{mark}", file=sys.stderr)
 
-    def close(self) -> None:
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._bar.close()

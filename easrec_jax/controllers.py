@@ -54,16 +54,21 @@ def constraint(p: Array, q: Array, parameters: ArchitectureParameters, costs: Ar
     return scale * (p @ costs @ q)
 
 
+def check_budget(costs: np.ndarray, budget: float | None) -> None:
+    """Raise `ValueError` if no network of the cost table stays within the budget."""
+    if budget is not None and not (costs <= budget).any():
+        raise ValueError(
+            f"search.budget: expected at least {costs.min():.4f}, the smallest network's cost, got {budget}"
+        )
+
+
 def pick(parameters: ArchitectureParameters, costs: np.ndarray, budget: float | None = None) -> tuple[int, int]:
     """(candidate from 0, depth from 1) of highest alpha_i beta_j (Eq. 18), among those within the budget if there is one."""
     log_width = np.asarray(jax.nn.log_softmax(parameters.width))
     log_depth = np.asarray(jax.nn.log_softmax(parameters.depth))
     scores = log_width[:, None] + log_depth
     if budget is not None:
-        if not (costs <= budget).any():
-            raise ValueError(
-                f"search.budget: expected at least {costs.min():.4f}, the smallest network's cost, got {budget}"
-            )
+        check_budget(costs, budget)
         scores = np.where(costs <= budget, scores, -np.inf)
     candidate, depth = np.unravel_index(int(np.argmax(scores)), scores.shape)
     return int(candidate), int(depth) + 1

@@ -16,6 +16,7 @@ from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.config import SearchConfig
 from easrec_jax.controllers import (
     ArchitectureParameters,
+    check_budget,
     constraint,
     init_architecture_parameters,
     pick,
@@ -171,11 +172,11 @@ def search(
     split, max_length = evaluator.split, space.largest.max_length
     num_items = split.data.num_items
     costs = cost_table(space, num_items)
+    check_budget(costs, settings.budget)
     supernet: Any = Supernet(space, num_items, dropout)
     searcher = make_searcher(supernet, settings)
     init_key, weight_key, arch_key = jax.random.split(jax.random.key(seed), 3)
     state = init_search(searcher, init_key)
-    pick(state.arch, costs, settings.budget)
     plan = {"max_length": max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
     steps = batches_per_epoch(samples, **plan)
     validation = scoring_samples(split, "validation", max_length=max_length)

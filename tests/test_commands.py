@@ -54,10 +54,13 @@ def good(done: subprocess.CompletedProcess) -> str:
 
 
 def bad(done: subprocess.CompletedProcess, *parts: str) -> None:
-    """Exit status 2, one line, no traceback, all of `parts` in it."""
+    """Exit status 2, no traceback, all of `parts` in the message."""
     assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
     line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("error: ") and "Traceback" not in done.stderr
+    if not line.startswith("error: "):  # a flag's own check, in a box that wraps its text
+        line = " ".join(text.strip("│ ") for text in done.stderr.splitlines())
+        assert "For full helptext" in line, done.stderr
     for part in parts:
         assert part in line, line
 
@@ -90,7 +93,7 @@ def test_search_retrain_recommend(call, tmp_path):
     bad(call("search", DEMO, *TINY), "holds a run already", "--resume", "--overwrite")
     bad(call("search", DEMO, *TINY, "--model.layers=1", "--resume"), "another config", "model.layers: 2 there, 1 here")
     good(call("search", DEMO, *TINY, "--resume"))  # finished: nothing left to do, nothing lost
-    bad(call("retrain", DEMO, *TINY, "--search.prune", "0.0", "0.75", "--overwrite"), "not in the search space")
+    bad(call("retrain", DEMO, *TINY, "--search.prune", "0.25", "0.75", "--overwrite"), "not in the search space")
     damaged = run / "model" / "weights.npz"
     damaged.write_bytes(damaged.read_bytes()[:500])
     bad(call("recommend", run / "model", "--history", "i3"), "weights.npz: damaged")

@@ -311,7 +311,7 @@ def test_id_map():
         ([0], "got 0 (padding)"),
         ([4], "1 to 3, got 4"),
         ([-1], "got -1"),
-        ([1.0], "got float64"),
+        (np.array([1.0]), "got float64"),
     ]
     for inner, message in wrong:
         with pytest.raises(ValueError, match=re.escape(message)):
