@@ -316,8 +316,8 @@ def test_id_map():
     for inner, message in wrong:
         with pytest.raises(ValueError, match=re.escape(message)):
             ids.decode(inner)
-    repeated_empty_number: list[Any] = [("a", "a"), ("",), (1,)]
-    for raw in repeated_empty_number:
+    repeated_and_empty = [("a", "a"), ("",)]
+    for raw in repeated_and_empty:
         with pytest.raises(ValueError, match="raw ids: expected"):
             IdMap(raw)
     with pytest.raises(ValueError, match="got the single id 'abc'"):
