@@ -10,7 +10,7 @@ the device; no `[users, items]` array leaves it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -204,8 +204,3 @@ class Evaluator:
 def popularity_scores(weights: Array, items: Array) -> Array:
     """A scoring function: every user gets the items' popularity, [items + 1] in `weights`."""
     return jnp.broadcast_to(weights, (items.shape[0], weights.shape[0]))
-
-
-def describe(results: dict[str, dict[str, float]], protocols: Sequence[str] | None = None) -> str:
-    """One line for people: NDCG@10 by protocol."""
-    return "  ".join(f"{name} {results[name]['ndcg@10']:.4f}" for name in protocols or results)
