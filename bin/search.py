@@ -50,6 +50,7 @@ def command() -> None:
     last = log.records()[-1]
     chosen_by = {"method": "easrec", "epochs": found.epochs, "budget": config.search.budget, "seed": config.seed}
     chosen_by |= {key: last[key] for key in ("p", "q", "expected_cost", "cost_weight", "temperature")}
+    chosen_by["finalists"] = found.finalists
     described = describe_architecture(found.architecture, config, data.num_items, chosen_by)
     save_tree(folder / "supernet.npz", found.weights)
     write_text(folder / "architecture.json", json.dumps(described, indent=2) + "\n")

@@ -7,8 +7,19 @@ from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, R
 
 config = Config(
     data=DataConfig(planted_users=3000, planted_items=400),
-    model=ModelConfig(width=64, inner=128, layers=3, heads=4, max_length=40),
-    search=SearchConfig(epochs=8, batch_size=32, buckets=1, learning_rate=0.003, budget=0.5),
+    model=ModelConfig(width=64, inner=128, layers=2, heads=4, max_length=40),
+    search=SearchConfig(
+        epochs=8,
+        warmup_epochs=3,
+        batch_size=32,
+        buckets=1,
+        learning_rate=0.003,
+        arch_learning_rate=0.1,
+        budget=0.5,
+        tau_start=0.5,
+        tau_decay=0.001,
+        tau_min=0.1,
+    ),
     retrain=RetrainConfig(epochs=12, batch_size=32, buckets=2, learning_rate=0.003, baselines=("popularity", "sasrec")),
-    evaluate=EvaluateConfig(select_by="full"),
+    evaluate=EvaluateConfig(select_by="full", buckets=1),
 )

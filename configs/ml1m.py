@@ -6,7 +6,8 @@
 Budget: half of SASRec's FLOPs (SASRec: 2 softmax layers of width 128) is 0.143 of the largest network's.
 Reduced for two CPU cores by this rule: f = 5, few epochs of all interactions (a loss at every position does in one of
 them the work of 163 prefix samples a user), Adam at 0.002 and 0.003 rather than 0.001, and the temperature falls from
-0.5 to 0.1 over the 818 steps, as at 1 no candidate is ever trained nearly alone.
+0.2 to 0.1 in the first 333 steps, so that nearly every step trains one network of the supernet alone. The first half of
+the search is weight steps only.
 """
 
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
@@ -15,14 +16,14 @@ config = Config(
     data=DataConfig(path="catalog:ml-1m"),
     model=ModelConfig(width=128, inner=256, layers=4, heads=4, max_length=200),
     search=SearchConfig(
-        epochs=2,
+        epochs=8,
+        warmup_epochs=4,
         batch_size=16,
         learning_rate=0.002,
-        arch_learning_rate=0.05,
+        arch_learning_rate=0.03,
         budget=0.14,
-        budget_damping=0.5,
-        tau_start=0.5,
-        tau_decay=0.0005,
+        tau_start=0.2,
+        tau_decay=0.0003,
         tau_min=0.1,
     ),
     retrain=RetrainConfig(epochs=16, batch_size=16, learning_rate=0.003),

@@ -124,6 +124,10 @@ class SearchConfig:
     """Temperature lost a step."""
     tau_min: float = 0.01
     """Lowest temperature."""
+    finalists: int = 4
+    """Most probable networks (within the budget) compared by validation NDCG@10 at the end; 1: the most probable is picked."""
+    finalist_epochs: int = 1
+    """Epochs that each of them is trained alone, from the shared weights, before they are compared."""
     patience: int = 10
     """Stop after this many epochs without a better validation NDCG@10."""
 
@@ -136,7 +140,7 @@ class SearchConfig:
             self.prune,
         )
         check(len(set(self.prune)) == len(self.prune), "search.prune", "different candidates", self.prune)
-        for name in ("epochs", "batch_size", "buckets", "every", "patience"):
+        for name in ("epochs", "batch_size", "buckets", "every", "finalists", "finalist_epochs", "patience"):
             check(getattr(self, name) >= 1, f"search.{name}", "at least 1", getattr(self, name))
         for name in ("learning_rate", "arch_learning_rate", "tau_min", "tau_start", "budget_rate"):
             check(getattr(self, name) > 0, f"search.{name}", "a number above 0", getattr(self, name))
@@ -192,6 +196,8 @@ class EvaluateConfig:
     """Items that score as the target does: above it with probability one half, or all above it."""
     batch_size: int = 128
     """Users of model.max_length events a batch."""
+    buckets: int = 4
+    """Static lengths of batches up to model.max_length; more waste less padding, each is compiled."""
     negatives_seed: int = 2000
     """Seed of the sampled negatives."""
 
@@ -202,7 +208,8 @@ class EvaluateConfig:
             "cut-offs of at least 1, 10 among them",
             self.ks,
         )
-        check(self.batch_size >= 1, "evaluate.batch_size", "at least 1", self.batch_size)
+        for name in ("batch_size", "buckets"):
+            check(getattr(self, name) >= 1, f"evaluate.{name}", "at least 1", getattr(self, name))
 
 
 @dataclass(frozen=True)

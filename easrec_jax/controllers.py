@@ -62,13 +62,17 @@ def check_budget(costs: np.ndarray, budget: float | None) -> None:
         )
 
 
-def pick(parameters: ArchitectureParameters, costs: np.ndarray, budget: float | None = None) -> tuple[int, int]:
-    """(candidate from 0, depth from 1) of highest alpha_i beta_j (Eq. 18), among those within the budget if there is one."""
+def most_probable(
+    parameters: ArchitectureParameters, costs: np.ndarray, budget: float | None = None, count: int = 1
+) -> list[tuple[int, int]]:
+    """The `count` pairs (candidate from 0, depth from 1) of highest alpha_i beta_j, the highest first (Eq. 18 is count = 1).
+
+    With a budget, those within it only; there may be fewer than `count`. Raises `ValueError` if there is none.
+    """
+    check_budget(costs, budget)
     log_width = np.asarray(jax.nn.log_softmax(parameters.width))
     log_depth = np.asarray(jax.nn.log_softmax(parameters.depth))
-    scores = log_width[:, None] + log_depth
-    if budget is not None:
-        check_budget(costs, budget)
-        scores = np.where(costs <= budget, scores, -np.inf)
-    candidate, depth = np.unravel_index(int(np.argmax(scores)), scores.shape)
-    return int(candidate), int(depth) + 1
+    scores = (log_width[:, None] + log_depth).ravel()
+    allowed = np.ones(scores.shape, bool) if budget is None else (costs <= budget).ravel()
+    order = [int(i) for i in np.argsort(-scores, kind="stable") if allowed[i]]
+    return [(i // costs.shape[1], i % costs.shape[1] + 1) for i in order[:count]]

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from easrec_jax.data.batches import bucketed, scoring_samples
+from easrec_jax.data.batches import BUCKETS, bucketed, scoring_samples
 from easrec_jax.data.split import Part, Split
 from easrec_jax.metrics import metrics
 
@@ -145,6 +145,7 @@ class Evaluator:
     ties: str = "half"
     batch_size: int = 128
     seed: int = 2000
+    buckets: int = BUCKETS
 
     def __post_init__(self) -> None:
         parsed = tuple(parse_protocol(name) for name in self.protocols)
@@ -160,7 +161,9 @@ class Evaluator:
         targets = split.targets(self.part)
         need_seen = any(p.unseen and not p.negatives for p in parsed)
         pending = []
-        for index, length, rows in bucketed(samples, max_length=self.max_length, batch_size=self.batch_size):
+        for index, length, rows in bucketed(
+            samples, max_length=self.max_length, batch_size=self.batch_size, buckets=self.buckets
+        ):
             batch = samples.batch(index, length, rows)
             target = np.ones(rows, np.int32)
             target[: len(index)] = targets[index]

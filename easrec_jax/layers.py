@@ -14,8 +14,11 @@ from jaxtyping import Bool, Float, Int
 from easrec_jax.attention import MODES, default_decay
 
 GATE_SCALE = 2.0  # gamma of Eq. 6: a fresh gate is the identity on average
-normal_init = nn.initializers.normal(0.02)  # embeddings
-glorot_init = nn.initializers.glorot_normal()  # products: they leave the plateau of mere popularity sooner than 0.02
+# jitted, so that each shape is one small program
+normal_init = jax.jit(nn.initializers.normal(0.02), static_argnums=1)  # embeddings
+glorot_init = jax.jit(
+    nn.initializers.glorot_normal(), static_argnums=1
+)  # products: they leave the plateau of mere popularity sooner than 0.02
 
 Hidden = Float[Array, "batch length width"]
 Vector = Float[Array, "batch width"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -87,8 +87,9 @@ class Network(nn.Module):
 
 def init_network(network: Network, key: Array) -> dict:
     """Fresh weights; the key is consumed."""
-    dummy = jnp.ones((1, min(2, network.architecture.max_length)), jnp.int32)
-    return jax.jit(lambda k: network.init(k, dummy, method=Network.encode))(key)["params"]
+    items = jax.ShapeDtypeStruct((1, min(2, network.architecture.max_length)), jnp.int32)
+    variables: Any = network.lazy_init(key, items, method=Network.encode)  # no forward pass: it compiles long
+    return variables["params"]
 
 
 def item_table(weights: dict) -> Float[Array, "rows width"]:

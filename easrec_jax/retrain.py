@@ -64,6 +64,7 @@ def make_evaluator(config: Config, split: Split, part: Part, protocols: tuple[st
         settings.ties,
         settings.batch_size,
         settings.negatives_seed,
+        settings.buckets,
     )
 
 

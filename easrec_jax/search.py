@@ -13,25 +13,25 @@ import optax
 from jax import Array
 
 from easrec_jax.architecture import Architecture, SearchSpace
-from easrec_jax.config import SearchConfig
+from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.controllers import (
     ArchitectureParameters,
     check_budget,
     constraint,
     init_architecture_parameters,
-    pick,
+    most_probable,
     probabilities,
     relax,
     temperature,
 )
 from easrec_jax.cost import cost_table
-from easrec_jax.data.batches import Batch, Samples, batches_per_epoch, epoch_batches, random_batch, scoring_samples
+from easrec_jax.data.batches import Batch, Samples, batches_per_epoch, endless_batch, epoch_batches, scoring_samples
 from easrec_jax.evaluate import Evaluator
 from easrec_jax.layers import apply
 from easrec_jax.loop import Checkpoints, LoopState, run_epochs
 from easrec_jax.network import Network
 from easrec_jax.supernet import Supernet, extract, init_supernet
-from easrec_jax.train import network_scores, next_item_loss
+from easrec_jax.train import fit, network_scores, next_item_loss
 
 
 class SearchState(NamedTuple):
@@ -132,6 +132,9 @@ class Found(NamedTuple):
     """What a search leaves: the pick, the supernet's weights after the last step, the architecture parameters."""
 
     architecture: Architecture
+    finalists: list[
+        dict
+    ]  # candidate, depth, cost, probability and ndcg@10 of the networks that were compared at the end
     weights: dict
     arch: ArchitectureParameters
     epochs: int
@@ -141,7 +144,7 @@ class Found(NamedTuple):
 def describe_state(state: SearchState, costs: np.ndarray, settings: SearchConfig) -> dict:
     """p, q, expected and picked cost, temperature and lambda of a state, as plain numbers for a log."""
     alpha, beta = (np.asarray(x, np.float64) for x in probabilities(state.arch))
-    candidate, depth = pick(state.arch, costs, settings.budget)
+    candidate, depth = most_probable(state.arch, costs, settings.budget)[0]
     return {
         "p": alpha.round(6).tolist(),
         "q": beta.round(6).tolist(),
@@ -165,7 +168,11 @@ def search(
     on_step: Callable[[dict], Any] | None = None,
     on_epoch: Callable[[dict], Any] | None = None,
 ) -> Found:
-    """Search `space`. Each epoch the current pick is cut out of the supernet and evaluated on the validation items.
+    """Search `space`. Each epoch the most probable network is cut out of the supernet and evaluated on the validation items.
+
+    At the end the `settings.finalists` most probable ones within the budget are each trained alone for
+    `settings.finalist_epochs`, and the best on the validation items is the pick: shared weights favour the small and the
+    often drawn, so alpha and beta of a short search order close candidates less surely. One finalist is Eq. 18 as it stands.
 
     Raises `ValueError` if the budget is below the smallest network's cost.
     """
@@ -185,7 +192,7 @@ def search(
     def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:
         state, scalars = weight_step(state, batch, weight_key, searcher=searcher)
         if (number + 1) % settings.every == 0 and number >= settings.warmup_epochs * steps:
-            held_out = random_batch(validation, max_length=max_length, rows=settings.batch_size, seed=seed, step=number)
+            held_out = endless_batch(validation, number // settings.every, **plan, seed=seed)
             state, more = architecture_step(state, held_out, arch_key, device_costs, searcher=searcher)
             scalars |= more
         return state, scalars
@@ -212,5 +219,35 @@ def search(
         on_epoch=on_epoch,
     )
     state = loop.state
-    architecture = space.architecture(*pick(state.arch, costs, settings.budget))
-    return Found(architecture, state.weights, state.arch, int(loop.epochs_done), bool(loop.finished))
+    alpha, beta = (np.asarray(x, np.float64) for x in probabilities(state.arch))
+    finalists: list[dict] = [
+        {"candidate": i, "depth": j, "cost": float(costs[i, j - 1]), "probability": float(alpha[i] * beta[j - 1])}
+        for i, j in most_probable(state.arch, costs, settings.budget, settings.finalists)
+    ]
+    finished = bool(loop.finished)
+    best = finalists[0]
+    if finished and len(finalists) > 1:
+        for entry in finalists:
+            architecture = space.architecture(entry["candidate"], entry["depth"])
+            network: Any = Network(architecture, num_items, dropout)
+            alone = fit(
+                network, extract(state.weights, space, architecture), samples, evaluator,
+                settings=_finalist_training(settings), seed=seed, on_step=on_step,
+            )  # fmt: skip
+            finished = finished and alone.finished
+            if not finished:
+                break
+            entry["ndcg@10"] = alone.ndcg
+        else:
+            best = max(finalists, key=lambda f: f["ndcg@10"])
+    architecture = space.architecture(best["candidate"], best["depth"])
+    return Found(architecture, finalists, state.weights, state.arch, int(loop.epochs_done), finished)
+
+
+def _finalist_training(settings: SearchConfig) -> RetrainConfig:
+    return RetrainConfig(
+        epochs=settings.finalist_epochs,
+        batch_size=settings.batch_size,
+        buckets=settings.buckets,
+        learning_rate=settings.learning_rate,
+    )

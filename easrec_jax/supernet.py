@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,13 +13,17 @@ from jaxtyping import Float, Int
 from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.layers import Block, EmbeddingNorm, Tables, pick_last, split_key
 
+NEGLIGIBLE = 1e-3  # shares p_i and sums of q_j up to this are taken for zero and their blocks are not computed
+
 
 class Supernet(nn.Module):
     """All candidates at all depths, mixed by p (candidates, shared by the layers) and q (depths).
 
         T^(l) = sum_i p_i zero_pad(P_i^(l)(T^(l-1)[..., :d_i]))        Y = sum_j q_j T^(j)
 
-    A candidate computes on its slice of channels, so a pruned one costs what it really costs.
+    A candidate computes on its slice of channels, so a pruned one costs what it really costs; one whose share is
+    negligible, or a layer that no depth of a share above that needs, costs nothing. Each block's activations are computed
+    again in the backward pass instead of being kept.
     """
 
     space: SearchSpace
@@ -59,7 +65,11 @@ class Supernet(nn.Module):
         inputs, mixture = embedded, jnp.zeros_like(summed)
         for depth, blocks in enumerate(self.blocks):
             layer_keys = keys[candidates * (depth + 1) :]
-            outputs = [p[i] * block(inputs[i], embedded[i], mask, key=layer_keys[i]) for i, block in enumerate(blocks)]
+            reached = jnp.sum(q[depth:]) > NEGLIGIBLE
+            outputs = [
+                _share(block, p[i], reached, inputs[i], embedded[i], mask, layer_keys[i])
+                for i, block in enumerate(blocks)
+            ]
             total = sum((_pad(out, self.space.largest.width) for out in outputs), jnp.zeros_like(summed))
             mixture = mixture + q[depth] * total
             inputs = [total[..., :width] for width, _ in self.space.sizes]
@@ -70,16 +80,36 @@ class Supernet(nn.Module):
         return pick_last(self.encode(items, p, q, key=key), items > 0)
 
 
+def _share(
+    block: Block, share: Array, reached: Array, x: Array, embedded: Array, mask: Array, key: Array | None
+) -> Array:
+    """p_i times the output of one candidate's block, or zeros without computing it."""
+    if block.is_initializing():
+        return block(x, embedded, mask, key=key)
+    module, weights = block.unbind()
+
+    @jax.checkpoint
+    def compute(weights: dict, x: Array, embedded: Array) -> Array:
+        out: Any = module.apply(weights, x, embedded, mask, key=key)
+        return out
+
+    def skip(weights: dict, x: Array, embedded: Array) -> Array:
+        return jnp.zeros_like(x)
+
+    return share * jax.lax.cond(reached & (share > NEGLIGIBLE), compute, skip, weights, x, embedded)
+
+
 def _pad(x: Array, width: int) -> Array:
     return jnp.pad(x, ((0, 0), (0, 0), (0, width - x.shape[-1])))
 
 
 def init_supernet(supernet: Supernet, key: Array) -> dict:
     """Fresh weights; the key is consumed."""
-    space = supernet.space
-    dummy = jnp.ones((1, min(2, space.largest.max_length)), jnp.int32)
-    p, q = jnp.ones(space.num_candidates), jnp.ones(space.num_layers)
-    return jax.jit(lambda k: supernet.init(k, dummy, p, q, method=Supernet.encode))(key)["params"]
+    largest = supernet.space.largest
+    items = jax.ShapeDtypeStruct((1, min(2, largest.max_length)), jnp.int32)
+    p, q = (jax.ShapeDtypeStruct((n,), jnp.float32) for n in (supernet.space.num_candidates, supernet.space.num_layers))
+    variables: Any = supernet.lazy_init(key, items, p, q, method=Supernet.encode)  # no forward pass: it compiles long
+    return variables["params"]
 
 
 def extract(weights: dict, space: SearchSpace, architecture: Architecture) -> dict:

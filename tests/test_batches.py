@@ -14,8 +14,8 @@ from easrec_jax.data.batches import (
     Samples,
     batches_per_epoch,
     bucket_lengths,
+    endless_batch,
     epoch_batches,
-    random_batch,
     scoring_samples,
     training_samples,
 )
@@ -144,13 +144,17 @@ def test_batches_have_at_most_four_shapes_of_equal_work(split, max_length):
     assert bucket_lengths(max_length)[-1] == max_length
 
 
-def test_a_random_batch_depends_on_seed_and_step_alone_and_repeats_no_sample(distinct):
+def test_endless_batches_visit_every_sample_once_an_epoch_in_an_order_seed_and_number_decide(distinct):
     samples = scoring_samples(distinct, "validation", max_length=N)
-    draw = [random_batch(samples, max_length=N, rows=12, seed=s, step=t) for s, t in ((0, 0), (0, 0), (0, 1), (1, 0))]
-    assert same(draw[:1], draw[1:2])
-    assert not same(draw[:1], draw[2:3]) and not same(draw[:1], draw[3:4])
-    assert draw[0].items.shape == (12, N) and len(set(draw[0].targets.tolist())) == 12
-    assert random_batch(samples, max_length=N, rows=99, seed=0, step=0).items.shape == (99, N)
+    plan = {"max_length": N, "batch_size": 3}
+    steps = batches_per_epoch(samples, **plan)
+    draw = [endless_batch(samples, number, **plan, seed=0) for number in range(2 * steps)]
+    for epoch in (draw[:steps], draw[steps:]):
+        targets = np.concatenate([batch.targets for batch in epoch])
+        assert sorted(targets[targets > 0]) == sorted(samples.items[samples.stop])
+    assert same(draw[:steps], [endless_batch(samples, number, **plan, seed=0) for number in range(steps)])
+    assert not same(draw[:steps], draw[steps:])
+    assert not same(draw[:steps], [endless_batch(samples, number, **plan, seed=1) for number in range(steps)])
 
 
 def test_a_training_step_is_traced_once_a_batch_shape(split):

@@ -13,7 +13,7 @@ from easrec_jax.controllers import (
     ArchitectureParameters,
     constraint,
     init_architecture_parameters,
-    pick,
+    most_probable,
     probabilities,
     relax,
     temperature,
@@ -103,20 +103,21 @@ def test_the_constraint_pushes_alpha_and_beta_to_cheaper_networks():
     assert np.abs(relaxed.width).max() > 1e-4 and np.abs(relaxed.depth).max() > 1e-4
 
 
-def test_pick_takes_the_likeliest_candidate_and_depth():
-    assert pick(PARAMETERS, COSTS) == (2, 2)
-    assert pick(PARAMETERS._replace(width=jnp.array([3.0, 0.0, 0.0])), COSTS) == (0, 2)
+def test_the_pick_is_the_likeliest_candidate_and_depth():
+    assert most_probable(PARAMETERS, COSTS) == [(2, 2)]
+    assert most_probable(PARAMETERS._replace(width=jnp.array([3.0, 0.0, 0.0])), COSTS) == [(0, 2)]
 
 
 @pytest.mark.parametrize("budget", [0.1, 0.15, 0.3, 0.6, 1.0])
-def test_pick_is_the_likeliest_within_the_budget(budget):
-    parameters = ArchitectureParameters(jnp.array([2.0, 1.0, 0.0]), jnp.array([0.0, 0.3, 0.6, 0.9]))
-    candidate, depth = pick(parameters, COSTS, budget)
-    assert COSTS[candidate, depth - 1] <= budget
+def test_the_most_probable_are_the_likeliest_within_the_budget_in_order(budget):
+    parameters = ArchitectureParameters(jnp.array([2.0, 1.0, 0.0]), jnp.array([0.0, 0.3, 0.65, 0.9]))
+    found = most_probable(parameters, COSTS, budget, 4)
+    assert all(COSTS[candidate, depth - 1] <= budget for candidate, depth in found)
     score = np.asarray(parameters.width)[:, None] + np.asarray(parameters.depth)
-    assert score[candidate, depth - 1] == score[budget >= COSTS].max()
+    expected = np.sort(score[budget >= COSTS])[::-1][:4]
+    np.testing.assert_allclose([score[candidate, depth - 1] for candidate, depth in found], expected, rtol=1e-6)
 
 
 def test_a_budget_below_the_smallest_network_is_refused():
     with pytest.raises(ValueError, match="search.budget"):
-        pick(PARAMETERS, COSTS, 0.05)
+        most_probable(PARAMETERS, COSTS, 0.05)

@@ -9,16 +9,18 @@ import pytest
 
 from easrec_jax import search as search_module
 from easrec_jax.architecture import search_space
-from easrec_jax.config import Config, DataConfig, ModelConfig, SearchConfig
+from easrec_jax.config import Config, DataConfig, ModelConfig, RetrainConfig, SearchConfig
 from easrec_jax.controllers import probabilities
 from easrec_jax.cost import cost_table
-from easrec_jax.data.batches import random_batch, scoring_samples, training_samples
+from easrec_jax.data.batches import endless_batch, scoring_samples, training_samples
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
 from easrec_jax.evaluate import Evaluator
 from easrec_jax.loop import Checkpoints
+from easrec_jax.network import Network
 from easrec_jax.search import architecture_step, init_search, make_searcher, search, weight_step
-from easrec_jax.supernet import Supernet
+from easrec_jax.supernet import Supernet, extract
+from easrec_jax.train import fit
 
 LENGTH = 40
 
@@ -57,9 +59,8 @@ def one_step(split: Split, settings: Config):
     space = search_space(settings)
     searcher = make_searcher(Supernet(space, split.data.num_items, 0.1), settings.search)
     state = init_search(searcher, jax.random.key(0))
-    batch = random_batch(
-        scoring_samples(split, "validation", max_length=LENGTH), max_length=LENGTH, rows=16, seed=0, step=0
-    )
+    held_out = scoring_samples(split, "validation", max_length=LENGTH)
+    batch = endless_batch(held_out, 0, max_length=LENGTH, batch_size=16, buckets=1, seed=0)
     costs = jnp.asarray(cost_table(space, split.data.num_items), jnp.float32)
     return searcher, state, batch, costs
 
@@ -115,6 +116,28 @@ def test_the_pick_never_exceeds_the_budget(split, budget):
     found = run(split, settings)
     candidate, depth = space.locate(found.architecture)
     assert cost_table(space, split.data.num_items)[candidate, depth - 1] <= budget
+
+
+def test_the_pick_is_the_best_finalist_after_training_alone_or_the_most_probable_if_there_is_one(split):
+    settings = config(epochs=1, finalists=3)
+    found, alone = run(split, settings), run(split, config(epochs=1, finalists=1))
+    assert same(found.arch, alone.arch) and same(found.weights, alone.weights)
+    space, evaluator = search_space(settings), Evaluator(split, "validation", LENGTH)
+    samples = training_samples(split, max_length=LENGTH, targets="all", windows="all")
+    training = RetrainConfig(epochs=1, batch_size=16, buckets=1, learning_rate=0.01)
+
+    def figure(entry: dict) -> float:
+        architecture = space.architecture(entry["candidate"], entry["depth"])
+        network = Network(architecture, split.data.num_items, 0.1)
+        weights = extract(found.weights, space, architecture)
+        return fit(network, weights, samples, evaluator, settings=training, seed=0).ndcg
+
+    figures = [figure(entry) for entry in found.finalists]
+    assert len(figures) == 3 and figures == [entry["ndcg@10"] for entry in found.finalists]
+    best = found.finalists[int(np.argmax(figures))]
+    assert found.architecture == space.architecture(best["candidate"], best["depth"])
+    alpha, beta = (np.asarray(x) for x in probabilities(alone.arch))
+    assert alone.architecture == space.architecture(int(np.argmax(alpha)), int(np.argmax(beta)) + 1)
 
 
 def test_a_budget_below_the_smallest_network_is_refused_before_the_first_step(split):

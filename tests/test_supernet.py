@@ -11,7 +11,7 @@ import pytest
 
 from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.network import Network
-from easrec_jax.supernet import Supernet, extract, init_supernet
+from easrec_jax.supernet import NEGLIGIBLE, Supernet, extract, init_supernet
 
 ITEMS = 20
 
@@ -118,3 +118,21 @@ def test_extract_refuses_an_architecture_of_another_space(three_by_two):
     ):
         with pytest.raises(ValueError, match="not in the search space"):
             extract(weights, supernet.space, stranger)
+
+
+def test_a_negligible_share_is_skipped_and_changes_next_to_nothing(three_by_two, items):
+    supernet, weights = three_by_two
+
+    def loss(weights, p, q):
+        hidden = supernet.apply({"params": weights}, items, p, q, method=Supernet.encode)
+        return jnp.sum(hidden[..., :4] ** 2) + jnp.sum(hidden[..., 4:])
+
+    step = jax.jit(jax.value_and_grad(loss))
+    for p, q in (([0.9, 0.0005, 0.0995], [0.5, 0.5]), ([0.5, 0.3, 0.2], [0.9995, 0.0005])):
+        above = [max(x, NEGLIGIBLE * 1.01) for x in (*p, *q)]
+        value, grads = step(weights, jnp.array(p), jnp.array(q))
+        near, _ = step(weights, jnp.array(above[:3]), jnp.array(above[3:]))
+        np.testing.assert_allclose(value, near, rtol=0.02)
+        skipped = grads["blocks_0_1"] if p[1] < NEGLIGIBLE else grads["blocks_1_0"]
+        assert not any(np.asarray(x).any() for x in jax.tree.leaves(skipped))
+        assert any(np.asarray(x).any() for x in jax.tree.leaves(grads["blocks_0_0"]))

@@ -133,8 +133,10 @@ def batches_per_epoch(samples: Samples, *, max_length: int, batch_size: int, buc
     return len(bucketed(samples, max_length=max_length, batch_size=batch_size, buckets=buckets))
 
 
-def random_batch(samples: Samples, *, max_length: int, rows: int, seed: int, step: int) -> Batch:
-    """One batch of different samples at full length, drawn by (seed, step) alone: a validation batch of the search."""
-    rng = np.random.default_rng((seed, step, 1))
-    index = rng.choice(len(samples), size=min(rows, len(samples)), replace=False)
-    return samples.batch(index, max_length, rows)
+def endless_batch(
+    samples: Samples, number: int, *, max_length: int, batch_size: int, seed: int, buckets: int = BUCKETS
+) -> Batch:
+    """The `number`-th batch of epoch after epoch without end; (seed, number) alone decide it (the search's held-out batches)."""
+    plan = {"max_length": max_length, "batch_size": batch_size, "buckets": buckets}
+    epoch, skip = divmod(number, batches_per_epoch(samples, **plan))
+    return next(epoch_batches(samples, **plan, seed=seed, epoch=epoch, skip=skip))
