@@ -14,7 +14,7 @@ from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, R
 
 config = Config(
     data=DataConfig(path="catalog:ml-1m"),
-    model=ModelConfig(width=128, inner=256, layers=4, heads=4, max_length=200),
+    model=ModelConfig(width=128, inner=256, layers=4, heads=4, max_length=200, dropout=0.3),
     search=SearchConfig(
         epochs=8,
         warmup_epochs=4,
@@ -25,6 +25,7 @@ config = Config(
         tau_start=0.2,
         tau_decay=0.0003,
         tau_min=0.1,
+        finalist_epochs=3,
     ),
     retrain=RetrainConfig(epochs=16, batch_size=16, learning_rate=0.003),
     evaluate=EvaluateConfig(select_by="pop100"),
