@@ -15,6 +15,7 @@ def command() -> None:
     from easrec_jax.config import to_json
     from easrec_jax.data.load import load_data
     from easrec_jax.data.split import Split
+    from easrec_jax.data.titles import read_titles
     from easrec_jax.files import read_json
     from easrec_jax.loop import Checkpoints
     from easrec_jax.report import results_table, training_figure
@@ -23,6 +24,7 @@ def command() -> None:
 
     started = time.perf_counter()
     data, truth = load_data(config.data, seed=config.seed)
+    titles = read_titles(config.data.titles) if config.data.titles else {}
     split = Split(data)
     weights, chosen_by = None, {"method": "fixed"}
     architecture = full_architecture(config.model)
@@ -60,7 +62,8 @@ def command() -> None:
     if extra:
         results["baselines"] = extra
     metrics = "".join(json.dumps(r) + "\n" for r in log.records())
-    model = Model(architecture, done.fitted.weights, data.item_ids, split.popularity(), results)
+    known = {raw: titles[raw] for raw in data.item_ids.raw if raw in titles}
+    model = Model(architecture, done.fitted.weights, data.item_ids, split.popularity(), results, known)
     save_model(workdir / "model", model, architecture=described, config=to_json(config), metrics=metrics)
     training_figure(log.records(), folder / "training.png", select_by=config.evaluate.select_by)
     order = ["popularity", *rows, *(name for name in extra if name != "popularity")]

@@ -2,14 +2,27 @@
 
 python bin/search.py  configs/ml100k.py --data.path ml-100k.inter
 python bin/retrain.py configs/ml100k.py --data.path ml-100k.inter
+
+Reduced for two CPU cores by the rule of ml1m.py; an epoch is a tenth of ML-1M's, so there are more of them.
 """
 
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
 
 config = Config(
     data=DataConfig(path="catalog:ml-100k"),
-    model=ModelConfig(width=128, inner=256, layers=4, heads=4, max_length=200),
-    search=SearchConfig(epochs=10, batch_size=8, learning_rate=0.002, arch_learning_rate=0.1, budget=0.14),
+    model=ModelConfig(width=128, inner=256, layers=4, heads=4, max_length=200, dropout=0.3),
+    search=SearchConfig(
+        epochs=24,
+        warmup_epochs=12,
+        batch_size=8,
+        learning_rate=0.002,
+        arch_learning_rate=0.03,
+        budget=0.14,
+        tau_start=0.2,
+        tau_decay=0.0003,
+        tau_min=0.1,
+        finalist_epochs=8,
+    ),
     retrain=RetrainConfig(epochs=30, batch_size=8, learning_rate=0.003, baselines=("popularity", "sasrec")),
     evaluate=EvaluateConfig(select_by="pop100"),
 )

@@ -3,17 +3,15 @@
 manifest.json       format name and version, SHA-256 of every other file
 architecture.json   what network it is, its FLOPs and parameters, how it was chosen
 weights.npz         the parameters, one array a name (`blocks_0/query/kernel`)
-items.json          raw item ids by inner id (from 1), and how often each was trained on
+items.json          raw item ids by inner id (from 1), how often each was trained on, titles to show (may be none)
 config.json, results.json, metrics.jsonl    how it came about, figures with their protocol, the training curve
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +20,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.files import check_digests, file_digests, read_json, write_bytes, write_text
+from easrec_jax.files import check_digests, file_digests, read_arrays, read_json, write_arrays, write_text
 
 FORMAT = "easrec_jax model"
 VERSION = 1
@@ -36,24 +34,18 @@ class Model(NamedTuple):
     item_ids: IdMap
     popularity: np.ndarray  # int64 [items + 1], training interactions by inner id
     results: dict
+    titles: dict[str, str] = {}  # raw item id -> text to show
+    fingerprint: str = ""  # checksum of the weights; filled in by `load_model`
 
 
 def save_tree(path: Path, tree: dict) -> None:
     """Nested dict of arrays -> one .npz, written aside and renamed."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{k: np.asarray(v) for k, v in flatten_dict(tree, sep="/").items()})
-    write_bytes(path, buffer.getvalue())
+    write_arrays(path, {name: np.asarray(leaf) for name, leaf in flatten_dict(tree, sep="/").items()})
 
 
 def load_tree(path: Path) -> dict:
     """The inverse of `save_tree`; `ValueError` names a file that is no such thing."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file (expected weights in .npz form)")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return unflatten_dict({name: arrays[name] for name in arrays.files}, sep="/")
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: damaged, or not a file of weights: {error}") from None
+    return unflatten_dict(read_arrays(path), sep="/")
 
 
 def save_model(folder: str | Path, model: Model, *, architecture: dict, config: str, metrics: str) -> None:
@@ -68,7 +60,7 @@ def save_model(folder: str | Path, model: Model, *, architecture: dict, config: 
     try:
         aside.mkdir(parents=True)
         save_tree(aside / "weights.npz", model.weights)
-        items = {"ids": model.item_ids.to_json(), "interactions": model.popularity[1:].tolist()}
+        items = {"ids": model.item_ids.to_json(), "interactions": model.popularity[1:].tolist(), "titles": model.titles}
         write_text(aside / "items.json", json.dumps(items))
         write_text(aside / "architecture.json", json.dumps(architecture, indent=2) + "\n")
         write_text(aside / "results.json", json.dumps(model.results, indent=2) + "\n")
@@ -106,4 +98,6 @@ def load_model(folder: str | Path) -> Model:
         item_ids=IdMap.from_json(items["ids"]),
         popularity=np.array([0, *items["interactions"]], np.int64),
         results=read_json(folder / "results.json"),
+        titles=items.get("titles", {}),
+        fingerprint=manifest["sha256"]["weights.npz"],
     )

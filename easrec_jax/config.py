@@ -45,6 +45,8 @@ class DataConfig:
     """all: a loss at every position (causal attention only); last: one training sample a prefix."""
     windows: Literal["all", "last"] = "all"
     """Users longer than model.max_length: cut into windows, so that every interaction is a target, or the last window alone."""
+    titles: str = ""
+    """File of items with an id and a title column (.item, .csv, .tsv, .parquet); stored in the model, shown beside the ids."""
     planted_users: int = 3000
     """Planted data: number of users."""
     planted_items: int = 400

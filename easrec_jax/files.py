@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import zipfile
 from pathlib import Path
+
+import numpy as np
 
 
 def write_text(path: Path, text: str) -> None:
@@ -25,6 +29,24 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """One .npz file, as `write_text`."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; nothing in it is executed. `ValueError` names a file that is no such thing."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file (expected arrays in .npz form)")
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: damaged, or not a file of arrays: {error}") from None
 
 
 def read_json(path: Path) -> dict:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,28 +14,78 @@ import numpy as np
 from jax import Array
 
 from easrec_jax.artifact import Model, load_model
-from easrec_jax.data.batches import bucket_lengths
+from easrec_jax.data.batches import Samples, bucket_lengths
 from easrec_jax.layers import apply
 from easrec_jax.network import Network, item_table
+from easrec_jax.streaming import Stream, load_stream, new_stream, push, save_stream
 
-MAX_ROWS = 256  # users a device call
+MAX_ROWS = 64  # users a device call: larger batches leave the processor's cache and are slower
+
+Answers = list[list[tuple[str, float]]]
+OnUnknown = str  # "skip", "error" or "popular"
+
+
+class Programs(NamedTuple):
+    """The jitted functions of one network; `weights` is always the first argument."""
+
+    hidden: Callable  # items [batch length] -> [batch width]
+    top: Callable  # items, seen [batch any], offsets [items + 1], k -> (scores, inner ids), [batch k] each
+    top_of_hidden: Callable  # the same from hidden states [batch width]
+    nearest: Callable  # inner ids [batch], k -> (cosines, inner ids), [batch k] each
+
+
+@lru_cache(maxsize=16)
+def programs(network: Any) -> Programs:
+    """One set of programs a network, so that nothing recompiles."""
+
+    def hidden(weights: dict, items: Array) -> Array:
+        return apply(network, weights, items, method=Network.encode_last)
+
+    def top_of_hidden(weights: dict, states: Array, seen: Array, offsets: Array, k: int) -> tuple[Array, Array]:
+        scores = states @ item_table(weights).T + offsets
+        scores = scores.at[jnp.arange(states.shape[0])[:, None], seen].set(-jnp.inf)
+        best, best_items = jax.lax.top_k(scores.at[:, 0].set(-jnp.inf), k)
+        return best, best_items
+
+    def top(weights: dict, items: Array, seen: Array, offsets: Array, k: int) -> tuple[Array, Array]:
+        return top_of_hidden(weights, hidden(weights, items), seen, offsets, k)
+
+    def nearest(weights: dict, items: Array, k: int) -> tuple[Array, Array]:
+        table = item_table(weights)
+        unit = table * jax.lax.rsqrt(jnp.maximum(jnp.sum(table * table, -1, keepdims=True), 1e-12))
+        cosines = (unit[items] @ unit.T).at[jnp.arange(items.shape[0]), items].set(-jnp.inf)
+        return tuple(jax.lax.top_k(cosines.at[:, 0].set(-jnp.inf), k))
+
+    jit = partial(jax.jit, static_argnames="k")
+    return Programs(jax.jit(hidden), jit(top), jit(top_of_hidden), jit(nearest))
 
 
 class Recommender:
-    """A trained network with its ids. Shapes are bucketed, so requests of any size compile a few programs once."""
+    """A trained network with its ids. Shapes are bucketed, so requests of any size compile a few programs once.
+
+    Attributes: `architecture`, `item_ids` (raw ids and inner ids), `results` (figures with their protocol), `titles`
+    (raw id -> text to show, may be empty).
+    """
 
     def __init__(self, model: Model) -> None:
         self.architecture = model.architecture
         self.item_ids = model.item_ids
         self.results = model.results
+        self.titles = model.titles
+        self.popularity = model.popularity
+        self.fingerprint = model.fingerprint
         self.network: Any = Network(model.architecture, len(model.item_ids))
         self.weights = jax.device_put(model.weights)
-        self.popularity = model.popularity
+        self.programs = programs(self.network)
+        self._lengths = np.array(bucket_lengths(self.architecture.max_length))
+        self._no_offsets = jnp.zeros(len(self.item_ids) + 1)
 
     @classmethod
     def load(cls, folder: str | Path) -> Recommender:
         """Read a model folder that `bin/retrain.py` wrote; errors name the file at fault."""
         return cls(load_model(folder))
+
+    # ------------------------------------------------------------------------------------------------------- whole histories
 
     def recommend(
         self,
@@ -43,30 +93,186 @@ class Recommender:
         k: int = 10,
         *,
         exclude_seen: bool = True,
-        on_unknown: str = "skip",
-    ) -> list[list[tuple[str, float]]]:
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] | None = None,
+        on_unknown: OnUnknown = "skip",
+    ) -> Answers:
         """The k best next items of each history, as (raw item id, score), best first.
 
         A history is a time-ordered sequence of raw item ids, of any user, known or new; its last N events are read.
-        `exclude_seen` leaves out the items of the whole history. Unknown ids: "skip" warns and uses the rest, "error"
-        raises, "popular" is "skip" but answers a history without any known id by popularity (scores: interactions).
-        Raises `ValueError` on a history without a known id, and on a k that is not 1 to the number of items.
+        `exclude_seen` leaves out the items of the whole history, `deny` those items, `allow` all but those items; what
+        is left may be fewer than k. An empty history is answered by popularity, with a warning (scores: interactions).
+        Unknown ids: "skip" warns and uses the rest, "error" raises, "popular" is "skip" but answers a history without
+        any known id by popularity. Raises `ValueError` on a history of unknown ids alone, on unknown ids in `allow`, and
+        on a k that is not 1 to the number of items.
         """
+        self._check_k(k)
+        offsets = self._offsets(allow, deny)
+        encoded = self._encode(histories, on_unknown)
+        ends = np.cumsum([0, *map(len, encoded)])
+        flat = np.concatenate([*encoded, np.zeros(1, np.int32)])
+        scores, best = self.top_items(flat, ends, k, exclude_seen=exclude_seen, offsets=offsets)
+        answers = self._decode(scores, best)
+        empty = np.flatnonzero(np.diff(ends) == 0)
+        if len(empty):
+            warnings.warn(f"{len(empty)} histories without a known item: answered by popularity", stacklevel=2)
+        for number in empty:
+            answers[number] = self._popular(k, offsets)
+        return answers
+
+    def top_items(
+        self, items: np.ndarray, ends: np.ndarray, k: int, *, exclude_seen: bool = True, offsets: Array | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(scores, inner ids), [users k] each, of many users in arrays: user u's history is `items[ends[u]:ends[u + 1]]`.
+
+        Inner ids in, inner ids out; score -inf where nothing is left or the history is empty. `offsets` [items + 1] are
+        added to all scores.
+        """
+        offsets = self._no_offsets if offsets is None else offsets
+        length = self.architecture.max_length
+        users = Samples(items, np.maximum(ends[:-1], ends[1:] - length), ends[1:], False)
+        whole = users if exclude_seen else None
+        scores = np.full((len(users), k), -np.inf, np.float32)
+        best = np.zeros((len(users), k), np.int32)
+        top = min(1 << (k - 1).bit_length(), len(self.item_ids))
+        pending: list = []
+        for index, batch in self._batches(users):
+            seen = batch if whole is None else self._seen(items, ends, index, batch)
+            if whole is None:
+                seen = np.zeros((len(batch), 1), np.int32)
+            pending.append((index, self.programs.top(self.weights, batch, seen, offsets, k=top)))
+            if len(pending) > 2:  # the host prepares and unpacks while the device computes; memory stays bounded
+                _unpack(pending.pop(0), scores, best, k)
+        for done in pending:
+            _unpack(done, scores, best, k)
+        return scores, best
+
+    def embed(self, histories: Sequence[Sequence[Any]], *, on_unknown: OnUnknown = "skip") -> np.ndarray:
+        """float32 [histories width]: what each history is to the model; its inner product with an item vector is a score."""
+        encoded = self._encode(histories, on_unknown)
+        ends = np.cumsum([0, *map(len, encoded)])
+        flat = np.concatenate([*encoded, np.zeros(1, np.int32)])
+        users = Samples(flat, np.maximum(ends[:-1], ends[1:] - self.architecture.max_length), ends[1:], False)
+        vectors = np.zeros((len(users), self.architecture.width), np.float32)
+        for index, batch in self._batches(users):
+            vectors[index] = np.asarray(self.programs.hidden(self.weights, batch))[: len(index)]
+        return vectors
+
+    def item_vectors(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """(raw ids, float32 [items width]): the vectors that score, for an index outside."""
+        return self.item_ids.raw, np.asarray(item_table(self.weights))[1:]
+
+    def score(
+        self, history: Sequence[Any], candidates: Sequence[Any], *, on_unknown: OnUnknown = "skip"
+    ) -> list[float | None]:
+        """The score of each candidate as the next item of one history, for re-ranking; None for an unknown candidate."""
+        inner = self._encode([candidates], "error" if on_unknown == "error" else "popular", keep=True)[0]
+        hidden = self.embed([history], on_unknown=on_unknown)[0]
+        scores = np.asarray(item_table(self.weights))[inner] @ hidden
+        return [float(score) if item else None for score, item in zip(scores, inner, strict=True)]
+
+    def similar(self, items: Sequence[Any], k: int = 10) -> Answers:
+        """The k items nearest to each item, as (raw item id, cosine of the item vectors). Raises `ValueError` on unknown ids."""
+        self._check_k(k)
+        inner = self._encode([items], "error")[0]
+        k = min(k, len(self.item_ids) - 1)
+        if not len(inner) or not k:
+            return [[] for _ in inner]
+        padded = np.pad(inner, (0, (1 << (len(inner) - 1).bit_length()) - len(inner)))
+        top = min(1 << (k - 1).bit_length(), len(self.item_ids))
+        cosines, best = (np.asarray(x)[: len(inner), :k] for x in self.programs.nearest(self.weights, padded, k=top))
+        return self._decode(cosines, best)
+
+    # --------------------------------------------------------------------------------------------------- one event at a time
+
+    def start(self, histories: Sequence[Sequence[Any]], *, on_unknown: OnUnknown = "popular") -> Stream:
+        """A batch of users after their histories (empty ones too), from which `update` goes on at constant work an event.
+
+        Raises `ValueError` where the attention is bidirectional: it cannot stream.
+        """
+        encoded = self._encode(histories, on_unknown)
+        return new_stream(self.network, self.weights, encoded)
+
+    def update(self, stream: Stream, items: Sequence[Any], *, on_unknown: OnUnknown = "skip") -> Stream:
+        """The users after one more event each; None leaves a user as it is, an unknown id too, with a warning.
+
+        Answers equal those of `recommend` on the same events. When a history has grown to N events, it is cut to its
+        latest N/2 and goes on from there, so work and memory stay bounded; `stream.count` says how many events count.
+        """
+        if len(items) != len(stream.count):
+            raise ValueError(f"items: expected one for each of {len(stream.count)} users, got {len(items)}")
+        given = [item for item in items if item is not None]
+        inner = np.zeros(len(items), np.int32)
+        inner[[item is not None for item in items]] = self._encode([given], on_unknown, keep=True, empty=True)[0]
+        return push(self.network, self.weights, stream, inner)
+
+    def recommend_from(
+        self,
+        stream: Stream,
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] | None = None,
+    ) -> Answers:
+        """As `recommend`, for the users of a stream; `exclude_seen` leaves out the events that the stream still counts."""
+        self._check_k(k)
+        offsets = self._offsets(allow, deny)
+        seen = stream.recent if exclude_seen else np.zeros((len(stream.count), 1), np.int32)
+        top = min(1 << (k - 1).bit_length(), len(self.item_ids))
+        scores, best = self.programs.top_of_hidden(self.weights, stream.hidden, seen, offsets, k=top)
+        answers = self._decode(np.asarray(scores)[:, :k], np.asarray(best)[:, :k])
+        for number in np.flatnonzero(stream.count == 0):
+            answers[number] = self._popular(k, offsets)
+        return answers
+
+    def save_stream(self, path: str | Path, stream: Stream) -> None:
+        """Write a stream to one .npz file, aside and renamed."""
+        save_stream(Path(path), stream, self.fingerprint)
+
+    def load_stream(self, path: str | Path) -> Stream:
+        """Read what `save_stream` wrote. Raises `ValueError` naming the file if it is damaged or another model's."""
+        return load_stream(Path(path), self.network, self.weights, self.fingerprint)
+
+    def export(self, path: str | Path, k: int = 10, *, exclude_seen: bool = True) -> None:
+        """Write one `jax.export` file that answers without this library (see `easrec_jax.export`)."""
+        from easrec_jax.export import export_file
+
+        export_file(self.network, self.weights, Path(path), k=k, exclude_seen=exclude_seen)
+
+    # -------------------------------------------------------------------------------------------------------------- the pieces
+
+    def warm_up(self, k: int = 10, rows: int = 1) -> None:
+        """Compile what requests of up to `rows` users will need, before the first one comes."""
+        item = self.item_ids.raw[0]
+        for length in self._lengths:
+            for power in range((rows - 1).bit_length() + 1):
+                self.recommend([[item] * int(length)] * (1 << power), k)
+
+    def _check_k(self, k: int) -> None:
         if not 1 <= k <= len(self.item_ids):
             raise ValueError(f"k: expected 1 to {len(self.item_ids)} (the number of items), got {k}")
-        encoded = self._encode(histories, on_unknown)
-        results: list[list[tuple[str, float]]] = [[] for _ in encoded]
-        lengths = np.array([min(len(h), self.architecture.max_length) for h in encoded], np.int64)
-        for number in np.flatnonzero(lengths == 0):
-            results[number] = self._popular(k)
-        buckets = np.searchsorted(bucket_lengths(self.architecture.max_length), lengths)
-        for bucket in np.unique(buckets[lengths > 0]):
-            chosen = np.flatnonzero((buckets == bucket) & (lengths > 0))
-            for start in range(0, len(chosen), MAX_ROWS):
-                self._answer(chosen[start : start + MAX_ROWS], int(bucket), encoded, k, exclude_seen, results)
-        return results
 
-    def _encode(self, histories: Sequence[Sequence[Any]], on_unknown: str) -> list[np.ndarray]:
+    def _offsets(self, allow: Iterable[Any] | None, deny: Iterable[Any] | None) -> Array:
+        """0 for items that may be recommended, -inf for the others, [items + 1]."""
+        if allow is None and deny is None:
+            return self._no_offsets
+        offsets = np.full(len(self.item_ids) + 1, 0.0 if allow is None else -np.inf, np.float32)
+        if allow is not None:
+            offsets[self._encode([list(allow)], "error", empty=True)[0]] = 0.0
+        if deny is not None:
+            offsets[self.item_ids.encode(list(deny))] = -np.inf  # what is unknown is never recommended anyway
+        return jnp.asarray(offsets)
+
+    def _encode(
+        self,
+        histories: Sequence[Sequence[Any]],
+        on_unknown: str,
+        *,
+        keep: bool = False,
+        empty: bool = False,
+    ) -> list[np.ndarray]:
+        """Inner ids of each history; unknown ones are left out, or stay as 0 with `keep`. `empty`: nothing is no mistake."""
         if on_unknown not in ("skip", "error", "popular"):
             raise ValueError(f"on_unknown: expected 'skip', 'error' or 'popular', got {on_unknown!r}")
         if isinstance(histories, (str, bytes)) or any(isinstance(h, (str, bytes)) for h in histories):
@@ -74,49 +280,56 @@ class Recommender:
         encoded, unknown = [], []
         for number, history in enumerate(histories):
             ids = self.item_ids.encode(history)
-            missing = [str(raw) for raw, inner in zip(history, ids, strict=True) if inner == 0]
-            if missing and on_unknown == "error":
-                raise ValueError(f"history {number}: unknown items {missing[:5]}")
-            if len(missing) == len(ids) and on_unknown != "popular":
-                raise ValueError(
-                    f"history {number}: no known item in {missing[:5]}; expected at least one the model was trained on"
-                )
-            unknown += missing
-            encoded.append(ids[ids > 0])
+            if not ids.all():
+                missing = [str(raw) for raw, inner in zip(history, ids, strict=True) if inner == 0]
+                shown = ", ".join(repr(x[:60]) for x in missing[:5])
+                if on_unknown == "error":
+                    raise ValueError(f"history {number}: unknown items {shown}")
+                if len(missing) == len(ids) and on_unknown == "skip" and not empty and not keep:
+                    raise ValueError(
+                        f"history {number}: no known item in {shown}; expected at least one the model was trained on"
+                    )
+                unknown += missing
+                ids = ids if keep else ids[ids > 0]
+            encoded.append(ids)
         if unknown:
             shown = ", ".join(repr(x[:60]) for x in unknown[:5])
             warnings.warn(f"skipped {len(unknown)} unknown items: {shown}", stacklevel=3)
         return encoded
 
-    def _popular(self, k: int) -> list[tuple[str, float]]:
-        best = np.argsort(-self.popularity[1:], kind="stable")[:k] + 1
+    def _batches(self, users: Samples):
+        """(indices of users, items [rows length]) in static shapes: lengths in four sizes, rows in powers of two."""
+        lengths = users.stop - users.start
+        buckets = np.searchsorted(self._lengths, lengths)
+        for bucket in np.unique(buckets[lengths > 0]):
+            chosen = np.flatnonzero((buckets == bucket) & (lengths > 0))
+            for first in range(0, len(chosen), MAX_ROWS):
+                index = chosen[first : first + MAX_ROWS]
+                rows = 1 << (len(index) - 1).bit_length()
+                yield index, users.batch(index, int(self._lengths[bucket]), rows).items
+
+    def _seen(self, items: np.ndarray, ends: np.ndarray, index: np.ndarray, batch: np.ndarray) -> np.ndarray:
+        """What the users of a batch have seen, padded by 0: the batch itself, unless someone's history is longer."""
+        longest = int((ends[index + 1] - ends[index]).max())
+        if longest <= batch.shape[1]:
+            return batch
+        whole = Samples(items, ends[:-1], ends[1:], False)
+        return whole.batch(index, 1 << (longest - 1).bit_length(), len(batch)).items
+
+    def _decode(self, scores: np.ndarray, best: np.ndarray) -> Answers:
+        """Raw ids and scores of each row, without the -inf ones."""
+        real = np.isfinite(scores)
+        names = iter(self.item_ids.decode(best[real]))
+        return [[(next(names), score) for score in row[ok].tolist()] for row, ok in zip(scores, real, strict=True)]
+
+    def _popular(self, k: int, offsets: Array) -> list[tuple[str, float]]:
+        allowed = np.isfinite(np.asarray(offsets))[1:]
+        order = np.argsort(-self.popularity[1:], kind="stable")
+        best = order[allowed[order]][:k] + 1
         return list(zip(self.item_ids.decode(best), self.popularity[best].astype(float).tolist(), strict=True))
 
-    def _answer(self, chosen: np.ndarray, bucket: int, encoded, k: int, exclude_seen: bool, results) -> None:
-        length = bucket_lengths(self.architecture.max_length)[bucket]
-        rows = 1 << (len(chosen) - 1).bit_length()
-        items = np.zeros((rows, length), np.int32)
-        longest = max(len(encoded[n]) for n in chosen)
-        width = length if longest <= length else 1 << (longest - 1).bit_length()
-        seen = np.zeros((rows, width), np.int32)
-        for row, number in enumerate(chosen):
-            history = encoded[number]
-            items[row, : min(len(history), length)] = history[-length:]
-            if exclude_seen:
-                seen[row, : len(history)] = history
-        top = min(1 << (k - 1).bit_length(), len(self.item_ids))
-        scores, best = (np.asarray(x) for x in _top_items(self.weights, items, seen, network=self.network, k=top))
-        for row, number in enumerate(chosen):
-            real = np.isfinite(scores[row, :k])
-            names = self.item_ids.decode(best[row, :k][real])
-            results[number] = list(zip(names, scores[row, :k][real].tolist(), strict=True))
 
-
-@partial(jax.jit, static_argnames=("network", "k"))
-def _top_items(weights: dict, items: Array, seen: Array, *, network: Network, k: int) -> tuple[Array, Array]:
-    """(scores, inner ids) of the k best items, [batch k] each; items of `seen` and padding score -inf."""
-    hidden = apply(network, weights, items, method=Network.encode_last)
-    scores = hidden @ item_table(weights).T
-    scores = scores.at[jnp.arange(items.shape[0])[:, None], seen].set(-jnp.inf)
-    best, best_items = jax.lax.top_k(scores.at[:, 0].set(-jnp.inf), k)
-    return best, best_items
+def _unpack(done: tuple[np.ndarray, tuple[Array, Array]], scores: np.ndarray, best: np.ndarray, k: int) -> None:
+    index, (values, items) = done
+    scores[index] = np.asarray(values)[: len(index), :k]
+    best[index] = np.asarray(items)[: len(index), :k]

@@ -163,4 +163,5 @@ def planted_ceiling(config: Config, split: Split, truth: Any) -> dict:
 def data_counts(config: Config, split: Split) -> dict:
     """What the figures were measured on: counts, and how targets are made."""
     source = Path(config.data.path).name or "planted"
-    return {"source": source} | split.data.counts() | {"settings": dataclasses.asdict(config.data) | {"path": source}}
+    settings = dataclasses.asdict(config.data) | {"path": source, "titles": Path(config.data.titles).name}
+    return {"source": source} | split.data.counts() | {"settings": settings}

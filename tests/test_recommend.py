@@ -17,6 +17,7 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.artifact import Model, load_model, save_model
 from easrec_jax.config import Config, to_json
 from easrec_jax.data.interactions import IdMap
+from easrec_jax.files import read_arrays
 from easrec_jax.network import Network, init_network
 from easrec_jax.recommend import Recommender
 
@@ -102,12 +103,89 @@ def test_unknown_items(recommender):
     with pytest.warns(UserWarning, match="skipped 1 unknown items: 'zzz'"):
         (got,) = recommender.recommend([["i1", "zzz", "i2"]], 3)
     assert [i for i, _ in got] == [i for i, _ in recommender.recommend([["i1", "i2"]], 3)[0]]
-    with pytest.raises(ValueError, match=r"history 1: no known item in \['zzz'\]"):
+    with pytest.raises(ValueError, match=r"history 1: no known item in 'zzz'"):
         recommender.recommend([["i1"], ["zzz"]])
-    with pytest.raises(ValueError, match=r"history 0: unknown items \['zzz'\]"):
+    with pytest.raises(ValueError, match=r"history 0: unknown items 'zzz'"):
         recommender.recommend([["i1", "zzz"]], on_unknown="error")
-    (popular,) = recommender.recommend([[]], 3, on_unknown="popular")
-    assert [i for i, _ in popular] == list(IDS[:3])
+    with pytest.warns(UserWarning, match="1 histories without a known item: answered by popularity"):
+        empty, known = recommender.recommend([[], ["i1"]], 3)
+    assert [i for i, _ in empty] == list(IDS[:3])
+    assert known == recommender.recommend([["i1"]], 3)[0]
+    with pytest.warns(UserWarning) as caught:
+        (popular,) = recommender.recommend([["zzz"]], 3, on_unknown="popular", deny=[IDS[0]])
+    assert ["skipped" in str(w.message) for w in caught] == [True, False]
+    assert [i for i, _ in popular] == list(IDS[1:4])
+
+
+def test_allow_and_deny(recommender):
+    history = ["i1", "i2"]
+    everything = [i for i, _ in recommender.recommend([history], 40)[0]]
+    few = [i for i, _ in recommender.recommend([history], 40, allow=everything[5:9])[0]]
+    assert few == everything[5:9]
+    rest = [i for i, _ in recommender.recommend([history], 40, deny=[*everything[:3], "unheard of"])[0]]
+    assert rest == everything[3:]
+    assert recommender.recommend([history], 3, allow=[]) == [[]]
+    with pytest.raises(ValueError, match="unknown items 'zzz'"):
+        recommender.recommend([history], allow=["zzz"])
+
+
+def test_scores_embeddings_and_vectors_are_those_of_recommend(recommender):
+    history = ["i1", "i5", "i2"]
+    (best,) = recommender.recommend([history], 40, exclude_seen=False)
+    scores = recommender.score(history, [*(i for i, _ in best), "i1"])
+    np.testing.assert_allclose(scores[:-1], [s for _, s in best], rtol=1e-4, atol=1e-6)
+    with pytest.warns(UserWarning, match="skipped 1 unknown"):
+        assert recommender.score(history, ["zzz", "i1"])[0] is None
+    with pytest.raises(ValueError, match="unknown items 'zzz'"):
+        recommender.score(history, ["zzz"], on_unknown="error")
+    ids, vectors = recommender.item_vectors()
+    assert ids == IDS
+    products = vectors @ recommender.embed([["i3"], history])[1]
+    np.testing.assert_allclose(products, [dict(best)[i] for i in ids], rtol=1e-4, atol=1e-6)
+
+
+def test_similar_items_are_the_nearest_by_cosine(recommender):
+    ids, vectors = recommender.item_vectors()
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    answers = recommender.similar(["i7", "i1", "i7"], 5)
+    for item, found in zip(["i7", "i1", "i7"], answers, strict=True):
+        cosines = unit @ unit[ids.index(item)]
+        cosines[ids.index(item)] = -np.inf
+        assert [i for i, _ in found] == [ids[k] for k in np.argsort(-cosines)[:5]]
+    assert len(recommender.similar(["i7"], 40)[0]) == 39
+    with pytest.raises(ValueError, match="unknown items 'zzz'"):
+        recommender.similar(["zzz"])
+
+
+def test_the_exported_file_answers_alone(recommender, tmp_path):
+    recommender.export(tmp_path / "model.jax", k=4)
+    histories = [["i1"], ["i1", "i2", "i3"], [IDS[k] for k in range(8)]]
+    items = np.zeros((3, 8), np.int32)
+    for row, history in enumerate(histories):
+        items[row, : len(history)] = recommender.item_ids.encode(history)
+    np.save(tmp_path / "items.npy", items)
+    code = (
+        "import sys\nfor name in ('easrec_jax', 'flax', 'optax'): sys.modules[name] = None\n"
+        "import jax.export, numpy as np\n"
+        "call = jax.export.deserialize(bytearray(open('model.jax', 'rb').read()))\n"
+        "assert set(call.platforms) == {'cpu', 'cuda', 'tpu'}\n"
+        "scores, best = call.call(np.load('items.npy'))\n"
+        "assert call.call(np.load('items.npy')[:1])[0].shape == (1, 4)\n"
+        "np.savez('answer.npz', scores=scores, best=best)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    answer = read_arrays(tmp_path / "answer.npz")
+    for row, want in enumerate(recommender.recommend(histories, 4)):
+        assert recommender.item_ids.decode(answer["best"][row]) == [i for i, _ in want]
+        np.testing.assert_allclose(answer["scores"][row], [s for _, s in want], rtol=1e-4, atol=1e-6)
+
+
+def test_titles_come_along(folder, tmp_path):
+    model = load_model(folder)
+    target = tmp_path / "model"
+    titled = model._replace(titles={"i1": "<b>One & only</b>"})
+    save_model(target, titled, architecture=ARCHITECTURE.to_json(), config="{}", metrics="")
+    assert Recommender.load(target).titles == {"i1": "<b>One & only</b>"}
 
 
 @pytest.mark.parametrize(
@@ -118,7 +196,8 @@ def test_unknown_items(recommender):
         (lambda r: r.recommend("i1"), "expected a sequence of histories"),
         (lambda r: r.recommend(["i1"]), "expected a sequence of histories"),
         (lambda r: r.recommend([["i1"]], on_unknown="what"), "on_unknown: expected"),
-        (lambda r: r.recommend([[]]), "history 0: no known item"),
+        (lambda r: r.similar(["i1"], 0), "k: expected 1 to 40"),
+        (lambda r: r.update(r.start([["i1"]]), ["i1", "i2"]), "items: expected one for each of 1 users, got 2"),
     ],
 )
 def test_bad_requests_say_what_was_expected(recommender, call, message):

@@ -1,0 +1,40 @@
+"""One file that answers anywhere JAX runs, without this library: `jax.export`, weights inside, batch size symbolic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from easrec_jax.files import write_bytes
+from easrec_jax.recommend import programs
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_file(network: Any, weights: dict, path: Path, *, k: int, exclude_seen: bool) -> None:
+    """Write the function items [batch N] -> (scores, inner ids), [batch k] each, best first.
+
+    Items are inner ids (position in the artifact's items.json, from 1), int32, left-aligned, 0 padding. To call it:
+    `jax.export.deserialize(bytearray(open(path, "rb").read())).call(items)`. Raises `ImportError` without flatbuffers (extra `export`).
+    """
+    try:
+        import flatbuffers  # noqa: F401
+    except ImportError:
+        raise ImportError('export needs flatbuffers: pip install "easrec_jax[export]"') from None
+    from jax import export
+
+    if not 1 <= k <= network.num_items:
+        raise ValueError(f"k: expected 1 to {network.num_items} (the number of items), got {k}")
+    weights = jax.tree.map(np.asarray, weights)
+
+    def answer(items: jax.Array) -> tuple[jax.Array, jax.Array]:
+        seen = items if exclude_seen else jnp.zeros_like(items[:, :1])
+        return programs(network).top(weights, items, seen, jnp.zeros(network.num_items + 1), k=k)
+
+    (batch,) = export.symbolic_shape("batch")
+    shape = jax.ShapeDtypeStruct((batch, network.architecture.max_length), jnp.int32)
+    write_bytes(path, bytes(export.export(jax.jit(answer), platforms=PLATFORMS)(shape).serialize()))
