@@ -48,8 +48,14 @@ def command() -> None:
     if not found.finished:
         fail(f"interrupted after {found.epochs} whole epochs; the checkpoint in {folder} is good: --resume continues")
     last = log.records()[-1]
-    chosen_by = {"method": "easrec", "epochs": found.epochs, "budget": config.search.budget, "seed": config.seed}
-    chosen_by |= {key: last[key] for key in ("p", "q", "expected_cost", "cost_weight", "temperature")}
+    chosen_by = {
+        "method": "easrec",
+        "epochs": found.epochs,
+        "budget": config.search.budget,
+        "cost_weight": config.search.cost_weight,
+        "seed": config.seed,
+    }
+    chosen_by |= {key: last[key] for key in ("p", "q", "expected_cost", "temperature")}
     chosen_by["finalists"] = found.finalists
     described = describe_architecture(found.architecture, config, data.num_items, chosen_by)
     save_tree(folder / "supernet.npz", found.weights)

@@ -113,11 +113,7 @@ class SearchConfig:
     cost_weight: float = 0.1
     """lambda, the weight of the resource constraint (unused with a budget)."""
     budget: float | None = None
-    """Most FLOPs of the pick, as a fraction of the largest network's; lambda is then adapted by dual ascent."""
-    budget_rate: float = 0.02
-    """Step of the dual ascent on lambda, by the expected cost's relative excess over the budget."""
-    budget_damping: float = 2.0
-    """Added to lambda times that excess: keeps the ascent from overshooting."""
+    """Most FLOPs of the pick, as a fraction of the largest network's: only networks within it are drawn, trained and picked."""
     dynamic: bool = True
     """Scale the constraint by L_t / L (Eq. 15)."""
     tau_start: float = 1.0
@@ -144,11 +140,10 @@ class SearchConfig:
         check(len(set(self.prune)) == len(self.prune), "search.prune", "different candidates", self.prune)
         for name in ("epochs", "batch_size", "buckets", "every", "finalists", "finalist_epochs", "patience"):
             check(getattr(self, name) >= 1, f"search.{name}", "at least 1", getattr(self, name))
-        for name in ("learning_rate", "arch_learning_rate", "tau_min", "tau_start", "budget_rate"):
+        for name in ("learning_rate", "arch_learning_rate", "tau_min", "tau_start"):
             check(getattr(self, name) > 0, f"search.{name}", "a number above 0", getattr(self, name))
         check(self.warmup_epochs >= 0, "search.warmup_epochs", "0 or more", self.warmup_epochs)
         check(self.cost_weight >= 0, "search.cost_weight", "0 or more", self.cost_weight)
-        check(self.budget_damping >= 0, "search.budget_damping", "0 or more", self.budget_damping)
         check(self.tau_decay >= 0, "search.tau_decay", "0 or more", self.tau_decay)
         check(self.budget is None or 0 < self.budget <= 1, "search.budget", "a fraction in (0, 1]", self.budget)
 

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from easrec_jax.architecture import SearchSpace
 from easrec_jax.config import SearchConfig
 
+Allowed = Array | np.ndarray  # bool [candidates depths], the pairs within the budget
+
 
 class ArchitectureParameters(NamedTuple):
     """Free logits: log alpha = log_softmax(width), shared by all layers; log beta = log_softmax(depth)."""
@@ -26,13 +28,31 @@ def init_architecture_parameters(space: SearchSpace) -> ArchitectureParameters:
     return ArchitectureParameters(jnp.zeros(space.num_candidates), jnp.zeros(space.num_layers))
 
 
-def probabilities(parameters: ArchitectureParameters) -> tuple[Array, Array]:
-    """(alpha, beta) without noise, each summing to one."""
-    return jax.nn.softmax(parameters.width), jax.nn.softmax(parameters.depth)
+def probabilities(parameters: ArchitectureParameters, allowed: Allowed | None = None) -> tuple[Array, Array]:
+    """(alpha, beta) without noise, each summing to one; with `allowed`, the marginals of `joint`."""
+    if allowed is None:
+        return jax.nn.softmax(parameters.width), jax.nn.softmax(parameters.depth)
+    shares = joint(parameters, allowed)
+    return jnp.sum(shares, 1), jnp.sum(shares, 0)
 
 
-def relax(parameters: ArchitectureParameters, key: Array, temperature: Array | float) -> tuple[Array, Array]:
-    """One Gumbel-softmax sample (p, q) (Eq. 10); the key is consumed."""
+def joint(parameters: ArchitectureParameters, allowed: Allowed) -> Float[Array, "candidates depths"]:
+    """alpha_i beta_j over the allowed pairs alone, summing to one."""
+    return _softmax_over_pairs(_pair_logits(parameters), allowed)
+
+
+def relax(
+    parameters: ArchitectureParameters, key: Array, temperature: Array | float, allowed: Allowed | None = None
+) -> tuple[Array, Array]:
+    """One Gumbel-softmax sample (p, q); the key is consumed.
+
+    Without `allowed`, p and q are drawn independently (Eq. 10). With it, bool [candidates depths], one pair is drawn
+    from `joint`, relaxed alike, and p and q are its marginals: what no budget admits is never drawn.
+    """
+    if allowed is not None:
+        logits = _pair_logits(parameters)
+        shares = _softmax_over_pairs((logits + jax.random.gumbel(key, logits.shape)) / temperature, allowed)
+        return jnp.sum(shares, 1), jnp.sum(shares, 0)
     key_width, key_depth = jax.random.split(key)
 
     def sample(logits: Array, key: Array) -> Array:
@@ -40,6 +60,14 @@ def relax(parameters: ArchitectureParameters, key: Array, temperature: Array | f
         return jax.nn.softmax(noisy / temperature)
 
     return sample(parameters.width, key_width), sample(parameters.depth, key_depth)
+
+
+def _pair_logits(parameters: ArchitectureParameters) -> Array:
+    return jax.nn.log_softmax(parameters.width)[:, None] + jax.nn.log_softmax(parameters.depth)
+
+
+def _softmax_over_pairs(logits: Array, allowed: Allowed) -> Array:
+    return jax.nn.softmax(jnp.where(allowed, logits, -jnp.inf).ravel()).reshape(logits.shape)
 
 
 def temperature(step: Array | int, settings: SearchConfig) -> Array:

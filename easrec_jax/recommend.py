@@ -54,7 +54,8 @@ def programs(network: Any) -> Programs:
         table = item_table(weights)
         unit = table * jax.lax.rsqrt(jnp.maximum(jnp.sum(table * table, -1, keepdims=True), 1e-12))
         cosines = (unit[items] @ unit.T).at[jnp.arange(items.shape[0]), items].set(-jnp.inf)
-        return tuple(jax.lax.top_k(cosines.at[:, 0].set(-jnp.inf), k))
+        best, best_items = jax.lax.top_k(cosines.at[:, 0].set(-jnp.inf), k)
+        return best, best_items
 
     jit = partial(jax.jit, static_argnames="k")
     return Programs(jax.jit(hidden), jit(top), jit(top_of_hidden), jit(nearest))

@@ -15,10 +15,12 @@ from jax import Array
 from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.controllers import (
+    Allowed,
     ArchitectureParameters,
     check_budget,
     constraint,
     init_architecture_parameters,
+    joint,
     most_probable,
     probabilities,
     relax,
@@ -42,7 +44,6 @@ class SearchState(NamedTuple):
     weights_opt: optax.OptState
     arch: Any  # ArchitectureParameters
     arch_opt: optax.OptState
-    cost_weight: Array  # float32 [], lambda; adapted where there is a budget
 
 
 class Searcher(NamedTuple):
@@ -64,16 +65,12 @@ def init_search(searcher: Searcher, key: Array) -> SearchState:
     """Fresh weights, uniform architecture parameters; the key is consumed."""
     weights = init_supernet(searcher.supernet, key)
     arch = init_architecture_parameters(searcher.supernet.space)
-    settings = searcher.settings
-    cost_weight = settings.cost_weight if settings.budget is None else 0.0
-    return SearchState(
-        jnp.int32(0),
-        weights,
-        searcher.weights_tx.init(weights),
-        arch,
-        searcher.arch_tx.init(arch),
-        jnp.float32(cost_weight),
-    )
+    return SearchState(jnp.int32(0), weights, searcher.weights_tx.init(weights), arch, searcher.arch_tx.init(arch))
+
+
+def within_budget(costs: np.ndarray, budget: float | None) -> np.ndarray | None:
+    """bool [candidates depths], the pairs that may be drawn; None without a budget."""
+    return None if budget is None else costs <= budget
 
 
 def _supernet_loss(weights: dict, p: Array, q: Array, batch: Batch, key: Array, supernet: Supernet) -> Array:
@@ -85,11 +82,14 @@ def _supernet_loss(weights: dict, p: Array, q: Array, batch: Batch, key: Array, 
 
 @partial(jax.jit, static_argnames="searcher", donate_argnames="state")
 def weight_step(
-    state: SearchState, batch: Batch, key: Array, *, searcher: Searcher
+    state: SearchState, batch: Batch, key: Array, allowed: Allowed | None, *, searcher: Searcher
 ) -> tuple[SearchState, dict[str, Array]]:
-    """One update of the supernet's weights on a training batch, under one Gumbel sample. Keys: `fold_in(key, step)`."""
+    """One update of the supernet's weights on a training batch, under one Gumbel sample. Keys: `fold_in(key, step)`.
+
+    `allowed` is `within_budget` of the cost table.
+    """
     gumbel_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-    p, q = relax(state.arch, gumbel_key, temperature(state.step, searcher.settings))
+    p, q = relax(state.arch, gumbel_key, temperature(state.step, searcher.settings), allowed)
     loss, grads = jax.value_and_grad(_supernet_loss)(state.weights, p, q, batch, dropout_key, searcher.supernet)
     updates, opt = searcher.weights_tx.update(grads, state.weights_opt, state.weights)
     weights = optax.apply_updates(state.weights, updates)
@@ -98,34 +98,27 @@ def weight_step(
 
 @partial(jax.jit, static_argnames="searcher", donate_argnames="state")
 def architecture_step(
-    state: SearchState, batch: Batch, key: Array, costs: Array, *, searcher: Searcher
+    state: SearchState, batch: Batch, key: Array, costs: Array, allowed: Allowed | None, *, searcher: Searcher
 ) -> tuple[SearchState, dict[str, Array]]:
     """One first-order update of alpha and beta on a validation batch: cross entropy + lambda R (Eq. 15-17).
 
-    With a budget, lambda is a multiplier: it climbs by the noise-free expected cost's relative excess over the budget
-    (dual ascent), never below zero, and a term in the excess itself damps it.
+    With a budget (`allowed`), the cross entropy alone: Eq. 2 as it is posed asks for the best network within the budget,
+    not for the cheapest, and `relax` draws no other.
     """
     settings = searcher.settings
     gumbel_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
 
-    def excess(arch: ArchitectureParameters) -> Array | float:
-        if settings.budget is None:
-            return 0.0
-        alpha, beta = probabilities(arch)
-        return (alpha @ costs @ beta - settings.budget) / settings.budget
-
-    cost_weight = jnp.maximum(0.0, state.cost_weight + settings.budget_damping * excess(state.arch))
-
     def loss_of(arch: ArchitectureParameters) -> tuple[Array, Array]:
-        p, q = relax(arch, gumbel_key, temperature(state.step, settings))
+        p, q = relax(arch, gumbel_key, temperature(state.step, settings), allowed)
         entropy = _supernet_loss(state.weights, p, q, batch, dropout_key, searcher.supernet)
-        return entropy + cost_weight * constraint(p, q, arch, costs, dynamic=settings.dynamic), entropy
+        if allowed is not None:
+            return entropy, entropy
+        return entropy + settings.cost_weight * constraint(p, q, arch, costs, dynamic=settings.dynamic), entropy
 
     grads, entropy = jax.grad(loss_of, has_aux=True)(state.arch)
     updates, opt = searcher.arch_tx.update(grads, state.arch_opt, state.arch)
     arch: Any = optax.apply_updates(state.arch, updates)
-    climbed = jnp.maximum(0.0, state.cost_weight + settings.budget_rate * excess(arch))
-    return state._replace(arch=arch, arch_opt=opt, cost_weight=climbed), {"architecture_loss": entropy}
+    return state._replace(arch=arch, arch_opt=opt), {"architecture_loss": entropy}
 
 
 class Found(NamedTuple):
@@ -142,16 +135,17 @@ class Found(NamedTuple):
 
 
 def describe_state(state: SearchState, costs: np.ndarray, settings: SearchConfig) -> dict:
-    """p, q, expected and picked cost, temperature and lambda of a state, as plain numbers for a log."""
-    alpha, beta = (np.asarray(x, np.float64) for x in probabilities(state.arch))
+    """p, q, expected and picked cost and temperature of a state, as plain numbers for a log."""
+    allowed = within_budget(costs, settings.budget)
+    alpha, beta = (np.asarray(x, np.float64) for x in probabilities(state.arch, allowed))
+    shares = np.asarray(joint(state.arch, np.ones(costs.shape, bool) if allowed is None else allowed))
     candidate, depth = most_probable(state.arch, costs, settings.budget)[0]
     return {
         "p": alpha.round(6).tolist(),
         "q": beta.round(6).tolist(),
         "temperature": float(temperature(int(state.step), settings)),
-        "expected_cost": float(alpha @ costs @ beta),
+        "expected_cost": float(np.sum(shares * costs)),
         "pick": {"candidate": candidate, "depth": depth, "cost": float(costs[candidate, depth - 1])},
-        "cost_weight": float(state.cost_weight),
     }
 
 
@@ -188,12 +182,13 @@ def search(
     steps = batches_per_epoch(samples, **plan)
     validation = scoring_samples(split, "validation", max_length=max_length)
     device_costs = jnp.asarray(costs, jnp.float32)
+    allowed = within_budget(costs, settings.budget)
 
     def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:
-        state, scalars = weight_step(state, batch, weight_key, searcher=searcher)
+        state, scalars = weight_step(state, batch, weight_key, allowed, searcher=searcher)
         if (number + 1) % settings.every == 0 and number >= settings.warmup_epochs * steps:
             held_out = endless_batch(validation, number // settings.every, **plan, seed=seed)
-            state, more = architecture_step(state, held_out, arch_key, device_costs, searcher=searcher)
+            state, more = architecture_step(state, held_out, arch_key, device_costs, allowed, searcher=searcher)
             scalars |= more
         return state, scalars
 
@@ -219,9 +214,9 @@ def search(
         on_epoch=on_epoch,
     )
     state = loop.state
-    alpha, beta = (np.asarray(x, np.float64) for x in probabilities(state.arch))
+    shares = np.asarray(joint(state.arch, np.ones(costs.shape, bool) if allowed is None else allowed), np.float64)
     finalists: list[dict] = [
-        {"candidate": i, "depth": j, "cost": float(costs[i, j - 1]), "probability": float(alpha[i] * beta[j - 1])}
+        {"candidate": i, "depth": j, "cost": float(costs[i, j - 1]), "probability": float(shares[i, j - 1])}
         for i, j in most_probable(state.arch, costs, settings.budget, settings.finalists)
     ]
     finished = bool(loop.finished)

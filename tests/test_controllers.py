@@ -13,6 +13,7 @@ from easrec_jax.controllers import (
     ArchitectureParameters,
     constraint,
     init_architecture_parameters,
+    joint,
     most_probable,
     probabilities,
     relax,
@@ -56,6 +57,39 @@ def test_the_largest_share_follows_the_probabilities():
     joint = np.zeros((3, 4))
     np.add.at(joint, (p, q), 1 / DRAWS)
     np.testing.assert_allclose(joint, alpha[:, None] * beta, atol=0.03)
+
+
+ALLOWED = COSTS <= 0.35
+
+
+def test_within_a_budget_pairs_follow_the_restricted_probabilities_and_no_other_is_drawn():
+    within = jax.jit(jax.vmap(lambda key: relax(PARAMETERS, key, 0.02, ALLOWED)))
+    p, q = (np.asarray(share) for share in within(jax.random.split(jax.random.key(0), DRAWS)))
+    drawn = np.zeros(COSTS.shape)
+    np.add.at(drawn, (p.argmax(1), q.argmax(1)), 1 / DRAWS)
+    np.testing.assert_allclose(p.sum(1), 1.0, atol=1e-5)
+    assert not drawn[~ALLOWED].any()
+    alpha, beta = map(np.asarray, probabilities(PARAMETERS))
+    expected = np.where(ALLOWED, alpha[:, None] * beta, 0.0)
+    np.testing.assert_allclose(drawn, expected / expected.sum(), atol=0.03)
+    np.testing.assert_allclose(joint(PARAMETERS, ALLOWED), expected / expected.sum(), rtol=1e-5)
+    for got, want in zip(
+        probabilities(PARAMETERS, ALLOWED),
+        (joint(PARAMETERS, ALLOWED).sum(1), joint(PARAMETERS, ALLOWED).sum(0)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_gradients_within_a_budget_are_finite():
+    p_weight, q_weight = jnp.arange(3.0), jnp.arange(4.0)
+
+    def value(parameters):
+        p, q = relax(parameters, jax.random.key(3), 0.5, ALLOWED)
+        return p @ p_weight + q @ q_weight
+
+    grads = jax.grad(value)(PARAMETERS)
+    assert all(np.isfinite(g).all() and np.abs(g).max() > 1e-4 for g in grads)
 
 
 def test_a_fresh_controller_is_uniform():

@@ -18,7 +18,7 @@ from easrec_jax.data.synthetic import planted
 from easrec_jax.evaluate import Evaluator
 from easrec_jax.loop import Checkpoints
 from easrec_jax.network import Network
-from easrec_jax.search import architecture_step, init_search, make_searcher, search, weight_step
+from easrec_jax.search import architecture_step, init_search, make_searcher, search, weight_step, within_budget
 from easrec_jax.supernet import Supernet, extract
 from easrec_jax.train import fit
 
@@ -76,11 +76,11 @@ def copy(tree):
 def test_each_step_changes_its_own_parameters_alone(split):
     searcher, state, batch, costs = one_step(split, config())
     before = copy(state)
-    state, _ = weight_step(state, batch, jax.random.key(1), searcher=searcher)
+    state, _ = weight_step(state, batch, jax.random.key(1), None, searcher=searcher)
     between = copy(state)
     assert same(before.arch, between.arch) and same(before.arch_opt, between.arch_opt)
     assert not same(before.weights, between.weights)
-    state, _ = architecture_step(state, batch, jax.random.key(2), costs, searcher=searcher)
+    state, _ = architecture_step(state, batch, jax.random.key(2), costs, None, searcher=searcher)
     assert same(between.weights, state.weights) and same(between.weights_opt, state.weights_opt)
     assert not np.array_equal(between.arch.width, state.arch.width)
     assert not np.array_equal(between.arch.depth, state.arch.depth)
@@ -91,22 +91,24 @@ def test_a_heavier_constraint_drives_towards_smaller_networks(split):
     for weight in (0.0, 100.0):
         searcher, state, batch, costs = one_step(split, config(cost_weight=weight, arch_learning_rate=0.1))
         for _ in range(15):
-            state, _ = architecture_step(state, batch, jax.random.key(2), costs, searcher=searcher)
+            state, _ = architecture_step(state, batch, jax.random.key(2), costs, None, searcher=searcher)
             state = state._replace(step=state.step + 1)
         alpha, beta = probabilities(state.arch)
         costs_found.append(float(alpha @ costs @ beta))
     assert costs_found[1] < 0.7 * costs_found[0]
 
 
-def test_the_multiplier_climbs_above_the_budget_and_falls_below_it_but_not_under_zero(split):
-    searcher, state, batch, costs = one_step(split, config(budget=0.2))
-    assert float(state.cost_weight) == 0.0
-    state, _ = architecture_step(state, batch, jax.random.key(2), costs, searcher=searcher)
-    climbed = float(state.cost_weight)
-    assert climbed > 0.0  # the uniform mixture costs more than 0.2
-    searcher, state, batch, costs = one_step(split, config(budget=1.0))
-    state, _ = architecture_step(state, batch, jax.random.key(2), costs, searcher=searcher)
-    assert float(state.cost_weight) == 0.0
+def test_under_a_budget_only_networks_within_it_are_trained(split):
+    """Budget for one layer alone: the second layer of every candidate stays as it was, the first ones do not."""
+    settings = config(budget=0.5, tau_start=0.02, tau_min=0.01)
+    searcher, state, batch, _ = one_step(split, settings)
+    allowed = within_budget(cost_table(search_space(settings), split.data.num_items), 0.5)
+    assert allowed.tolist() == [[True, False], [True, True]]
+    before = copy(state.weights)
+    for _ in range(12):
+        state, _ = weight_step(state, batch, jax.random.key(1), allowed, searcher=searcher)
+    changed = {name: not same(before[name], state.weights[name]) for name in before if name.startswith("blocks")}
+    assert changed == {"blocks_0_0": True, "blocks_0_1": True, "blocks_1_0": False, "blocks_1_1": True}
 
 
 @pytest.mark.parametrize("budget", [0.05, 0.4])
