@@ -38,8 +38,6 @@ class Arguments:
     """Write all figures there, flat keys."""
     pictures: Path = Path("runs/speed")
     """Folder for scaling.png and roofline.png."""
-    rival: Path | None = None
-    """Python of an environment with RecBole 1.2.1: its SASRec is measured in the same run (needs --data)."""
 
 
 def measure(name: str, arguments: Arguments, limits: dict) -> dict:
@@ -64,17 +62,8 @@ def ratios(figures: dict) -> dict:
         "train.model_over_sasrec": ("train.model.targets_per_s", "train.sasrec.targets_per_s"),
         "inference.over_softmax_sasrec": ("inference.users_per_s", "inference.sasrec.users_per_s"),
         "inference.long_memory_over_sasrec": ("inference.long.peak_mb", "inference.long_sasrec.peak_mb"),
-        "inference.over_rival": ("inference.users_per_s", "rival.users_per_s"),
     }
     return {key: figures[a] / figures[b] for key, (a, b) in pairs.items() if a in figures and b in figures}
-
-
-def rival(python: Path, data: Path) -> dict:
-    """RecBole's SASRec, trained for a few steps, then every user's top 10, in its own environment."""
-    done = subprocess.run([python, str(HERE / "rival.py"), str(data)], capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(f"rival: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def command() -> None:
@@ -84,10 +73,6 @@ def command() -> None:
     limits = dict(figures)
     for name in names:
         figures |= measure(name, arguments, limits)
-    if arguments.rival is not None:
-        if arguments.data is None:
-            raise ValueError("--rival: expected --data too")
-        figures |= rival(arguments.rival, arguments.data)
     more = ratios(figures)
     for key, value in more.items():
         print(f"{key:44s} {value:>14.4g}")

@@ -1,0 +1,99 @@
+"""Training and search steps: targets a second, and how much of the machine's products that is."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from subject import architecture_of, peak_mb, sequence_flops, setup
+
+
+def train(name: str, request: dict, *, steps: int = 80) -> dict:
+    """Training steps in the recipe's own order of batches."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from easrec_jax.data.batches import epoch_batches
+    from easrec_jax.network import Network, init_network
+    from easrec_jax.retrain import make_samples
+    from easrec_jax.train import TrainState, optimizer, train_step
+
+    config, split = setup(request)
+    arch = architecture_of(name, config, request)
+    samples = make_samples(config, split)
+    network: Any = Network(arch, split.data.num_items, config.model.dropout)
+    weights = init_network(network, jax.random.key(0))
+    tx = optimizer(0.001, "constant", 10, 1000, 0.0)
+    state = TrainState(jnp.int32(0), weights, tx.init(weights))
+    plan = {"max_length": arch.max_length, "batch_size": config.retrain.batch_size, "buckets": config.retrain.buckets}
+    batches = list(epoch_batches(samples, **plan, seed=0, epoch=0))
+    shapes = {b.items.shape: b for b in batches}
+    for batch in shapes.values():
+        state, _ = train_step(state, batch, jax.random.key(1), network=network, tx=tx)
+    jax.block_until_ready(state)
+    chosen = batches[:steps]
+    begun = time.perf_counter()
+    for batch in chosen:
+        state, scalars = train_step(state, batch, jax.random.key(1), network=network, tx=tx)
+    jax.block_until_ready((state, scalars))
+    seconds = time.perf_counter() - begun
+    targets = sum(int(np.count_nonzero(b.targets)) for b in chosen)
+    flops = 3 * sum(sequence_flops(arch, np.count_nonzero(b.items, 1), split.data.num_items) for b in chosen)
+    rate = flops / seconds / 1e9
+    return {
+        f"train.{name}.targets_per_s": targets / seconds,
+        f"train.{name}.epoch_s": samples.num_targets * seconds / targets,
+        f"train.{name}.gflops": rate,
+        f"train.{name}.fraction_of_limit": rate / request["limits"]["limits.gflops"],
+        f"train.{name}.peak_mb": peak_mb(),
+    }
+
+
+def search(request: dict, *, steps: int = 60) -> dict:
+    """Weight steps under fresh draws, an architecture step after every f-th, as in the recipe."""
+    import jax
+    import jax.numpy as jnp
+
+    from easrec_jax.architecture import search_space
+    from easrec_jax.cost import cost_table
+    from easrec_jax.data.batches import batches_per_epoch, endless_batch, epoch_batches, scoring_samples
+    from easrec_jax.retrain import make_samples
+    from easrec_jax.search import architecture_step, init_search, make_searcher, weight_step, within_budget
+    from easrec_jax.supernet import Supernet
+
+    config, split = setup(request)
+    space, samples = search_space(config), make_samples(config, split)
+    settings = config.search
+    supernet: Any = Supernet(space, split.data.num_items, config.model.dropout)
+    searcher = make_searcher(supernet, settings)
+    state = init_search(searcher, jax.random.key(0))
+    start = int((settings.tau_start - settings.tau_min) / settings.tau_decay) + 1  # the temperature has fallen
+    state = state._replace(step=jnp.int32(start))
+    table = cost_table(space, split.data.num_items)
+    costs, allowed = jnp.asarray(table, jnp.float32), within_budget(table, settings.budget)
+    plan = {"max_length": config.model.max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
+    batches = list(epoch_batches(samples, **plan, seed=0, epoch=0))
+    validation = scoring_samples(split, "validation", max_length=config.model.max_length)
+    held_out = [endless_batch(validation, n, **plan, seed=0) for n in range(-(-steps // settings.every))]
+    key = jax.random.key(1)
+
+    def run(state: Any, batches: list, held_out: list) -> Any:
+        for number, batch in enumerate(batches):
+            state, _ = weight_step(state, batch, key, allowed, searcher=searcher)
+            if (number + 1) % settings.every == 0:
+                state, _ = architecture_step(
+                    state, held_out[number // settings.every], key, costs, allowed, searcher=searcher
+                )
+        return jax.block_until_ready(state)
+
+    shapes = {b.items.shape: b for b in batches}
+    state = run(state, list(shapes.values()), [])
+    for batch in {b.items.shape: b for b in held_out}.values():
+        state, _ = architecture_step(state, batch, key, costs, allowed, searcher=searcher)
+    jax.block_until_ready(state)
+    begun = time.perf_counter()
+    run(state, batches[:steps], held_out)
+    seconds = (time.perf_counter() - begun) / steps
+    epoch = seconds * batches_per_epoch(samples, **plan)
+    return {"search.step_ms": seconds * 1e3, "search.epoch_s": epoch, "search.peak_mb": peak_mb()}
