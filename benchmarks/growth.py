@@ -1,4 +1,4 @@
-"""How time and memory grow with the length of a history."""
+"""How time and memory grow with the length of a history, and with the number of items."""
 
 from __future__ import annotations
 
@@ -62,3 +62,49 @@ def scaling(request: dict, *, lengths: tuple[int, ...] = (128, 256, 512, 1024, 2
         v for k, v in figures.items() if k.startswith("scaling.model") and "exponent" in k
     )
     return figures
+
+
+def catalogue(request: dict, *, sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)) -> dict:
+    """A training step with the sampled loss (64 users x 50 events, width 64, 1,024 negatives) over catalogues of V items."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from easrec_jax.architecture import Architecture
+    from easrec_jax.data.batches import Batch
+    from easrec_jax.network import Network, init_network
+    from easrec_jax.sampled import Sampler, sampled_step
+    from easrec_jax.train import TrainState, optimizer
+
+    arch = Architecture(
+        width=64, inner=128, depth=1, heads=4, max_length=50, attention="recent_linrec", gate_layers=2, conv_width=4
+    )
+    tx = optimizer(0.001, "constant", 10, 1000, 0.0)
+    rng, key = np.random.default_rng(0), jax.random.key(0)
+    rows: dict[str, list] = {"step_ms": [], "tables_mb": [], "memory_over_tables": []}
+    for items in sizes:
+        network: Any = Network(arch, items, 0.2)
+        weights = init_network(Network(arch, 1), key)
+        weights["tables"]["items"] = jnp.full((items + 1, arch.width), 0.02).at[0].set(0.0)
+        tables = 3 * weights["tables"]["items"].nbytes  # the table and Adam's two moments
+        state = [TrainState(jnp.int32(0), weights, tx.init(weights))]
+        del weights
+        pool = rng.integers(1, items + 1, 1_000_000, dtype=np.int32)
+        sampler = Sampler(jnp.asarray(pool), jnp.asarray(np.bincount(pool, minlength=items + 1).astype(np.int32)))
+        batches = [Batch(x, np.roll(x, -1, 1)) for x in (rng.choice(pool, (64, 50)) for _ in range(16))]
+        fixed = {"network": network, "tx": tx, "negatives": 1024}
+        memory = sampled_step.lower(state[0], batches[0], key, sampler, **fixed).compile().memory_analysis()
+        beside = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+        turn = iter(range(10**6))
+
+        def step(state=state, batches=batches, sampler=sampler, fixed=fixed, turn=turn) -> Any:
+            state[0], scalars = sampled_step(state[0], batches[next(turn) % 16], key, sampler, **fixed)
+            return scalars
+
+        rows["step_ms"].append(median_seconds(step, repeats=32, warm=16) * 1e3)
+        rows["tables_mb"].append(tables / 2**20)
+        rows["memory_over_tables"].append((beside + memory.temp_size_in_bytes) / tables)
+        del state, step, sampler
+    slope = np.polyfit(np.log(sizes), np.log(rows["step_ms"]), 1)[0]
+    figures: dict = {"scaling.catalogue.items": list(sizes), "scaling.catalogue.exponent": float(slope)}
+    return figures | {f"scaling.catalogue.{name}": values for name, values in rows.items()}

@@ -31,22 +31,29 @@ def recommender(name: str, split: Any, config: Any, request: dict, max_length: i
 def bulk(name: str, request: dict, *, prefix: str) -> dict:
     """Every user's top 10: encode, score, exclude what was seen, select."""
     import numpy as np
-
-    from easrec_jax.cost import request_flops
+    from products import request_products
 
     config, split = setup(request)
     engine = recommender(name, split, config, request)
     items, ends = split.data.items, split.data.offsets
     seconds = median_seconds(lambda: engine.top_items(items, ends, 10), repeats=5, warm=1)
     arch, users = engine.architecture, len(ends) - 1
-    sizes, counts = np.unique(np.minimum(np.diff(ends), arch.max_length), return_counts=True)
-    flops = sum(
-        c * request_flops(arch, split.data.num_items, int(n)) for n, c in zip(sizes, counts.tolist(), strict=True)
+    batches = [(batch.shape, np.count_nonzero(batch)) for _, batch in engine.batches(items, ends)]
+    products = [
+        (real / (rows * size), request_products(arch, rows, size, split.data.num_items))
+        for (rows, size), real in batches
+    ]
+    flops, moved, alone = (
+        sum(share * sum(getattr(p, what) for p in each) for share, each in products)
+        for what in ("flops", "bytes", "seconds")
     )
+    rows_read = 8.0 * arch.width * sum(real for _, real in batches)  # of the item table, read and written once
     return {
         f"{prefix}.users_per_s": users / seconds,
         f"{prefix}.gflops": flops / seconds / 1e9,
-        f"{prefix}.fraction_of_limit": flops / seconds / 1e9 / request["limits"]["limits.gflops"],
+        f"{prefix}.flops_per_byte": flops / (moved + rows_read),
+        f"{prefix}.fraction_of_peak": flops / seconds / 1e9 / request["limits"]["limits.gflops"],
+        f"{prefix}.fraction_of_limit": (alone + rows_read / 1e9 / request["limits"]["limits.gbytes_per_s"]) / seconds,
         f"{prefix}.peak_mb": peak_mb(),
     }
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from growth import scaling
+from growth import catalogue, scaling
 from inference import bulk, long, one_user, start
 from subject import limits
 from training import search, train
@@ -28,6 +28,7 @@ def command() -> None:
         "one-user": lambda: one_user(request),
         "start": lambda: start(request),
         "scaling": lambda: scaling(request),
+        "catalogue": lambda: catalogue(request),
     }
     print(json.dumps(measurements[request["name"]]()))
 

@@ -25,18 +25,34 @@ def draw(figures: dict, folder: Path) -> None:
             axis.grid(alpha=0.3)
         figure.savefig(folder / "scaling.png", dpi=120)
         plt.close(figure)
-    points = {
+    paths = {
         "training, SASRec": "train.sasrec", "training, model": "train.model",
         "inference, SASRec": "inference.sasrec", "inference, model": "inference",
     }  # fmt: skip
-    rates = {label: figures[f"{key}.gflops"] for label, key in points.items() if f"{key}.gflops" in figures}
-    if rates:
-        figure, axis = plt.subplots(figsize=(7, 0.6 * len(rates) + 1.4), layout="constrained")
-        axis.barh(list(rates), list(rates.values()))
-        for row, rate in enumerate(rates.values()):
-            axis.text(rate, row, f"  {rate / figures['limits.gflops']:.0%}", va="center")
-        axis.axvline(figures["limits.gflops"], color="black", linestyle="--", label="best matrix product")
-        axis.set(xlabel="GFLOP/s counted on real events", title="achieved over the machine's limit")
-        axis.legend(fontsize=8)
-        figure.savefig(folder / "roofline.png", dpi=120)
-        plt.close(figure)
+    paths = {label: key for label, key in paths.items() if f"{key}.gflops" in figures}
+    if paths:
+        roofline(figures, paths, folder / "roofline.png")
+
+
+def roofline(figures: dict, paths: dict[str, str], file: Path) -> None:
+    """Achieved GFLOP/s over FLOPs a byte, under the two measured ceilings; hollow: the path's own products alone."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    peak, bandwidth = figures["limits.gflops"], figures["limits.gbytes_per_s"]
+    intensity = np.geomspace(1, 300, 100)
+    axis.loglog(
+        intensity, np.minimum(peak, bandwidth * intensity), color="black", label="machine, measured in this run"
+    )
+    for number, (label, key) in enumerate(paths.items()):
+        rate, fraction = figures[f"{key}.gflops"], figures[f"{key}.fraction_of_limit"]
+        x, color = figures[f"{key}.flops_per_byte"], f"C{number}"
+        axis.plot([x, x], [rate, rate / fraction], color=color, linestyle=":")
+        axis.plot(x, rate, "o", color=color, label=f"{label}: {fraction:.0%} of its limit")
+        axis.plot(x, rate / fraction, "o", color=color, fillstyle="none")
+    axis.set(xlabel="FLOPs a byte that the products move", ylabel="GFLOP/s, counted on real events")
+    axis.legend(fontsize=8, loc="lower right")
+    axis.grid(alpha=0.3, which="both")
+    figure.savefig(file, dpi=120)
+    plt.close(figure)

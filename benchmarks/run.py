@@ -22,7 +22,7 @@ SUITES = {
     "train": ["train-sasrec", "train-model"],
     "search": ["search"],
     "inference": ["bulk-model", "bulk-sasrec", "long-model", "long-sasrec", "one-user", "start"],
-    "scaling": ["scaling"],
+    "scaling": ["scaling", "catalogue"],
 }
 
 
@@ -36,6 +36,8 @@ class Arguments:
     """Model folder to measure."""
     json: Path | None = None
     """Write all figures there, flat keys."""
+    rival: Path | None = None
+    """Python of an environment with RecBole 1.2.1: its SASRec is measured in the same run (needs --data)."""
     pictures: Path = Path("runs/speed")
     """Folder for scaling.png and roofline.png."""
 
@@ -47,6 +49,18 @@ def measure(name: str, arguments: Arguments, limits: dict) -> dict:
     done = subprocess.run(
         [sys.executable, str(HERE / "measure.py"), json.dumps(request)], capture_output=True, text=True
     )
+    return shown(name, done)
+
+
+def rival(python: Path, data: Path | None) -> dict:
+    """RecBole's SASRec, in its own environment."""
+    if data is None:
+        raise ValueError("--rival: expected --data too")
+    return shown("rival", subprocess.run([python, HERE / "rival.py", data], capture_output=True, text=True))
+
+
+def shown(name: str, done: subprocess.CompletedProcess) -> dict:
+    """The figures that a measurement printed last, each on a line."""
     if done.returncode:
         raise ValueError(f"{name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}")
     figures = json.loads(done.stdout.splitlines()[-1])
@@ -62,6 +76,8 @@ def ratios(figures: dict) -> dict:
         "train.model_over_sasrec": ("train.model.targets_per_s", "train.sasrec.targets_per_s"),
         "inference.over_softmax_sasrec": ("inference.users_per_s", "inference.sasrec.users_per_s"),
         "inference.long_memory_over_sasrec": ("inference.long.peak_mb", "inference.long_sasrec.peak_mb"),
+        "train.over_rival": ("train.sasrec.targets_per_s", "rival.train_samples_per_s"),
+        "inference.over_rival": ("inference.users_per_s", "rival.users_per_s"),
     }
     return {key: figures[a] / figures[b] for key, (a, b) in pairs.items() if a in figures and b in figures}
 
@@ -73,6 +89,8 @@ def command() -> None:
     limits = dict(figures)
     for name in names:
         figures |= measure(name, arguments, limits)
+    if arguments.rival is not None:
+        figures |= rival(arguments.rival, arguments.data)
     more = ratios(figures)
     for key, value in more.items():
         print(f"{key:44s} {value:>14.4g}")

@@ -70,18 +70,3 @@ def architecture_of(name: str, config: Any, request: dict) -> Any:
         path = Path(request["model"]) / "architecture.json"
         return Architecture.from_json(read_json(path), source=str(path))
     return dataclasses.replace(full_architecture(config.model), depth=1)
-
-
-def sequence_flops(arch: Any, lengths: Any, num_items: int) -> float:
-    """Products of one forward pass over whole sequences of these real lengths, all items scored at every position."""
-    import numpy as np
-
-    from easrec_jax.cost import token_flops
-
-    sizes, counts = np.unique(lengths, return_counts=True)
-    layers = sum(
-        c * n * arch.depth * token_flops(arch, int(n))
-        for n, c in zip(sizes.tolist(), counts.tolist(), strict=True)
-        if n
-    )
-    return float(layers + 2 * arch.width * num_items * np.sum(lengths))

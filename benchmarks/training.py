@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from subject import architecture_of, peak_mb, sequence_flops, setup
+from products import step_products
+from subject import architecture_of, peak_mb, setup
 
 
 def train(name: str, request: dict, *, steps: int = 80) -> dict:
@@ -39,13 +40,19 @@ def train(name: str, request: dict, *, steps: int = 80) -> dict:
     jax.block_until_ready((state, scalars))
     seconds = time.perf_counter() - begun
     targets = sum(int(np.count_nonzero(b.targets)) for b in chosen)
-    flops = 3 * sum(sequence_flops(arch, np.count_nonzero(b.items, 1), split.data.num_items) for b in chosen)
-    rate = flops / seconds / 1e9
+    share = [np.count_nonzero(b.items) / b.items.size for b in chosen]  # what padding costs does not count
+    products = [step_products(arch, len(b.items), b.items.shape[1], split.data.num_items) for b in chosen]
+    flops, moved, alone = (
+        sum(real * sum(getattr(p, what) for p in each) for real, each in zip(share, products, strict=True))
+        for what in ("flops", "bytes", "seconds")
+    )
     return {
         f"train.{name}.targets_per_s": targets / seconds,
         f"train.{name}.epoch_s": samples.num_targets * seconds / targets,
-        f"train.{name}.gflops": rate,
-        f"train.{name}.fraction_of_limit": rate / request["limits"]["limits.gflops"],
+        f"train.{name}.gflops": flops / seconds / 1e9,
+        f"train.{name}.flops_per_byte": flops / moved,
+        f"train.{name}.fraction_of_peak": flops / seconds / 1e9 / request["limits"]["limits.gflops"],
+        f"train.{name}.fraction_of_limit": alone / seconds,
         f"train.{name}.peak_mb": peak_mb(),
     }
 

@@ -168,13 +168,17 @@ class RetrainConfig:
     """Steps over which the learning rate rises from zero."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW)."""
+    loss: Literal["full", "sampled"] = "full"
+    """Softmax over all items; or over each target and sampled negatives, for catalogues beyond some 10^5 items."""
+    negatives: int = 1024
+    """Negatives of loss=sampled, shared by a batch: half by popularity, half uniform, corrected for their frequency (logQ)."""
     patience: int = 10
     """Stop after this many epochs without a better validation NDCG@10."""
     baselines: tuple[Literal["popularity", "sasrec"], ...] = ()
     """Also evaluated with the same data, protocol and effort, and shown beside the result."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "buckets", "patience"):
+        for name in ("epochs", "batch_size", "buckets", "negatives", "patience"):
             check(getattr(self, name) >= 1, f"retrain.{name}", "at least 1", getattr(self, name))
         check(self.learning_rate > 0, "retrain.learning_rate", "a number above 0", self.learning_rate)
         check(self.warmup_steps >= 0, "retrain.warmup_steps", "0 or more", self.warmup_steps)

@@ -17,11 +17,10 @@ from easrec_jax.attention import CHUNK
 def request_flops(arch: Architecture, num_items: int, length: int | None = None) -> int:
     """FLOPs to answer one user with `length` events (default: `max_length`), all items scored."""
     length = arch.max_length if length is None else length
-    d, linear = arch.width, arch.attention != "softmax"
-    channels = d // arch.heads
-    summarize = 2 * d * channels if linear else 0  # k v^T, a position
-    last = length * (4 * d * d + 2 * arch.conv_width * d + summarize) + 4 * d * d + _pointwise(arch)
-    last += 2 * d * channels if linear else 4 * length * d
+    d = arch.width
+    # an event: its key, convolution, weight under the one query, share in each head's sum; a user: query, value, merge
+    weight = 2 * d if arch.attention == "softmax" else 4 * arch.heads * d
+    last = length * (2 * d * d + 2 * arch.conv_width * d + weight + 2 * arch.heads * d) + 6 * d * d + _pointwise(arch)
     return (arch.depth - 1) * length * token_flops(arch, length) + last + 2 * d * num_items
 
 

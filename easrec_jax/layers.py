@@ -157,15 +157,21 @@ class Block(nn.Module):
         mixed = MODES[self.attention].sequence(self._heads(self.query(convolved)), k, v, mask, self._decay())
         return self._feed_forward(x, self.merge(mixed.reshape(x.shape)), embedded, key)
 
-    def last(self, x: Hidden, embedded: Hidden, mask: Mask, *, key: Array | None = None) -> tuple[Vector, BlockState]:
-        """The output at the last real position, and the state after it: keys and values everywhere, one query."""
-        mode = MODES[self.attention]
+    def last(self, x: Hidden, embedded: Hidden, mask: Mask, *, key: Array | None = None) -> Vector:
+        """The output at the last real position: keys everywhere, one query, and values after the sum over positions.
+
+        sum_s a_s (x_s W + b) = (sum_s a_s x_s) W + (sum_s a_s) b: one projection a user instead of one an event.
+        """
         convolved = self._convolve(x)
-        summary = mode.summarize(*self._keys_values(convolved), mask, self._decay())
-        mixed = mode.read(self._heads(self.query(pick_last(convolved, mask))), summary)
+        query = self._heads(self.query(pick_last(convolved, mask)))
+        shares = MODES[self.attention].weights(query, self._heads(self.key(convolved)), mask, self._decay())
+        pooled = jnp.einsum("bhl,blw->bhw", shares, convolved)
+        value = self.value.variables["params"]
+        kernel = value["kernel"].reshape(self.width, self.heads, -1)
+        bias = value["bias"].reshape(self.heads, -1)
+        mixed = jnp.einsum("bhw,whc->bhc", pooled, kernel) + jnp.sum(shares, -1)[..., None] * bias
         x_last, embedded_last = pick_last(x, mask), pick_last(embedded, mask)
-        out = self._feed_forward(x_last, self.merge(mixed.reshape(x_last.shape)), embedded_last, key)
-        return out, BlockState(summary, self._recent(x, mask))
+        return self._feed_forward(x_last, self.merge(mixed.reshape(x_last.shape)), embedded_last, key)
 
     def states(self, x: Hidden, mask: Mask) -> BlockState:
         """The state after the last real position, no output."""

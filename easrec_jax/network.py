@@ -62,7 +62,7 @@ class Network(nn.Module):
         embedded = x = self.embedding_norm(self.tables(items), key=keys[0])
         for block, block_key in zip(self.blocks[:-1], keys[1:-1], strict=True):
             x = block(x, embedded, mask, key=block_key)
-        return self.blocks[-1].last(x, embedded, mask, key=keys[-1])[0]
+        return self.blocks[-1].last(x, embedded, mask, key=keys[-1])
 
     def start(self, items: Items) -> tuple[Float[Array, "batch width"], UserState]:
         """Hidden state at the last event, and the state from which `step` continues (causal modes)."""
@@ -72,8 +72,9 @@ class Network(nn.Module):
         for block in self.blocks[:-1]:
             states.append(block.states(x, mask))
             x = block(x, embedded, mask)
-        last, state = self.blocks[-1].last(x, embedded, mask)
-        return last, UserState((*states, state), jnp.sum(mask, -1, dtype=jnp.int32))
+        states.append(self.blocks[-1].states(x, mask))
+        last = self.blocks[-1].last(x, embedded, mask)
+        return last, UserState(tuple(states), jnp.sum(mask, -1, dtype=jnp.int32))
 
     def step(self, state: UserState, items: Int[Array, " batch"]) -> tuple[Float[Array, "batch width"], UserState]:
         """Hidden state after one more event a user, at constant cost in the linear modes."""

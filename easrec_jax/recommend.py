@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,9 @@ from easrec_jax.layers import apply
 from easrec_jax.network import Network, item_table
 from easrec_jax.streaming import Stream, load_stream, new_stream, push, save_stream
 
-MAX_ROWS = 64  # users a device call: larger batches leave the processor's cache and are slower
+EVENTS = (
+    4096  # events a device call at most, padding included: larger batches leave the processor's cache and are slower
+)
 
 Answers = list[list[tuple[str, float]]]
 OnUnknown = str  # "skip", "error" or "popular"
@@ -130,17 +132,12 @@ class Recommender:
         added to all scores.
         """
         offsets = self._no_offsets if offsets is None else offsets
-        length = self.architecture.max_length
-        users = Samples(items, np.maximum(ends[:-1], ends[1:] - length), ends[1:], False)
-        whole = users if exclude_seen else None
-        scores = np.full((len(users), k), -np.inf, np.float32)
-        best = np.zeros((len(users), k), np.int32)
+        scores = np.full((len(ends) - 1, k), -np.inf, np.float32)
+        best = np.zeros((len(ends) - 1, k), np.int32)
         top = min(1 << (k - 1).bit_length(), len(self.item_ids))
         pending: list = []
-        for index, batch in self._batches(users):
-            seen = batch if whole is None else self._seen(items, ends, index, batch)
-            if whole is None:
-                seen = np.zeros((len(batch), 1), np.int32)
+        for index, batch in self.batches(items, ends):
+            seen = self._seen(items, ends, index, batch) if exclude_seen else np.zeros((len(batch), 1), np.int32)
             pending.append((index, self.programs.top(self.weights, batch, seen, offsets, k=top)))
             if len(pending) > 2:  # the host prepares and unpacks while the device computes; memory stays bounded
                 _unpack(pending.pop(0), scores, best, k)
@@ -153,9 +150,8 @@ class Recommender:
         encoded = self._encode(histories, on_unknown)
         ends = np.cumsum([0, *map(len, encoded)])
         flat = np.concatenate([*encoded, np.zeros(1, np.int32)])
-        users = Samples(flat, np.maximum(ends[:-1], ends[1:] - self.architecture.max_length), ends[1:], False)
-        vectors = np.zeros((len(users), self.architecture.width), np.float32)
-        for index, batch in self._batches(users):
+        vectors = np.zeros((len(encoded), self.architecture.width), np.float32)
+        for index, batch in self.batches(flat, ends):
             vectors[index] = np.asarray(self.programs.hidden(self.weights, batch))[: len(index)]
         return vectors
 
@@ -298,16 +294,21 @@ class Recommender:
             warnings.warn(f"skipped {len(unknown)} unknown items: {shown}", stacklevel=3)
         return encoded
 
-    def _batches(self, users: Samples):
-        """(indices of users, items [rows length]) in static shapes: lengths in four sizes, rows in powers of two."""
+    def batches(self, items: np.ndarray, ends: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(indices of users, inner ids [rows length]) in static shapes: lengths in four sizes, rows in powers of two.
+
+        The arguments are those of `top_items`; users without events are left out.
+        """
+        users = Samples(items, np.maximum(ends[:-1], ends[1:] - self.architecture.max_length), ends[1:], False)
         lengths = users.stop - users.start
         buckets = np.searchsorted(self._lengths, lengths)
         for bucket in np.unique(buckets[lengths > 0]):
             chosen = np.flatnonzero((buckets == bucket) & (lengths > 0))
-            for first in range(0, len(chosen), MAX_ROWS):
-                index = chosen[first : first + MAX_ROWS]
-                rows = 1 << (len(index) - 1).bit_length()
-                yield index, users.batch(index, int(self._lengths[bucket]), rows).items
+            length = int(self._lengths[bucket])
+            most = 1 << (max(EVENTS // length, 1).bit_length() - 1)
+            for first in range(0, len(chosen), most):
+                index = chosen[first : first + most]
+                yield index, users.batch(index, length, 1 << (len(index) - 1).bit_length()).items
 
     def _seen(self, items: np.ndarray, ends: np.ndarray, index: np.ndarray, batch: np.ndarray) -> np.ndarray:
         """What the users of a batch have seen, padded by 0: the batch itself, unless someone's history is longer."""

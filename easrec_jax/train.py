@@ -99,7 +99,10 @@ def fit(
     on_step: Callable[[dict], Any] | None = None,
     on_epoch: Callable[[dict], Any] | None = None,
 ) -> Fitted:
-    """Train from `weights`, evaluate each epoch with the evaluator's first protocol, stop early, keep the best epoch."""
+    """Train from `weights`, evaluate each epoch with the evaluator's first protocol, stop early, keep the best epoch.
+
+    Negatives of the sampled loss come from the training part of the evaluator's split.
+    """
     max_length = network.architecture.max_length
     plan = {"max_length": max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
     steps = batches_per_epoch(samples, **plan)
@@ -110,13 +113,25 @@ def fit(
     weights = jax.tree.map(jnp.array, weights)  # the step donates its state: never the caller's arrays
     start = TrainState(jnp.int32(0), weights, tx.init(weights))
 
+    if settings.loss == "sampled":
+        from easrec_jax.sampled import make_sampler, sampled_step
+
+        sampler, negatives = make_sampler(evaluator.split), settings.negatives
+
+        def step(state: TrainState, batch: Batch, _: int) -> tuple[TrainState, dict]:
+            return sampled_step(state, batch, key, sampler, network=network, tx=tx, negatives=negatives)
+    else:
+
+        def step(state: TrainState, batch: Batch, _: int) -> tuple[TrainState, dict]:
+            return train_step(state, batch, key, network=network, tx=tx)
+
     def evaluate(state: TrainState) -> dict:
         results = evaluator(network_scores(network), state.weights)
         return {"validation": results, "ndcg@10": results[evaluator.protocols[0]]["ndcg@10"]}
 
     loop = run_epochs(
         LoopState.start(start, keep=weights),
-        step=lambda state, batch, _: train_step(state, batch, key, network=network, tx=tx),
+        step=step,
         batches=lambda epoch, skip: epoch_batches(samples, **plan, seed=seed, epoch=epoch, skip=skip),
         evaluate=evaluate,
         keep=lambda state: state.weights,
