@@ -93,7 +93,8 @@ def catalogue(request: dict, *, sizes: tuple[int, ...] = (10_000, 100_000, 1_000
         sampler = Sampler(jnp.asarray(pool), jnp.asarray(np.bincount(pool, minlength=items + 1).astype(np.int32)))
         batches = [Batch(x, np.roll(x, -1, 1)) for x in (rng.choice(pool, (64, 50)) for _ in range(16))]
         fixed = {"network": network, "tx": tx, "negatives": 1024}
-        memory = sampled_step.lower(state[0], batches[0], key, sampler, **fixed).compile().memory_analysis()
+        compiled: Any = sampled_step.lower(state[0], batches[0], key, sampler, **fixed).compile()
+        memory = compiled.memory_analysis()
         beside = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
         turn = iter(range(10**6))
 

@@ -75,7 +75,7 @@ def ratios(figures: dict) -> dict:
         "search.epoch_over_sasrec_epoch": ("search.epoch_s", "train.sasrec.epoch_s"),
         "train.model_over_sasrec": ("train.model.targets_per_s", "train.sasrec.targets_per_s"),
         "inference.over_softmax_sasrec": ("inference.users_per_s", "inference.sasrec.users_per_s"),
-        "inference.long_memory_over_sasrec": ("inference.long.peak_mb", "inference.long_sasrec.peak_mb"),
+        "inference.long_memory_over_sasrec": ("inference.long.call_mb", "inference.long_sasrec.call_mb"),
         "train.over_rival": ("train.sasrec.targets_per_s", "rival.train_samples_per_s"),
         "inference.over_rival": ("inference.users_per_s", "rival.users_per_s"),
     }

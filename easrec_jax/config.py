@@ -195,7 +195,7 @@ class EvaluateConfig:
     """Cut-offs K of Recall, MRR and NDCG; 10 is always among them."""
     ties: Literal["half", "pessimistic"] = "half"
     """Items that score as the target does: above it with probability one half, or all above it."""
-    batch_size: int = 128
+    batch_size: int = 32
     """Users of model.max_length events a batch."""
     buckets: int = 4
     """Static lengths of batches up to model.max_length; more waste less padding, each is compiled."""

@@ -143,7 +143,7 @@ class Evaluator:
     protocols: tuple[str, ...] = ("full",)
     ks: tuple[int, ...] = (10,)
     ties: str = "half"
-    batch_size: int = 128
+    batch_size: int = 32
     seed: int = 2000
     buckets: int = BUCKETS
 

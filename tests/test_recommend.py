@@ -50,6 +50,22 @@ def plain_scores(recommender, history):
     return np.array(recommender.weights["tables"]["items"] @ hidden)
 
 
+@pytest.mark.parametrize("chunk", [3, 7, 10, 41, 100])
+def test_scoring_in_chunks_is_scoring_at_once(chunk):
+    """Ties, rows that are seen and rows that may not be recommended included."""
+    rng = np.random.default_rng(0)
+    table = rng.integers(-2, 3, (41, 3)).astype(np.float32)
+    states = rng.integers(-2, 3, (5, 3)).astype(np.float32)
+    offsets = np.where(rng.random(41) < 0.2, -np.inf, 0.0).astype(np.float32)
+    seen = rng.integers(0, 41, (5, 4)).astype(np.int32)
+    scores = states @ table.T + offsets
+    np.put_along_axis(scores, seen, -np.inf, 1)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :6]
+    best, rows = recommend_module.best_items(*map(jax.numpy.asarray, (states, table, offsets, seen)), 6, chunk=chunk)
+    np.testing.assert_array_equal(best, np.take_along_axis(scores, order, 1))
+    np.testing.assert_array_equal(rows, order)
+
+
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 20])
 def test_it_is_the_networks_best_unseen_items(recommender, length):
     history = [IDS[(7 * k) % 40] for k in range(length)]
