@@ -27,11 +27,11 @@ from easrec_jax.train import fit
 
 VARIANTS: dict[str, dict] = {
     "recent linrec": {},
-    "recent linrec, learned decays": {"model": {"learn_decay": True}},
-    "recent linrec, no convolution": {"model": {"conv_width": 0}},
+    "recent linrec with learned decays": {"model": {"learn_decay": True}},
+    "recent linrec without convolution": {"model": {"conv_width": 0}},
     "causal linrec": {"model": {"attention": "causal_linrec"}},
     "softmax": {"model": {"attention": "softmax"}},
-    "linrec, one sample a prefix": {"model": {"attention": "linrec"}, "data": {"targets": "last"}},
+    "linrec with one sample a prefix": {"model": {"attention": "linrec"}, "data": {"targets": "last"}},
     "gates of 1 layer": {"model": {"gate_layers": 1}},
     "no gates": {"model": {"gate_layers": 0}},
     "dropout 0.1": {"model": {"dropout": 0.1}},
