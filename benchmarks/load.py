@@ -187,6 +187,8 @@ if __name__ == "__main__":
         figures = uvloop.run(load(given))
     except ImportError:
         figures = asyncio.run(load(given))
+    except OSError as error:
+        raise SystemExit(f"error: {given.host}:{given.port}: expected a service: {error}") from None
     text = json.dumps(figures, indent=2)
     print(text)
     if given.json is not None:

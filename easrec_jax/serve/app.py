@@ -31,7 +31,7 @@ from easrec_jax.serve.settings import Limits
 from easrec_jax.serve.titles import TitleSearch
 
 PAGE = Path(__file__).parent / "page"
-PAGE_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
+PAGE_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'"
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problems, "description": description}
     for status, description in {
@@ -108,9 +108,9 @@ class Service:
             return inner, []
         unknown = [ids[n] for n in np.flatnonzero(inner == 0).tolist()]
         self.metrics.unknown.inc(len(unknown))
-        names = ", ".join(shown(x) for x in unknown[:5])
         if on_unknown == "error":
-            raise Refused(f"{where}[{int(np.argmin(inner))}]", "an item of the model", names)
+            raise Refused(f"{where}[{int(np.argmin(inner))}]", "an item of the model", shown(unknown[0]))
+        names = ", ".join(shown(x) for x in unknown[:5])
         if len(unknown) == len(ids) and on_unknown == "skip":
             raise Refused(where, "at least one item of the model (or on_unknown: 'popular')", names)
         warnings.append({"where": where, "message": f"skipped {len(unknown)} unknown items: {names}"})

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from easrec_jax.config import pruned_size
 from easrec_jax.files import read_json
 
-WIDE, MIDDLE = 460, 230  # the picture's width and the axis of the stack, in pixels
-FULL = 380  # the width of the largest network's layers
-ROW = 30
+WIDE, MIDDLE = 460.0, 230.0  # the picture's width and the axis of the stack, in pixels
+FULL = 380.0  # the width of the largest network's layers
+ROW = 30.0
 INK, FAINT = "#1f3a5f", "#8a97a8"
 FILLS = {"table": "#dce8f5", "layer": "#eef3f9", "attention": "#f6d9b8", "gate": "#d9ead3", "forward": "#cfd8f0"}
 
@@ -58,14 +58,14 @@ class _Canvas:
     def arrow(self) -> None:
         y = self.y
         self.parts.append(
-            f'<path d="M{MIDDLE} {y + 16:.1f} V{y + 4:.1f} m-4 4 l4 -4 l4 4" fill="none" stroke="{INK}" stroke-width="1.5"/>'
+            f'<path d="M{MIDDLE:.0f} {y + 16:.1f} V{y + 4:.1f} m-4 4 l4 -4 l4 4" fill="none" stroke="{INK}" stroke-width="1.5"/>'
         )
         self.y += 18
 
     def document(self, title: str) -> str:
         font = 'font-family="system-ui, sans-serif"'
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE} {self.y:.0f}" width="{WIDE}" height="{self.y:.0f}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE:.0f} {self.y:.0f}" width="{WIDE:.0f}" height="{self.y:.0f}" '
             f'{font} role="img"><title>{escape(title)}</title>{"".join(self.parts)}</svg>'
         )
 
@@ -82,7 +82,7 @@ def architecture_svg(drawn: Drawn) -> str:
     canvas.arrow()
     for layer in range(drawn.layers, 0, -1):
         if layer > arch["depth"]:
-            canvas.box(FULL, 16, "none", dashed=True)
+            canvas.box(FULL, 16.0, "none", dashed=True)
             canvas.text(f"layer {layer}: left out by the search", canvas.y + 12, size=10, color=FAINT)
             canvas.y += 20
             continue
@@ -109,21 +109,19 @@ def _layer(canvas: _Canvas, arch: dict, layer: int, width: float, *, pruned: boo
         canvas.box(FULL, height, "none", dashed=True)
     canvas.box(width, height, FILLS["layer"])
     inside, top = width - 16, canvas.y + 7
-    canvas.box(inside, ROW - 5, FILLS["attention"], y=top)
-    gap = inside / arch["heads"]
-    for head in range(1, arch["heads"]):  # a head is a column
-        x = MIDDLE - inside / 2 + head * gap
-        canvas.parts.append(f'<path d="M{x:.1f} {top:.1f} v{ROW - 5}" stroke="#fff" stroke-width="2"/>')
-    rows = [f"{arch['attention']}, {arch['heads']} heads", f"feed-forward {arch['width']} → {arch['inner']} → {arch['width']}"]
-    fills = ["forward"]
+    rows = [("forward", f"feed-forward {arch['width']} → {arch['inner']} → {arch['width']}")]
     if gates:
-        rows.insert(1, f"gates, {gates} layer{'s' if gates > 1 else ''}")
-        fills.insert(0, "gate")
-    for number, fill in enumerate(fills, 1):
+        rows.append(("gate", f"gates, {gates} layer{'s' if gates > 1 else ''}"))
+    rows.append(("attention", f"{arch['attention']}, {arch['heads']} heads"))  # data flows upwards
+    for number, (fill, _) in enumerate(rows):
         canvas.box(inside, ROW - 5, FILLS[fill], y=top + number * ROW)
-    for number, row in enumerate(rows):
+    bottom = top + (len(rows) - 1) * ROW
+    for head in range(1, arch["heads"]):  # a head is a column
+        x = MIDDLE - inside / 2 + head * inside / arch["heads"]
+        canvas.parts.append(f'<path d="M{x:.1f} {bottom:.1f} v{ROW - 5:.0f}" stroke="#fff" stroke-width="2"/>')
+    for number, (_, row) in enumerate(rows):
         canvas.text(row, top + 17 + number * ROW, size=11)
-    canvas.text(f"{layer}", canvas.y + height / 2 + 4, x=20, color=FAINT)
+    canvas.text(f"{layer}", canvas.y + height / 2 + 4, x=20.0, color=FAINT)
     canvas.y += height
 
 
@@ -134,9 +132,7 @@ def _captions(arch: dict) -> list[str]:
     if "flops_over_largest" in arch:
         largest, sasrec = arch["flops_over_largest"], arch["flops_over_sasrec"]
         lines.append(f"{largest:.1%} of the largest network's FLOPs, {sasrec:.1%} of SASRec's")
-    method = arch.get("chosen_by", {}).get("method")
-    if method:
-        lines.append("found by the search" if method == "easrec" else f"chosen by: {method}")
+    lines.append("found by the search" if "p" in arch.get("chosen_by", {}) else "sizes as given, not searched")
     return lines
 
 
@@ -150,7 +146,7 @@ def _search_bars(canvas: _Canvas, drawn: Drawn) -> None:
     for column, (title, values, labels, picked) in enumerate(
         zip(("p: the search's weights of widths", "q: of depths"), (chosen["p"], chosen["q"]), names, picks, strict=True)
     ):
-        left = 16 + column * half
+        left = 16.0 + column * half
         canvas.text(title, top, x=left, size=11, anchor="start")
         for number, (value, label, pick) in enumerate(zip(values, labels, picked, strict=True)):
             y = top + 8 + number * 18
@@ -160,5 +156,5 @@ def _search_bars(canvas: _Canvas, drawn: Drawn) -> None:
 
 def _bar(canvas: _Canvas, left: float, y: float, label: str, value: float, pick: Any) -> None:
     canvas.text(label, y + 11, x=left, size=10, anchor="start")
-    canvas.box(1 + 80 * value, 12, INK if pick else "#c5cfdb", x=left + 62, y=y + 1)
+    canvas.box(1 + 80 * value, 12.0, INK if pick else "#c5cfdb", x=left + 62, y=y + 1)
     canvas.text(f"{value:.2f}", y + 11, x=left + 70 + 80 * value, size=10, anchor="start")

@@ -21,14 +21,25 @@ def listen(host: str, port: int) -> socket.socket:
         raise OSError(f"{host}:{port}: {error.strerror or error}") from None
 
 
+def make_server(app: Any) -> uvicorn.Server:
+    """uvicorn over an application: quiet, no websockets, patient with what is in flight at the end."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+
+
 def serve(app: Any, listener: socket.socket) -> None:
     """Answer until SIGTERM or SIGINT, then finish what is in flight."""
     sys.setswitchinterval(0.001)  # the event loop and the device thread hand over often: neither waits 5 ms for the other
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{port}/  (the API: /docs; /ready says when the warm-up is over)", flush=True)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
-    )
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listener])
+        make_server(app).run(sockets=[listener])

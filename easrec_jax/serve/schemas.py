@@ -5,7 +5,7 @@ Ids are text, as everywhere in the library: a number is read as its text, so `7`
 
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic.json_schema import WithJsonSchema
 
 from easrec_jax.serve.settings import Limits
@@ -75,6 +75,10 @@ class Requests(NamedTuple):
 
 
 
+def _whole(number: Any) -> Any:
+    """JSON knows one kind of number: 10.0 is an integer."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
 
 def requests(limits: Limits, num_items: int) -> Requests:
     """Body models of a service over `num_items` items."""
@@ -90,7 +94,7 @@ def requests(limits: Limits, num_items: int) -> Requests:
         return Annotated[list[inner], Field(min_length=least, max_length=most, fail_fast=True)]
 
     history = many(item, limits.history)
-    k: Any = Annotated[int, Field(ge=1, le=most_k, strict=True)]
+    k: Any = Annotated[int, Field(ge=1, le=most_k, strict=True), BeforeValidator(_whole)]
     policy = Literal["skip", "error", "popular"]
     exclude = (bool, Field(True, strict=True, description="leave out the items of the history"))
     allow = (many(item, limits.candidates) | None, Field(None, description="recommend none but these items"))
