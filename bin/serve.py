@@ -25,7 +25,9 @@ class Arguments:
 
 
 def command() -> None:
-    arguments = tyro.cli(Arguments, description=f"{__doc__} EASREC_TOKEN: a bearer token to ask for.", use_underscores=True)
+    arguments = tyro.cli(
+        Arguments, description=f"{__doc__} EASREC_TOKEN: a bearer token to ask for.", use_underscores=True
+    )
 
     import jax
 

@@ -21,7 +21,13 @@ from easrec_jax.serve.settings import Limits
 
 HOSTILE = ("a b", 'q"uote', "<img src=x onerror=\"document.title='broken'\">", "new\nline", "ü", "x" * 300)
 IDS = (*HOSTILE, *(f"i{k}" for k in range(1, 35)))
-TITLES = {"i1": "The Long Walk", "i2": "Walking <b>Home</b>", "i3": "A walk, then", "i4": "Boardwalk", HOSTILE[2]: HOSTILE[2]}
+TITLES = {
+    "i1": "The Long Walk",
+    "i2": "Walking <b>Home</b>",
+    "i3": "A walk, then",
+    "i4": "Boardwalk",
+    HOSTILE[2]: HOSTILE[2],
+}
 ARCHITECTURE = Architecture(
     width=8, inner=16, depth=2, heads=2, max_length=8, attention="recent_linrec", gate_layers=2, conv_width=4
 )

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
 from prometheus_client.parser import text_string_to_metric_families
 from serving import ARCHITECTURE, HOSTILE, IDS, LIMITS, TITLES, running, save_small_model
 
@@ -155,7 +156,9 @@ def test_a_users_answer_does_not_depend_on_the_company(client):
     options = [OPTIONS[k % len(OPTIONS)] for k in range(80)]
     before = figure(client, "easrec_batch_users_count"), figure(client, "easrec_batch_users_sum")
     with ThreadPoolExecutor(16) as pool:
-        answers = pool.map(lambda h, o: good(client.post("/recommend", json={"histories": [h], **o})), histories, options)
+        answers = pool.map(
+            lambda h, o: good(client.post("/recommend", json={"histories": [h], **o})), histories, options
+        )
     answers = list(answers)
     batches = figure(client, "easrec_batch_users_count") - before[0]
     assert figure(client, "easrec_batch_users_sum") - before[1] == 80 > batches
@@ -257,7 +260,11 @@ def test_nothing_compiles_once_ready(client):
         for heap in (1, 1, 2, 20):
             good(client.post(f"/sessions/{name}/events", json={"items": list(IDS[:heap]), "k": 3}))
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: good(client.post("/sessions", json={"history": ["i1"] * (n % 8), "k": 3}), 201), range(24)))
+        list(
+            pool.map(
+                lambda n: good(client.post("/sessions", json={"history": ["i1"] * (n % 8), "k": 3}), 201), range(24)
+            )
+        )
     assert figure(client, "easrec_compilations") == before
 
 
@@ -282,7 +289,7 @@ def test_nothing_compiles_once_ready(client):
         ({"histories": [["i1"]], "k": 21}, 422, "k", ["less than or equal to 20", "got 21"]),
         ({"histories": [["i1"]], "k": "10"}, 422, "k", ["integer", "'10'"]),
         ({"histories": [["i1"]], "k": 1.5}, 422, "k", ["integer", "1.5"]),
-        ({"histories": [["i1"]], "k": 10**400}, 422, "k", ["less than or equal to 20"]),
+        ({"histories": [["i1"]], "k": 10**30}, 422, "k", ["less than or equal to 20"]),
         ({"histories": [["i1"]], "kk": 3}, 422, "kk", ["no such field"]),
         ({"histories": [["i1"]], "on_unknown": "guess"}, 422, "on_unknown", ["'skip', 'error' or 'popular'"]),
         ({"histories": [["i1"]], "allow": ["i1", "never"]}, 422, "allow[1]", ["an item of the model", "'never'"]),
@@ -292,7 +299,7 @@ def test_nothing_compiles_once_ready(client):
         (b'{"histories": [[Infinity]]}', 400, "body, character 16", ["valid JSON"]),
         (b'{"histories": [["\\ud800"]]}', 400, "body, character 17", ["valid JSON"]),
         (b'{"histories": [["\xff"]]}', 400, "body, character 0", ["valid JSON"]),
-        (b"[" * 10_000, 400, "body, character 1024", ["valid JSON"]),
+        (b"[" * 10_000, 400, "body, character 1025", ["valid JSON"]),
         (b'{"histories": [["' + b"z" * 1_000_000 + b'"]]}', 413, "body", ["at most 20000 bytes"]),
     ],
     ids=lambda x: str(x)[:50],
@@ -324,23 +331,33 @@ def test_hostile_ids_come_back_as_they_are(client):
     assert "\n" not in got["warnings"][0]["message"] and "\x1b" not in got["warnings"][0]["message"]
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(IDS),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=12,
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(IDS)
+json_values = st.deferred(
+    lambda: leaves | st.lists(json_values, max_size=3) | st.dictionaries(st.text(max_size=8), json_values, max_size=2)
 )
 fields = st.fixed_dictionaries(
     {},
     optional={
         name: json_values
-        for name in ("histories", "history", "items", "candidates", "k", "allow", "deny", "exclude_seen", "on_unknown", "titles")
+        for name in (
+            "histories",
+            "history",
+            "items",
+            "candidates",
+            "k",
+            "allow",
+            "deny",
+            "exclude_seen",
+            "on_unknown",
+            "titles",
+        )
     },
 )
 PATHS = ("/recommend", "/score", "/similar", "/sessions", "/sessions/x/events", "/sessions/x/recommend")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(path=st.sampled_from(PATHS), body=fields.map(json.dumps).map(str.encode) | json_values.map(json.dumps).map(str.encode) | st.binary())  # fmt: skip
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(path=st.sampled_from(PATHS), body=(fields | json_values).map(json.dumps).map(str.encode) | st.binary())
 def test_odd_bodies_get_an_answer_or_an_error_that_names_its_place(client, path, body):
     response = client.post(path, content=body, headers=JSON)
     if response.status_code >= 300:
@@ -354,21 +371,21 @@ def test_odd_bodies_get_an_answer_or_an_error_that_names_its_place(client, path,
 def test_the_openapi_document_is_kept(client):
     """schemathesis: no answer that the document does not announce, no server error, wrong data are refused."""
     schemathesis = pytest.importorskip("schemathesis")
-    from schemathesis.checks import load_all_checks  # noqa: F401
     from schemathesis.specs.openapi.checks import positive_data_acceptance
 
     schema = schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
+    modes = schemathesis.GenerationMode
     tried = set()
     for result in schema.get_all_operations():
         operation = result.ok()
-        for mode in schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE:
+        for mode in modes.POSITIVE, modes.NEGATIVE:
             try:
-                strategy = operation.as_strategy(generation_mode=mode)
-                _try(strategy, positive_data_acceptance)
-            except (NotImplementedError, schemathesis.errors.InvalidSchema):
-                continue  # nothing to get wrong
-            tried.add((operation.method, operation.path))
-    assert {("post", path) for path in ("/recommend", "/score", "/similar", "/sessions")} <= tried
+                _try(operation.as_strategy(generation_mode=mode), positive_data_acceptance)
+            except Unsatisfiable:
+                continue  # nothing to get wrong there
+            tried.add((operation.method, operation.path, mode))
+    for path in ("/recommend", "/score", "/similar", "/sessions", "/sessions/{session}/events"):
+        assert {("post", path, modes.POSITIVE), ("post", path, modes.NEGATIVE)} <= tried, path
 
 
 def _try(strategy, left_out) -> None:
@@ -440,7 +457,9 @@ def test_a_failing_batch_fails_its_requests_alone_and_a_failing_warm_up_is_seen(
 def half_a_request(client: httpx.Client, body: bytes) -> socket.socket:
     """A connection that has sent all of a request but its body's last byte."""
     connection = socket.create_connection((client.base_url.host, client.base_url.port), timeout=30)
-    head = f"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     connection.sendall(head.encode() + body[:-1])
     return connection
 
@@ -448,32 +467,38 @@ def half_a_request(client: httpx.Client, body: bytes) -> socket.socket:
 BODY = b'{"histories": [["i1"]], "k": 3}'
 
 
-def test_too_many_in_flight_are_told_to_come_again_and_slow_bodies_end(folder):
-    with running(create_app(folder, replace(LIMITS, concurrency=2, body_seconds=1.5))) as client:
+def test_too_many_in_flight_are_told_to_come_again(folder):
+    with running(create_app(folder, replace(LIMITS, concurrency=2))) as client:
         slow = [half_a_request(client, BODY) for _ in range(2)]
-        while figure_free(client) < 3:  # this request is the third
-            time.sleep(0.02)
-        refused = client.post("/recommend", content=BODY, headers=JSON)
+        deadline = time.monotonic() + 30
+        while (refused := client.get("/metrics")).status_code == 200 and time.monotonic() < deadline:
+            time.sleep(0.02)  # until both are being read
         bad(refused, 503, "server", "at most 2 requests in flight")
         assert int(refused.headers["Retry-After"]) >= 1
         assert client.get("/health").status_code == client.get("/ready").status_code == 200
-        slow[0].sendall(BODY[-1:])
-        assert slow[0].recv(100).startswith(b"HTTP/1.1 200")
-        assert slow[1].recv(100).startswith(b"HTTP/1.1 408")
-        good(client.post("/recommend", content=BODY, headers=JSON))
         for connection in slow:
+            connection.sendall(BODY[-1:])
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
             connection.close()
+        good(client.post("/recommend", content=BODY, headers=JSON))
 
 
-def figure_free(client: httpx.Client) -> float:
-    """Requests in flight, seen without being refused for it."""
-    response = client.get("/metrics")
-    return 3 if response.status_code == 503 else 0
+def test_a_body_that_does_not_arrive_ends(folder):
+    with running(create_app(folder, replace(LIMITS, body_seconds=0.2))) as client:
+        connection = half_a_request(client, BODY)
+        answer = connection.recv(10_000)
+        assert answer.startswith(b"HTTP/1.1 408") and b"within 0.2 s" in answer
+        connection.close()
 
 
 def test_a_token_is_asked_for(folder):
-    with running(create_app(folder, LIMITS, token="sesam öffne".replace("ö", "oe"))) as client:
-        for headers in ({}, {"Authorization": "Bearer sesam"}, {"Authorization": "sesam oeffne"}, {"Authorization": "\xff"}):
+    with running(create_app(folder, LIMITS, token="sesam oeffne")) as client:
+        for headers in (
+            {},
+            {"Authorization": "Bearer sesam"},
+            {"Authorization": "sesam oeffne"},
+            {"Authorization": b"\xff"},
+        ):
             refused = client.post("/recommend", content=BODY, headers=JSON | headers)
             bad(refused, 401, "header Authorization", "Bearer")
             assert refused.headers["WWW-Authenticate"] == "Bearer" and "sesam" not in refused.text

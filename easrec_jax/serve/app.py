@@ -1,7 +1,7 @@
 """The HTTP service: endpoints, from a request's ids to jobs for the device and back. `create_app` is an ASGI application."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -101,7 +101,9 @@ class Service:
         except UnknownSession as error:
             raise Refused("path session", "a session that lives", shown(error.args[0]), status=404) from None
 
-    def encode(self, ids: Sequence[str], where: str, on_unknown: str, warnings: list[dict]) -> tuple[np.ndarray, list[str]]:
+    def encode(
+        self, ids: Sequence[str], where: str, on_unknown: str, warnings: list[dict]
+    ) -> tuple[np.ndarray, list[str]]:
         """(inner ids of the known, the unknown); warnings and refusals as `Recommender` has them."""
         inner = self.recommender.item_ids.encode(ids)
         if inner.all():
@@ -161,7 +163,7 @@ def create_app(folder: str | Path, limits: Limits | None = None, token: str | No
     service = Service(Path(folder), limits or Limits())
 
     @asynccontextmanager
-    async def lifespan(_: Any) -> Any:
+    async def lifespan(_: Any) -> AsyncIterator[None]:
         service.batcher.start()
         yield
         await service.batcher.stop()
@@ -305,9 +307,7 @@ def _about(service: Service) -> APIRouter:
         return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     @router.get("/items", response_model=schemas.Found, responses={n: ERRORS[n] for n in (401, 422, 503)})
-    async def items(
-        query: Annotated[str, Query(max_length=200)] = "", limit: Annotated[int, Query(ge=1, le=100)] = 20
-    ):
+    async def items(query: Annotated[str, Query(max_length=200)] = "", limit: Annotated[int, Query(ge=1, le=100)] = 20):
         """Items whose title or id contains a text, for search-as-you-type; without a text the popular ones."""
         found = service.titles.find(query, limit)
         counts = recommender.popularity[order.encode(found)].tolist()
@@ -320,7 +320,11 @@ def _about(service: Service) -> APIRouter:
     @router.get("/model", responses={n: ERRORS[n] for n in (401, 503)})
     async def model() -> dict[str, Any]:
         """What is served: sizes, the number of items, the checksum of the weights, and the limits of requests."""
-        limits = {"k": min(service.limits.k, len(order)), "history": service.limits.history, "histories": service.limits.histories}
+        limits = {
+            "k": min(service.limits.k, len(order)),
+            "history": service.limits.history,
+            "histories": service.limits.histories,
+        }
         return {
             "architecture": recommender.architecture.to_json(),
             "description": recommender.architecture.describe(),
@@ -330,7 +334,9 @@ def _about(service: Service) -> APIRouter:
         }
 
     @router.get(
-        "/architecture.svg", response_class=Response, responses={200: {"content": {"image/svg+xml": {}}}, 401: ERRORS[401]}
+        "/architecture.svg",
+        response_class=Response,
+        responses={200: {"content": {"image/svg+xml": {}}}, 401: ERRORS[401]},
     )
     async def architecture():
         """The network as a picture."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -125,7 +126,9 @@ class Engine:
         waiting: list[tuple[int, int, int]] = []  # (job, its first row, their number)
         self._run_sessions(jobs, answers, rows, waiting)
         whole = [n for n, job in enumerate(jobs) if isinstance(job, (Recommend, Score))]
-        histories = [h for n in whole for h in (jobs[n].histories if isinstance(jobs[n], Recommend) else [jobs[n].history])]
+        histories = [
+            h for n in whole for h in (jobs[n].histories if isinstance(jobs[n], Recommend) else [jobs[n].history])
+        ]
         hidden = iter(zip(self.encode(histories), histories, strict=True))
         for number in whole:
             job = jobs[number]
@@ -133,7 +136,7 @@ class Engine:
                 answers[number] = self._score(job, next(hidden)[0])
             else:
                 waiting.append((number, len(rows), len(job.histories)))
-                rows += [_Row(*next(hidden), job.choice) for _ in job.histories]
+                rows += [_Row(state, seen, job.choice) for state, seen in islice(hidden, len(job.histories))]
         best = self.best(rows)
         for number, first, count in waiting:
             found = best[first : first + count]
@@ -174,7 +177,7 @@ class Engine:
                 answers[number] += (None,)
             else:
                 waiting.append((number, len(rows), 1))
-                rows.append(_Row(stream.hidden, stream.recent[: stream.count], job.choice))
+                rows.append(_Row(np.asarray(stream.hidden), stream.recent[: stream.count], job.choice))
 
     def _score(self, job: Score, hidden: np.ndarray) -> np.ndarray:
         if not len(job.history):
@@ -192,7 +195,7 @@ class Engine:
             part = items[first : first + self._rows]
             padded = np.pad(part, (0, padded_rows(len(part), self._rows) - len(part)))
             size = self._size(self._ks, int(ks[first : first + self._rows].max()))
-            found += _unpack(*self._programs.nearest(self._weights, padded, k=size), ks[first : first + self._rows])
+            found += _unpack(self._programs.nearest(self._weights, padded, k=size), ks[first : first + self._rows])
         answer = iter(found)
         for number in chosen:
             answers[number] = [next(answer) for _ in jobs[number].items]
@@ -241,9 +244,13 @@ class Engine:
         ks = [row.choice.k for row in rows]
         offsets = rows[0].choice.offsets
         top = self._programs.top_of_hidden(
-            self._weights, hidden, seen, self._no_offsets if offsets is None else offsets, k=self._size(self._ks, max(ks))
+            self._weights,
+            hidden,
+            seen,
+            self._no_offsets if offsets is None else offsets,
+            k=self._size(self._ks, max(ks)),
         )
-        return _unpack(*top, ks)
+        return _unpack(top, ks)
 
     def _most_popular(self, choice: Choice) -> Best:
         order = self._popular
@@ -282,10 +289,10 @@ class Engine:
             self._advance.warm_up()
 
 
-def _unpack(scores: Any, items: Any, ks: Sequence[int] | np.ndarray) -> list[Best]:
+def _unpack(top: Any, ks: Sequence[int] | np.ndarray) -> list[Best]:
     """The first k of each row, without those that may not be recommended."""
     answers = []
-    for k, row, best in zip(ks, np.asarray(scores), np.asarray(items), strict=False):
+    for k, row, best in zip(ks, *map(np.asarray, top), strict=False):
         possible = np.isfinite(row[:k])
         answers.append(Best(best[:k][possible], row[:k][possible], False))
     return answers

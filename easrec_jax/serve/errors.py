@@ -32,7 +32,9 @@ class Problems(BaseModel):
 class Refused(Exception):
     """A request that cannot be answered."""
 
-    def __init__(self, where: str, expected: str, got: str, *, status: int = 422, retry_after: int | None = None) -> None:
+    def __init__(
+        self, where: str, expected: str, got: str, *, status: int = 422, retry_after: int | None = None
+    ) -> None:
         super().__init__(where)
         self.problem = problem(where, expected, got)
         self.status = status
@@ -84,7 +86,7 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
             found.append(problem(f"body, character {one['loc'][-1]}", "valid JSON", one["ctx"]["error"]))
             return JSONResponse({"errors": found}, 400)
         got = "nothing" if one["type"] == "missing" else shown(one.get("input"))
-        expected = {"missing": "a value", "extra_forbidden": "no such field"}.get(one["type"], one["msg"])
+        expected = {"missing": "a value", "extra_forbidden": "no such field"}.get(one["type"]) or str(one["msg"])
         expected = expected.removeprefix("Input should be ").removeprefix("Value error, ")
         found.append(problem(where(one["loc"]), expected[:1].lower() + expected[1:], got))
     return JSONResponse({"errors": found}, 422)
@@ -97,7 +99,9 @@ def _refused(_: Request, error: Exception) -> JSONResponse:
 
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    expected = {404: "a path of /openapi.json", 405: "a method of /openapi.json", 400: "valid JSON"}.get(error.status_code, "")
+    expected = {404: "a path of /openapi.json", 405: "a method of /openapi.json", 400: "valid JSON"}.get(
+        error.status_code, ""
+    )
     where = "body" if error.status_code == 400 else "path"
     got = str(error.detail) if error.status_code == 400 else f"{request.method} {shown(request.url.path)}"
     return JSONResponse({"errors": [problem(where, expected, got)]}, error.status_code, error.headers)

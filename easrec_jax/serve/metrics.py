@@ -13,7 +13,7 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 _compilations = 0
 
 
-def _count(event: str, _: float, **__: object) -> None:
+def _count(event: str, duration_secs: float, **_: str | int) -> None:
     global _compilations
     _compilations += event == "/jax/core/compile/backend_compile_duration"
 
@@ -29,7 +29,11 @@ class Metrics:
         ProcessCollector(registry=registry)
         self.requests = Counter("easrec_requests", "Requests answered", ["path", "status"], registry=registry)
         self.seconds = Histogram(
-            "easrec_request_seconds", "From a request's arrival to its answer", ["path"], buckets=SECONDS, registry=registry
+            "easrec_request_seconds",
+            "From a request's arrival to its answer",
+            ["path"],
+            buckets=SECONDS,
+            registry=registry,
         )
         self.in_flight = Gauge("easrec_requests_in_flight", "Requests not answered yet", registry=registry)
         self.waiting = Gauge("easrec_users_waiting", "Users that wait for the device or are on it", registry=registry)

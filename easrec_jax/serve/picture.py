@@ -42,7 +42,9 @@ class _Canvas:
         self.parts: list[str] = []
         self.y = 16.0
 
-    def box(self, width: float, height: float, fill: str, *, x: float | None = None, y: float | None = None, dashed=False):
+    def box(
+        self, width: float, height: float, fill: str, *, x: float | None = None, y: float | None = None, dashed=False
+    ):
         left = MIDDLE - width / 2 if x is None else x
         dash = ' stroke-dasharray="4 3"' if dashed else ""
         self.parts.append(
@@ -141,10 +143,15 @@ def _search_bars(canvas: _Canvas, drawn: Drawn) -> None:
     arch, chosen = drawn.architecture, drawn.architecture["chosen_by"]
     half = WIDE / 2
     names = [f"width {width}" for width, _ in drawn.sizes], [f"depth {n}" for n in range(1, drawn.layers + 1)]
-    picks = [arch["width"] == width for width, _ in drawn.sizes], [n == arch["depth"] for n in range(1, drawn.layers + 1)]
+    picks = (
+        [arch["width"] == width for width, _ in drawn.sizes],
+        [n == arch["depth"] for n in range(1, drawn.layers + 1)],
+    )
     top = canvas.y + 8
     for column, (title, values, labels, picked) in enumerate(
-        zip(("p: the search's weights of widths", "q: of depths"), (chosen["p"], chosen["q"]), names, picks, strict=True)
+        zip(
+            ("p: the search's weights of widths", "q: of depths"), (chosen["p"], chosen["q"]), names, picks, strict=True
+        )
     ):
         left = 16.0 + column * half
         canvas.text(title, top, x=left, size=11, anchor="start")

@@ -10,7 +10,9 @@ from pydantic.json_schema import WithJsonSchema
 
 from easrec_jax.serve.settings import Limits
 
-SUMMARY = "Unknown ids: 'skip' reports them and uses the rest; 'error' refuses the request; 'popular' is 'skip', but answers "
+SUMMARY = (
+    "Unknown ids: 'skip' reports them and uses the rest; 'error' refuses the request; 'popular' is 'skip', but answers "
+)
 
 
 class _Strict(BaseModel):
@@ -72,7 +74,6 @@ class Requests(NamedTuple):
     events: Any
     session_recommend: Any
     k: int  # the largest
-
 
 
 def _whole(number: Any) -> Any:
