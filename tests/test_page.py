@@ -68,7 +68,7 @@ def shown(page) -> list[tuple[str, float]]:
 
 def settled(page, steps: int) -> None:
     """Wait until the answer to click number `steps` is on the page (the page itself asks once)."""
-    page.wait_for_function(f"document.querySelectorAll('#times li').length === {steps + 1}")
+    page.wait_for_selector(f"#times li:nth-child({steps + 1})")
 
 
 def test_each_click_changes_the_recommendations(page, folder, tmp_path):
@@ -90,7 +90,8 @@ def test_each_click_changes_the_recommendations(page, folder, tmp_path):
     assert " ms, of which " in page.text_content("#time")
     assert page.locator("#times li").count() == 4
     assert page.locator("#history .title").all_text_contents() == [TITLES[item] for item in history]
-    page.wait_for_function("document.getElementById('network').naturalWidth > 100")
+    page.wait_for_selector("#network[src^=blob]")
+    assert page.evaluate("network.decode().then(() => network.naturalWidth)") > 100
     page.screenshot(path=str(tmp_path / "page.png"), full_page=True)
 
     first = page.locator("#results .title").first.text_content()
@@ -122,7 +123,7 @@ def test_ids_and_titles_are_text(page):
 
 
 def test_the_docs_page_works_offline(page, client):
-    page.goto(f"{client.base_url}docs")
+    page.goto(f"{client.base_url}/docs")
     page.wait_for_selector("text=/recommend", timeout=20_000)
 
 

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,7 +75,8 @@ class Service:
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self.recommender = Recommender.load(folder)
-        self.limits = limits
+        longest = max(map(len, self.recommender.item_ids.raw))
+        self.limits = limits = replace(limits, id_length=max(limits.id_length, longest))
         self.metrics = Metrics()
         self.engine = Engine(self.recommender, limits)
         self.titles = TitleSearch(self.recommender)

@@ -19,7 +19,7 @@ class Limits:
     candidates: int = 1000
     """Items of /score, and of `allow` and `deny`."""
     id_length: int = 256
-    """Characters of an item id."""
+    """Characters of an item id, or as many as the model's longest has."""
     body_bytes: int = 1 << 20
     """Bytes of a request's body."""
     body_seconds: float = 10.0
