@@ -109,7 +109,11 @@ def all_users(arguments: Arguments) -> None:
     if done.without_items:
         what = "answered by popularity" if arguments.on_unknown == "popular" else "left without recommendations"
         warnings.warn(f"{done.without_items:,} users without a known item: {what}", stacklevel=1)
-    rate = f"{done.users:,} users in {seconds:.1f} s, {done.users / seconds:,.0f} users/s" if done.users else "nothing left"
+    rate = (
+        f"{done.users:,} users in {seconds:.1f} s, {done.users / seconds:,.0f} users/s"
+        if done.users
+        else "nothing left"
+    )
     print(f"{rate}; {machine()['peak_memory_mb']} MB at most; written to {arguments.out}")
 
 

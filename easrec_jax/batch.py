@@ -39,7 +39,9 @@ class Request:
 
     k: int = 10
     exclude_seen: bool = True
-    on_unknown: str = "skip"  # "popular": who has no known item is answered by popularity; "skip": an empty list; "error"
+    on_unknown: str = (
+        "skip"  # "popular": who has no known item is answered by popularity; "skip": an empty list; "error"
+    )
     user_column: str = ""
     item_column: str = ""
     time_column: str = ""

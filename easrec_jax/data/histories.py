@@ -29,7 +29,14 @@ import polars as pl
 from easrec_jax.data import readers
 from easrec_jax.files import aside_of, clear_asides
 
-SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+SUFFIXES = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
 HISTORY_NAMES = ("history", "items")
 ROWS_PER_GROUP = 16_384  # of a part's file: what a writer holds in memory, and one is open for each part
 
@@ -97,7 +104,9 @@ def open_source(path: str | Path, asked: readers.Columns, *, history_column: str
                 f"{path}, column {columns.user!r}: expected ids of integers or text, got {schema[columns.user]}"
             )
         user = pl.col(columns.user)
-        user = user if schema[columns.user].is_integer() else user.cast(pl.String)  # a category's hash is its file's own
+        user = (
+            user if schema[columns.user].is_integer() else user.cast(pl.String)
+        )  # a category's hash is its file's own
         chosen = [user.alias("user"), item.alias("item")]
         chosen += [pl.col(columns.time).alias("time")] if columns.time else []
         frame = frame.select(chosen).with_row_index("row")
