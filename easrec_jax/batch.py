@@ -28,8 +28,9 @@ if TYPE_CHECKING:  # polars is imported only where a file is read
     from easrec_jax.data.histories import Part, Source
 
 FORMAT = "easrec_jax recommendations 1"
-EVENTS_PER_PART = 2_000_000
+EVENTS_PER_PART = 1_000_000
 ANSWERS_PER_PART = 4_000_000  # users x k
+PARTS_PER_SHARD = 500  # files that are open at a time when the input is split; beyond, parts and memory grow
 USERS_PER_CALL = 8_192
 
 
@@ -89,7 +90,7 @@ def recommend_file(
     columns = Columns(request.user_column, request.item_column, request.time_column)
     source = open_source(histories, columns, history_column=request.history_column)
     size = max(source.events / EVENTS_PER_PART, source.users * request.k / ANSWERS_PER_PART)
-    each = max(1, int(np.ceil(size / shards)))
+    each = min(max(1, int(np.ceil(size / shards))), PARTS_PER_SHARD)
     parts, chosen = each * shards, range(each * (number - 1), each * number)
     settings = _settings(recommender, source, request, format, parts, shards)
     folder = out.with_name(out.name + ".parts") if single else out

@@ -9,6 +9,8 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +46,45 @@ def clear_asides(path: Path) -> None:
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = left.name.removesuffix(".tmp").rpartition(".")[2]
         if process.isdigit() and not _alive(int(process)):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+            _remove(left)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder aside; when the block ends well it takes the place of `folder`.
+
+    Killed at any moment, either the old one or the new one is where `standing_folder` says, and the next writer tidies up.
+    """
+    old, aside = _old(folder), aside_of(folder)
+    if old.exists():
+        os.replace(old, folder) if not folder.exists() else _remove(old)
+    clear_asides(folder)
+    _remove(aside)
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(aside, folder)
+        _remove(old)
+    finally:
+        _remove(aside)
+
+
+def standing_folder(folder: Path) -> Path:
+    """`folder`, or the old one, where a writer was killed (or stands) between putting that away and the new one there."""
+    return _old(folder) if not folder.exists() and _old(folder).is_dir() else folder
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _alive(process: int) -> bool:

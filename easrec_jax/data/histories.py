@@ -13,10 +13,12 @@ own share without asking another. Imports polars: import this where it is used.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -270,3 +272,15 @@ def _json_line(path: Path, number: int, line: str) -> dict:
         if isinstance(field, dict) or (isinstance(field, list) and any(isinstance(x, dict | list) for x in field)):
             raise ValueError(f"{path}, line {number}, key {name!r}: expected a plain value or a list of plain values")
     return value
+
+
+def first_histories(path: str | Path, users: int) -> list[list[str]]:
+    """Histories of some users of a file, for samples: those whose events stand first in it."""
+    source = open_source(path, readers.Columns("", "", ""))
+    head = source.frame.head(users if source.by_user else 1000 * users)
+    with _reading(source.path, input_files(source.path)), tempfile.TemporaryDirectory() as folder:
+        sample = dataclasses.replace(source, frame=head)
+        split(sample, Path(folder) / "sample", range(1), 1)
+        part = read_part(sample, Path(folder) / "sample", 0)
+    ends = part.ends[: users + 1]
+    return [part.items[int(a) : int(b)].to_list() for a, b in zip(ends[:-1], ends[1:], strict=True)]
