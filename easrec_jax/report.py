@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from easrec_jax.architecture import SearchSpace
 
 
 def search_figure(
-    records: list[dict], space: SearchSpace, path: Path, *, select_by: str, budget: float | None = None
+    records: list[dict], space: SearchSpace, path: Path | BytesIO, *, select_by: str, budget: float | None = None
 ) -> None:
     """Trajectories of p, q, expected and picked FLOPs, and validation NDCG over a search, as a PNG.
 
@@ -38,7 +39,7 @@ def search_figure(
     figure.savefig(path, dpi=110)
 
 
-def training_figure(records: list[dict], path: Path, *, select_by: str) -> None:
+def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str) -> None:
     """Training loss and validation NDCG of a retraining over its epochs, as a PNG."""
     figure, axes = _subplots(1, 2, (8, 3.4))
     epochs = [r["epoch"] for r in records]
@@ -48,6 +49,30 @@ def training_figure(records: list[dict], path: Path, *, select_by: str) -> None:
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def comparison_figure(
+    points: list[tuple[str, float, float | None, float | None]], path: Path | BytesIO, *, title: str
+) -> None:
+    """Models as (name, accuracy, FLOPs, milliseconds) over both costs, as a PNG; without a cost, a model is a line across."""
+    figure, axes = _subplots(1, 2, (12, 4.2))
+    names, accuracies, flops, milliseconds = zip(*points, strict=True)
+    mega = [None if count is None else count / 1e6 for count in flops]
+    for axis, costs, label in ((axes[0], mega, "MFLOPs a request"), (axes[1], milliseconds, "ms a request, median")):
+        for number, (name, accuracy, cost) in enumerate(zip(names, accuracies, costs, strict=True)):
+            if cost:
+                axis.plot(cost, accuracy, "o", color=f"C{number % 10}", label=name)
+            elif flops[number] is None:
+                axis.axhline(accuracy, color=f"C{number % 10}", linestyle="--", linewidth=1, label=name)
+        axis.set(title=title, xlabel=label)
+        axis.grid(alpha=0.3)
+        if axis.get_legend_handles_labels()[1]:
+            legend = axis.legend(fontsize=8)
+            for text in legend.get_texts():
+                text.set_parse_math(False)  # a name is no formula
+    if any(flops):
+        axes[0].set_xscale("log")
     figure.savefig(path, dpi=110)
 
 
