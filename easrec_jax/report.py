@@ -16,7 +16,7 @@ def search_figure(
 
     `records` are the lines of metrics.jsonl. Needs matplotlib (extra `plot`).
     """
-    figure, axes = _subplots(1, 4, (15, 3.4))
+    figure, axes = _subplots(1, 4, (15.0, 3.4))
     epochs = [r["epoch"] for r in records]
     style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(records) < 40 else {}
     for i, (width, inner) in enumerate(space.sizes):
@@ -41,7 +41,7 @@ def search_figure(
 
 def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str) -> None:
     """Training loss and validation NDCG of a retraining over its epochs, as a PNG."""
-    figure, axes = _subplots(1, 2, (8, 3.4))
+    figure, axes = _subplots(1, 2, (8.0, 3.4))
     epochs = [r["epoch"] for r in records]
     axes[0].plot(epochs, [r["loss"] for r in records], marker="o", markersize=3)
     axes[1].plot(epochs, [r["ndcg@10"] for r in records], marker="o", markersize=3, color="tab:green")
@@ -56,7 +56,7 @@ def comparison_figure(
     points: list[tuple[str, float, float | None, float | None]], path: Path | BytesIO, *, title: str
 ) -> None:
     """Models as (name, accuracy, FLOPs, milliseconds) over both costs, as a PNG; without a cost, a model is a line across."""
-    figure, axes = _subplots(1, 2, (12, 4.2))
+    figure, axes = _subplots(1, 2, (12.0, 4.2))
     names, accuracies, flops, milliseconds = zip(*points, strict=True)
     mega = [None if count is None else count / 1e6 for count in flops]
     for axis, costs, label in ((axes[0], mega, "MFLOPs a request"), (axes[1], milliseconds, "ms a request, median")):
