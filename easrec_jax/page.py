@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from easrec_jax.architecture import search_space
-from easrec_jax.config import Config, from_json
+from easrec_jax.config import Config, from_json, to_json
 from easrec_jax.files import read_json, write_text
 from easrec_jax.report import comparison_figure, search_figure, training_figure
 from easrec_jax.workdir import MetricsLog
@@ -39,7 +39,7 @@ class Run:
     """What a work directory holds; a part that is not there (yet) is empty or None."""
 
     name: str
-    config: Config | None
+    config: Config
     results: dict  # of the model
     searched: dict  # search/architecture.json
     search: list[dict]  # lines of search/metrics.jsonl
@@ -59,7 +59,7 @@ def _read_run(name: str, folder: Path, latency: bool) -> Run:
     path = next((path for path in configs if path.is_file()), None)
     if path is None:
         raise ValueError(f"{folder}: no run here (expected search/, retrain/ or model/, as the commands write them)")
-    config = from_json(path.read_text(), source=str(path)) if path.stat().st_size > 3 else None
+    config = from_json(path.read_text(), source=str(path))
     results, found = folder / "model" / "results.json", folder / "search" / "architecture.json"
     return Run(
         name, config, read_json(results) if results.is_file() else {}, read_json(found) if found.is_file() else {},
@@ -139,7 +139,7 @@ def _accuracy(models: list[dict], part: str) -> str:
 
 def _comparison(runs: list[Run], models: list[dict], part: str) -> str:
     """Accuracy over FLOPs and over latency."""
-    wanted = next((run.config.evaluate.select_by for run in runs if run.config), "")
+    wanted = runs[0].config.evaluate.select_by
     known = [p for m in models for p in _dict(m["figures"], part)]
     protocol = wanted if wanted in known else (known[0] if known else "")
     points = [
@@ -156,7 +156,7 @@ def _comparison(runs: list[Run], models: list[dict], part: str) -> str:
 
 def _run(run: Run) -> list[str]:
     body = [_tag("h2", run.name)]
-    select_by = run.config.evaluate.select_by if run.config else "validation"
+    select_by = run.config.evaluate.select_by
     counts = {k: v for k, v in _dict(run.results, "data").items() if k != "settings"}
     architecture = _dict(run.results, "architecture") or run.searched
     shown = {k: v for k, v in architecture.items() if k != "chosen_by"}
@@ -170,7 +170,7 @@ def _run(run: Run) -> list[str]:
         names = list(dict.fromkeys(key for f in finalists for key in f))
         rows = [[_text(f.get(name, "-")) for name in names] for f in finalists]
         body += [_tag("h3", "Finalists of the search"), _table(names, rows)]
-    if run.search and run.config:
+    if run.search:
         space, budget, records = search_space(run.config), run.config.search.budget, run.search
         body += [_tag("h3", "Search"), _drawn(
             lambda file: search_figure(records, space, file, select_by=select_by, budget=budget), "search trajectories"
@@ -179,10 +179,7 @@ def _run(run: Run) -> list[str]:
         body += [_tag("h3", "Training"), _drawn(
             lambda file: training_figure(run.training, file, select_by=select_by), "training curves"
         )]  # fmt: skip
-    if run.config:
-        from easrec_jax.config import to_json
-
-        body.append(f"<details><summary>Full config</summary><pre>{html.escape(to_json(run.config))}</pre></details>")
+    body.append(f"<details><summary>Full config</summary><pre>{html.escape(to_json(run.config))}</pre></details>")
     return body
 
 
