@@ -33,6 +33,8 @@ class Arguments:
     """With a folder as --out: compute the i-th of n shares, i from 1."""
     format: Literal["parquet", "csv", "tsv", "jsonl"] = "parquet"
     """Of the part files in a folder."""
+    part_events: int = 1_000_000
+    """Interactions a part: what memory is needed for at a time, and what a killed run does again."""
     user_column: str = ""
     """Column of user ids; empty: the usual names are tried."""
     item_column: str = ""
@@ -101,7 +103,7 @@ def all_users(arguments: Arguments) -> None:
 
         done = recommend_file(
             recommender, arguments.histories, arguments.out, request, shard=(int(number), int(shards)),
-            format=arguments.format, on_progress=show,
+            format=arguments.format, part_events=arguments.part_events, on_progress=show,
         )  # fmt: skip
     seconds = time.perf_counter() - started
     if done.unknown_events:

@@ -8,10 +8,12 @@ and a `shard-1-of-4.json` that says how they came about; a file OUT is joined at
 
 from __future__ import annotations
 
+import ctypes
 import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,12 +68,14 @@ def recommend_file(
     *,
     shard: tuple[int, int] = (1, 1),
     format: str = "parquet",
+    part_events: int = EVENTS_PER_PART,
     on_progress: Callable[[int, int], Any] | None = None,
 ) -> Done:
     """Write the k best next items of every user of the file (or folder of files) `histories`; see `data.histories` for its forms.
 
     `out` is a file (.parquet, .csv, .tsv, .jsonl) or a folder of parts in `format`. With `shard` (i, n), i from 1, only
-    the i-th of n shares is computed, into a folder; all shares together are the whole. `on_progress(users, of_about)`.
+    the i-th of n shares is computed, into a folder; all shares together are the whole. A part has about `part_events`
+    interactions: what memory is needed for, and what a killed run does again. `on_progress(users, of_about)`.
     Raises `ValueError` naming the file and row of bad input, or saying that `out` holds another run's results.
     """
     from easrec_jax.data.histories import SUFFIXES, format_of, open_source, read_part, split
@@ -80,6 +84,8 @@ def recommend_file(
     recommender._check_k(request.k)
     if request.on_unknown not in ("skip", "error", "popular"):
         raise ValueError(f"on_unknown: expected 'skip', 'error' or 'popular', got {request.on_unknown!r}")
+    if part_events < 1:
+        raise ValueError(f"part_events: expected 1 or more, got {part_events}")
     out, (number, shards) = Path(out), shard
     single = out.suffix.lower() in SUFFIXES
     if not 1 <= number <= shards:
@@ -89,7 +95,7 @@ def recommend_file(
     format = format_of(out) if single else format
     columns = Columns(request.user_column, request.item_column, request.time_column)
     source = open_source(histories, columns, history_column=request.history_column)
-    size = max(source.events / EVENTS_PER_PART, source.users * request.k / ANSWERS_PER_PART)
+    size = max(source.events / part_events, source.users * request.k / ANSWERS_PER_PART)
     each = min(max(1, int(np.ceil(size / shards))), PARTS_PER_SHARD)
     parts, chosen = each * shards, range(each * (number - 1), each * number)
     settings = _settings(recommender, source, request, format, parts, shards)
@@ -118,6 +124,7 @@ def recommend_file(
 
         answers, counts = _answer(recommender, data, request, source, tell)
         write_bytes(target(part), _encode(recommender, data.users, *answers, format))
+        _give_back_memory()
         done = Done(done.parts, *(a + b for a, b in zip(done[1:], counts, strict=True)))
     shutil.rmtree(spill, ignore_errors=True)
     if single:
@@ -153,6 +160,13 @@ def _answer(
         popular = np.argsort(-recommender.popularity[1:], kind="stable")[: request.k] + 1
         best[nobody], scores[nobody] = popular, recommender.popularity[popular]
     return (scores, best), (users, len(nobody), int(np.count_nonzero(~known)))
+
+
+def _give_back_memory() -> None:
+    """Return freed memory to the system: glibc keeps what a part's arrays leave in pieces, and grows by some of it each part."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def _lookup(recommender: Recommender, items: pl.Series) -> np.ndarray:

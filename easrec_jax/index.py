@@ -95,10 +95,7 @@ class ItemIndex:
             raise ValueError(f"{path}: expected the format {FORMAT!r}, got {about.get('format')!r}")
         if about.get("model") != recommender.fingerprint:
             raise ValueError(f"{path}: the index is another model's; build it anew")
-        digests = about.get("sha256")
-        if not isinstance(digests, dict) or "items.faiss" not in digests:
-            raise ValueError(f"{path}: expected the checksum of items.faiss under sha256")
-        check_digests(folder, digests)
+        check_digests(folder, about.get("sha256"), source=path, needed=["items.faiss"])
         try:
             measured = Measured(*(about[name] for name in Measured._fields))
             index = faiss.deserialize_index(np.frombuffer((folder / "items.faiss").read_bytes(), np.uint8))

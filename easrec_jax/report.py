@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from easrec_jax.architecture import SearchSpace
+from easrec_jax.files import write_bytes
 
 
 def search_figure(
@@ -36,7 +37,7 @@ def search_figure(
         axis.legend(fontsize=8)
     for axis in axes[:3]:
         axis.set_ylim(bottom=0)
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
 
 
 def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str) -> None:
@@ -49,7 +50,7 @@ def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
 
 
 def comparison_figure(
@@ -73,7 +74,14 @@ def comparison_figure(
                 text.set_parse_math(False)  # a name is no formula
     if any(flops):
         axes[0].set_xscale("log")
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path | BytesIO) -> None:
+    buffer = BytesIO() if isinstance(path, Path) else path
+    figure.savefig(buffer, dpi=110)
+    if isinstance(path, Path):
+        write_bytes(path, buffer.getvalue())
 
 
 def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:

@@ -99,7 +99,6 @@ def expected(recommender: Recommender, histories: dict[str, list[str]], k: int =
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "tsv", "jsonl"])
 @pytest.mark.parametrize("form", ["users", "interactions"])
 def test_every_form_gives_the_answers_of_recommend(recommender, tmp_path, monkeypatch, suffix, form):
-    monkeypatch.setattr(batch, "EVENTS_PER_PART", 40)  # several parts
     monkeypatch.setattr(batch, "USERS_PER_CALL", 7)
     histories = make_histories()
     if form == "users":
@@ -108,7 +107,7 @@ def test_every_form_gives_the_answers_of_recommend(recommender, tmp_path, monkey
         frame = interactions(histories)
         histories = in_time(frame)
     out = tmp_path / f"recs.{suffix}"
-    done = recommend_file(recommender, write(frame, tmp_path / f"x.{suffix}"), out, Request(k=4))
+    done = recommend_file(recommender, write(frame, tmp_path / f"x.{suffix}"), out, Request(k=4), part_events=40)
     assert done.parts >= 4 and done.users == 30 and done.unknown_events == 0
     same(answers(out), expected(recommender, histories))
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([f"x.{suffix}", out.name, f"{out.name}.json"])
@@ -117,12 +116,13 @@ def test_every_form_gives_the_answers_of_recommend(recommender, tmp_path, monkey
 
 
 def test_shards_make_the_whole_and_need_not_know_each_other(recommender, tmp_path, monkeypatch):
-    monkeypatch.setattr(batch, "EVENTS_PER_PART", 30)
     histories = make_histories(50)
     path = write(interactions(histories), tmp_path / "x.parquet")
     whole, shares = tmp_path / "whole.parquet", tmp_path / "shares"
-    recommend_file(recommender, path, whole, Request(k=3))
-    users = [recommend_file(recommender, path, shares, Request(k=3), shard=(i, 3)).users for i in (3, 1, 2)]
+    recommend_file(recommender, path, whole, Request(k=3), part_events=30)
+    users = [
+        recommend_file(recommender, path, shares, Request(k=3), part_events=30, shard=(i, 3)).users for i in (3, 1, 2)
+    ]
     assert sum(users) == 50 and min(users) > 0
     parts = sorted(shares.glob("part-*.parquet"))
     assert len(parts) % 3 == 0 and parts[0].name == f"part-00000-of-{len(parts):05d}.parquet"
@@ -136,7 +136,6 @@ def test_shards_make_the_whole_and_need_not_know_each_other(recommender, tmp_pat
 
 
 def test_a_stopped_run_goes_on_and_does_no_part_twice(recommender, tmp_path, monkeypatch):
-    monkeypatch.setattr(batch, "EVENTS_PER_PART", 40)
     path = write(
         pl.DataFrame({"user": list(make_histories()), "history": list(make_histories().values())}), tmp_path / "x.jsonl"
     )
@@ -151,27 +150,29 @@ def test_a_stopped_run_goes_on_and_does_no_part_twice(recommender, tmp_path, mon
 
     monkeypatch.setattr(batch, "_answer", counted)
     with pytest.raises(KeyboardInterrupt):
-        recommend_file(recommender, path, out, Request(k=4))
+        recommend_file(recommender, path, out, Request(k=4), part_events=40)
     parts = out.with_name("recs.jsonl.parts")
     assert not out.exists() and len(list(parts.glob("part-*"))) == 2
     left = parts / f".{next(parts.glob('part-*')).name}.999999999.tmp"
     left.write_text("half")
     first = {p.name: p.stat().st_mtime_ns for p in parts.glob("part-*")}
     calls.append(1)
-    total = recommend_file(recommender, path, out, Request(k=4)).parts
+    total = recommend_file(recommender, path, out, Request(k=4), part_events=40).parts
     assert len(calls) - 1 == total and len(first) == 2
     same(answers(out), expected(recommender, make_histories()))
     assert not parts.exists()
     calls.clear()
-    assert recommend_file(recommender, path, out, Request(k=4)).users == 0 and not calls  # finished: nothing to do
+    assert (
+        recommend_file(recommender, path, out, Request(k=4), part_events=40).users == 0 and not calls
+    )  # finished: nothing to do
     before = out.read_bytes()
     with pytest.raises(
         ValueError, match="recs.jsonl: holds results of another request; delete it or use another --out"
     ):
-        recommend_file(recommender, path, out, Request(k=5))
+        recommend_file(recommender, path, out, Request(k=5), part_events=40)
     os.utime(path, (1, 1))
     with pytest.raises(ValueError, match="holds results of another input"):
-        recommend_file(recommender, path, out, Request(k=4))
+        recommend_file(recommender, path, out, Request(k=4), part_events=40)
     assert out.read_bytes() == before
 
 

@@ -74,7 +74,8 @@ def test_saved_and_loaded_it_answers_alike_and_another_model_is_refused(recommen
     about = json.loads(path.read_text())
     for change, message in [
         ({"format": 3}, "expected the format"),
-        ({"sha256": []}, "expected the checksum"),
+        ({"sha256": []}, "expected checksums"),
+        ({"sha256": {}}, "no checksum of items.faiss"),
         ({"sha256": {"items.faiss": "0"}}, "items.faiss: damaged"),
     ]:
         path.write_text(json.dumps(about | change))
