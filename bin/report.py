@@ -1,4 +1,4 @@
-"""Print the results of finished runs as one Markdown table: RUN is a work directory that holds model/results.json."""
+"""One self-contained HTML page of finished runs: RUN is a work directory; several are shown beside each other."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +13,42 @@ from easrec_jax.cli import main
 class Arguments:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Work directories, e.g. runs/ml1m runs/ml1m_sasrec."""
+    out: Path = Path("report.html")
+    """The page."""
     part: Literal["validation", "test"] = "test"
     """Which held-out items."""
+    latency: bool = True
+    """Measure the latency of each saved model, on this machine."""
+    markdown: bool = False
+    """Print the results as one Markdown table instead."""
 
 
 def command() -> None:
     arguments = tyro.cli(Arguments, description=__doc__, use_underscores=True)
+    if not arguments.runs:
+        raise ValueError("expected at least one work directory")
+    if arguments.markdown:
+        print_markdown(arguments)
+        return
 
+    from easrec_jax.page import read_runs, write_page
+
+    write_page(read_runs(arguments.runs, latency=arguments.latency), arguments.out, part=arguments.part)
+    print(f"written to {arguments.out}")
+
+
+def print_markdown(arguments: Arguments) -> None:
     from easrec_jax.files import read_json
     from easrec_jax.report import markdown_table
 
-    if not arguments.runs:
-        raise ValueError("expected at least one work directory")
     rows = {}
     for run in arguments.runs:
-        results = read_json(run / "model" / "results.json")
-        rows[run.name] = results
-        rows |= {f"{run.name}: {name}": row for name, row in results.get("baselines", {}).items()}
+        path = run / "model" / "results.json"
+        name = run.name if run.name not in rows else run.as_posix()
+        rows[name] = read_json(path)
+        rows |= {f"{name}: {baseline}": row for baseline, row in rows[name].get("baselines", {}).items()}
+        if not isinstance(rows[name].get(arguments.part), dict):
+            raise ValueError(f"{path}: no figures of the {arguments.part} items")
     print(markdown_table(rows, part=arguments.part))
 
 

@@ -35,6 +35,7 @@ class Architecture:
         known = ("softmax", "linrec", "causal_linrec", "recent_linrec")
         check(self.attention in known, "architecture.attention", f"one of {known}", self.attention)
         check(self.gate_layers in (0, 1, 2), "architecture.gate_layers", "0, 1 or 2", self.gate_layers)
+        check(0 <= self.conv_width <= 16, "architecture.conv_width", "0 to 16", self.conv_width)
 
     @property
     def causal(self) -> bool:
@@ -51,7 +52,14 @@ class Architecture:
         missing = [name for name in names if name not in tree]
         if missing:
             raise ValueError(f"{source}: missing fields {missing}")
-        return cls(**{name: tree[name] for name in names})
+        kinds = {"int": int, "str": str, "bool": bool}
+        try:
+            for field in dataclasses.fields(cls):
+                kind, value = kinds[str(field.type)], tree[field.name]
+                check(type(value) is kind, f"architecture.{field.name}", f"{kind.__name__}", value)
+            return cls(**{name: tree[name] for name in names})
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
 
     def describe(self) -> str:
         """One line for people."""

@@ -10,20 +10,31 @@ config.json, results.json, metrics.jsonl    how it came about, figures with thei
 from __future__ import annotations
 
 import json
-import os
-import shutil
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.files import check_digests, file_digests, read_arrays, read_json, write_arrays, write_text
+from easrec_jax.files import (
+    check_digests,
+    file_digests,
+    read_arrays,
+    read_json,
+    standing_folder,
+    whole_folder,
+    write_arrays,
+    write_text,
+)
+from easrec_jax.network import Network, init_network
 
 FORMAT = "easrec_jax model"
 VERSION = 1
+NEEDED = ("weights.npz", "items.json", "architecture.json", "results.json")
 
 
 class Model(NamedTuple):
@@ -54,11 +65,7 @@ def save_model(folder: str | Path, model: Model, *, architecture: dict, config: 
     `architecture` is the JSON of architecture.json (the fields of `Architecture` and more), `config` and `metrics` the
     texts of config.json and metrics.jsonl.
     """
-    folder = Path(folder)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
+    with whole_folder(Path(folder)) as aside:
         save_tree(aside / "weights.npz", model.weights)
         items = {"ids": model.item_ids.to_json(), "interactions": model.popularity[1:].tolist(), "titles": model.titles}
         write_text(aside / "items.json", json.dumps(items))
@@ -68,36 +75,88 @@ def save_model(folder: str | Path, model: Model, *, architecture: dict, config: 
         write_text(aside / "metrics.jsonl", metrics)
         manifest = {"format": FORMAT, "version": VERSION, "sha256": file_digests(aside)}
         write_text(aside / "manifest.json", json.dumps(manifest, indent=2) + "\n")
-        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(aside, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def load_model(folder: str | Path) -> Model:
-    """Read and verify a model folder. Raises `FileNotFoundError` or `ValueError` naming the file that is at fault."""
+    """Read and verify a model folder. Raises `FileNotFoundError` or `ValueError` naming the file that is at fault.
+
+    Nothing in it is executed and nothing outside it is read. A folder that is replaced meanwhile is read again.
+    """
     folder = Path(folder)
-    if not (folder / "manifest.json").is_file():
-        raise FileNotFoundError(
-            f"{folder}: no model here (expected a folder with manifest.json, as bin/retrain.py writes)"
-        )
-    manifest = read_json(folder / "manifest.json")
+    while True:
+        standing = standing_folder(folder)
+        manifest = standing / "manifest.json"
+        if not manifest.is_file() or not manifest.resolve().is_relative_to(standing.resolve()):
+            raise FileNotFoundError(
+                f"{folder}: no model here (expected a folder with manifest.json, as bin/retrain.py writes)"
+            )
+        before = manifest.read_bytes()
+        try:
+            return _read_model(standing)
+        except (FileNotFoundError, ValueError):
+            now = standing_folder(folder) / "manifest.json"
+            if not now.is_file() or now.read_bytes() == before:
+                raise
+
+
+def _read_model(folder: Path) -> Model:
+    path = folder / "manifest.json"
+    manifest = read_json(path)
     if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
         got = f"{manifest.get('format')!r} version {manifest.get('version')!r}"
-        raise ValueError(f"{folder / 'manifest.json'}: expected {FORMAT!r} version {VERSION}, got {got}")
-    check_digests(folder, manifest["sha256"])
-    items = read_json(folder / "items.json")
+        raise ValueError(f"{path}: expected {FORMAT!r} version {VERSION}, got {got[:200]}")
+    check_digests(folder, manifest.get("sha256"), source=path, needed=NEEDED)
+    path = folder / "architecture.json"
+    architecture = Architecture.from_json(read_json(path), source=str(path))
+    item_ids, popularity, titles = _read_items(folder / "items.json")
     return Model(
-        architecture=Architecture.from_json(
-            read_json(folder / "architecture.json"), source=str(folder / "architecture.json")
-        ),
-        weights=load_tree(folder / "weights.npz"),
-        item_ids=IdMap.from_json(items["ids"]),
-        popularity=np.array([0, *items["interactions"]], np.int64),
+        architecture=architecture,
+        weights=_read_weights(folder / "weights.npz", architecture, len(item_ids)),
+        item_ids=item_ids,
+        popularity=popularity,
         results=read_json(folder / "results.json"),
-        titles=items.get("titles", {}),
+        titles=titles,
         fingerprint=manifest["sha256"]["weights.npz"],
     )
+
+
+def _read_items(path: Path) -> tuple[IdMap, np.ndarray, dict[str, str]]:
+    """(ids, interactions by inner id, titles) of items.json."""
+    items = read_json(path)
+    ids, counts, titles = items.get("ids"), items.get("interactions"), items.get("titles", {})
+    if not isinstance(ids, list) or not ids or not all(isinstance(raw, str) for raw in ids):
+        raise ValueError(f"{path}: ids: expected a list of raw item ids, each of them text")
+    if (
+        not isinstance(counts, list)
+        or len(counts) != len(ids)
+        or not all(type(x) is int and 0 <= x < 2**63 for x in counts)
+    ):
+        raise ValueError(f"{path}: interactions: expected {len(ids)} integers of 0 or more, one an item")
+    if not isinstance(titles, dict) or not all(isinstance(text, str) for text in titles.values()):
+        raise ValueError(f"{path}: titles: expected an object of item ids and text")
+    try:
+        item_ids = IdMap.from_json(ids)
+        "".join([*ids, *titles, *titles.values()]).encode()  # half a surrogate pair could never be printed
+    except ValueError as error:
+        raise ValueError(f"{path}: ids: {error}") from None
+    return item_ids, np.array([0, *counts], np.int64), titles
+
+
+def _read_weights(path: Path, architecture: Architecture, num_items: int) -> dict:
+    """The weights, if they are exactly the arrays that the architecture has, and finite."""
+    arrays = read_arrays(path)
+    depth = len({name.split("/")[0] for name in arrays if name.startswith("blocks_")})
+    if depth != architecture.depth:  # before a network of any depth is traced
+        raise ValueError(f"{path}: expected weights of {architecture.depth} layers, got {depth}")
+    network = Network(architecture, num_items)
+    expected: dict[str, Any] = flatten_dict(jax.eval_shape(partial(init_network, network), jax.random.key(0)), sep="/")
+    for name in expected.keys() ^ arrays.keys():
+        raise ValueError(f"{path}: {name}: {'missing' if name in expected else 'not a weight of this architecture'}")
+    for name, want in expected.items():
+        got = arrays[name]
+        if got.shape != want.shape or got.dtype != want.dtype:
+            shapes = f"{want.dtype} of shape {want.shape}, got {got.dtype} of shape {got.shape}"
+            raise ValueError(f"{path}: {name}: expected {shapes}")
+        if not np.isfinite(got).all():
+            raise ValueError(f"{path}: {name}: expected finite numbers, got NaN or infinity")
+    return unflatten_dict(arrays, sep="/")

@@ -6,7 +6,9 @@ says what the files were. A damaged file is named; it is never restored as somet
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -41,9 +43,16 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         data = self._data(step)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._list(step).unlink(missing_ok=True)
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(data, jax.tree.map(np.asarray, jax.device_get(tree)), force=True)
+        self._tidy()
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(data, jax.tree.map(np.asarray, jax.device_get(tree)), force=True)
+        except Exception as error:  # of many kinds: a full disk is a ValueError or a RuntimeError to Orbax
+            self._tidy()
+            kept = f"; the one of step {self.latest()} is intact" if self.steps() else ""
+            raise OSError(f"{data}: the checkpoint cannot be written: {reason(error)}{kept}") from error
         write_text(self._list(step), json.dumps(file_digests(data)))
         for old in self.steps()[: -self.keep]:
             self._list(old).unlink()
@@ -62,7 +71,7 @@ class Checkpoints:
         data = self._data(step)
         older = self.steps()[:-1]
         hint = f"; delete {self._list(step)} to go back to step {older[-1]}" if older else "; no older one is left"
-        check_digests(data, read_json(self._list(step)), hint=hint)
+        check_digests(data, read_json(self._list(step)), source=self._list(step), hint=hint)
         wanted = jax.tree.map(np.asarray, jax.device_get(like))
         try:
             with ocp.StandardCheckpointer() as checkpointer:
@@ -82,11 +91,24 @@ class Checkpoints:
 
         return jax.tree.map(typed, restored, like)
 
+    def _tidy(self) -> None:
+        """Remove what killed or failed writers left: all that belongs to no complete checkpoint."""
+        whole = {path.name for step in self.steps() for path in (self._data(step), self._list(step))}
+        for left in self.folder.iterdir():
+            if left.name not in whole and left.name.lstrip(".")[:1].isdigit():
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
     def _data(self, step: int) -> Path:
         return self.folder / str(step)
 
     def _list(self, step: int) -> Path:
         return self.folder / f"{step}.json"
+
+
+def reason(error: Exception) -> str:
+    """Why a write failed: the system's words, where they are in the message, else its first line."""
+    known = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EDQUOT)
+    return next((text for text in map(os.strerror, known) if text in str(error)), first_line(error))
 
 
 def first_line(error: Exception) -> str:

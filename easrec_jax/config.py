@@ -224,6 +224,7 @@ class Config:
     """Seed of weights, data order, dropout, Gumbel noise and planted data."""
 
     def __post_init__(self) -> None:
+        check(isinstance(self.seed, int), "seed", "an integer", self.seed)
         check(
             self.data.targets == "last" or self.model.attention in CAUSAL_ATTENTIONS,
             "model.attention",
@@ -292,5 +293,13 @@ def from_json(text: str, *, source: str = "config.json") -> Config:
         if not isinstance(value, dict) or set(value) != known:
             odd = sorted(set(value) ^ known) if isinstance(value, dict) else value
             raise ValueError(f"{source}: {name}: unknown or missing fields {odd}")
-        built[name] = classes[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
-    return Config(**built)
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        built[name] = _checked(source, classes[name], fields)
+    return _checked(source, Config, built)
+
+
+def _checked(source: str, kind: Any, fields: dict) -> Any:
+    try:
+        return kind(**fields)
+    except (ValueError, TypeError) as error:  # TypeError: text where a number is expected
+        raise ValueError(f"{source}: {error}") from None

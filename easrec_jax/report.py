@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from easrec_jax.architecture import SearchSpace
+from easrec_jax.files import write_bytes
 
 
 def search_figure(
-    records: list[dict], space: SearchSpace, path: Path, *, select_by: str, budget: float | None = None
+    records: list[dict], space: SearchSpace, path: Path | BytesIO, *, select_by: str, budget: float | None = None
 ) -> None:
     """Trajectories of p, q, expected and picked FLOPs, and validation NDCG over a search, as a PNG.
 
     `records` are the lines of metrics.jsonl. Needs matplotlib (extra `plot`).
     """
-    figure, axes = _subplots(1, 4, (15, 3.4))
+    figure, axes = _subplots(1, 4, (15.0, 3.4))
     epochs = [r["epoch"] for r in records]
     style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(records) < 40 else {}
     for i, (width, inner) in enumerate(space.sizes):
@@ -35,12 +37,12 @@ def search_figure(
         axis.legend(fontsize=8)
     for axis in axes[:3]:
         axis.set_ylim(bottom=0)
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
 
 
-def training_figure(records: list[dict], path: Path, *, select_by: str) -> None:
+def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str) -> None:
     """Training loss and validation NDCG of a retraining over its epochs, as a PNG."""
-    figure, axes = _subplots(1, 2, (8, 3.4))
+    figure, axes = _subplots(1, 2, (8.0, 3.4))
     epochs = [r["epoch"] for r in records]
     axes[0].plot(epochs, [r["loss"] for r in records], marker="o", markersize=3)
     axes[1].plot(epochs, [r["ndcg@10"] for r in records], marker="o", markersize=3, color="tab:green")
@@ -48,7 +50,38 @@ def training_figure(records: list[dict], path: Path, *, select_by: str) -> None:
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
+
+
+def comparison_figure(
+    points: list[tuple[str, float, float | None, float | None]], path: Path | BytesIO, *, title: str
+) -> None:
+    """Models as (name, accuracy, FLOPs, milliseconds) over both costs, as a PNG; without a cost, a model is a line across."""
+    figure, axes = _subplots(1, 2, (12.0, 4.2))
+    names, accuracies, flops, milliseconds = zip(*points, strict=True)
+    mega = [None if count is None else count / 1e6 for count in flops]
+    for axis, costs, label in ((axes[0], mega, "MFLOPs a request"), (axes[1], milliseconds, "ms a request, median")):
+        for number, (name, accuracy, cost) in enumerate(zip(names, accuracies, costs, strict=True)):
+            if cost:
+                axis.plot(cost, accuracy, "o", color=f"C{number % 10}", label=name)
+            elif flops[number] is None:
+                axis.axhline(accuracy, color=f"C{number % 10}", linestyle="--", linewidth=1, label=name)
+        axis.set(title=title, xlabel=label)
+        axis.grid(alpha=0.3)
+        if axis.get_legend_handles_labels()[1]:
+            legend = axis.legend(fontsize=8)
+            for text in legend.get_texts():
+                text.set_parse_math(False)  # a name is no formula
+    if any(flops):
+        axes[0].set_xscale("log")
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path | BytesIO) -> None:
+    buffer = BytesIO() if isinstance(path, Path) else path
+    figure.savefig(buffer, dpi=110)
+    if isinstance(path, Path):
+        write_bytes(path, buffer.getvalue())
 
 
 def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:

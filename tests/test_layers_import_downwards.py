@@ -11,7 +11,7 @@ import easrec_jax
 
 FOLDER = Path(easrec_jax.__file__).parent
 LAYERS = [
-    {"config", "architecture", "metrics"},  # and data.*
+    {"config", "architecture", "metrics", "files"},  # and data.*
     {"attention", "layers", "controllers", "cost", "losses"},
     {"network", "supernet", "baselines"},
 ]  # everything else is layer 3
