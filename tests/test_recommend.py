@@ -111,7 +111,9 @@ def test_nothing_recompiles_over_a_thousand_mixed_requests(recommender):
             recommender.recommend(histories, int(rng.integers(1, 9)))
     finally:
         recommend_module.apply = original
-    assert len(traces) <= 4 * 4 * 4 + 4 * 4  # lengths x rows x k, and once more for those who have seen more than N items
+    assert (
+        len(traces) <= 4 * 4 * 4 + 4 * 4
+    )  # lengths x rows x k, and once more for those who have seen more than N items
     assert len(set(traces)) <= 4 * 4
 
 
