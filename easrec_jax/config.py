@@ -11,7 +11,7 @@ import importlib.util
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Attention = Literal["softmax", "linrec", "causal_linrec", "recent_linrec"]
 CAUSAL_ATTENTIONS = ("softmax", "causal_linrec", "recent_linrec")
@@ -47,6 +47,10 @@ class DataConfig:
     """Users longer than model.max_length: cut into windows, so that every interaction is a target, or the last window alone."""
     titles: str = ""
     """File of items with an id and a title column (.item, .csv, .tsv, .parquet); stored in the model, shown beside the ids."""
+    features: str = ""
+    """RecBole .item file of item features, read by the baselines SASRecF and FDSA; planted data have their own."""
+    feature_columns: tuple[str, ...] = ("class",)
+    """Its columns to read, of type token or token_seq (several values, split at blanks); class: RecBole's name of genres."""
     planted_users: int = 3000
     """Planted data: number of users."""
     planted_items: int = 400
@@ -57,6 +61,7 @@ class DataConfig:
             self.min_history >= 3, "data.min_history", "at least 3 (train, validation and test item)", self.min_history
         )
         check(self.k_core >= 0, "data.k_core", "0 or more", self.k_core)
+        check(len(self.feature_columns) >= 1, "data.feature_columns", "at least one column", self.feature_columns)
         check(self.planted_users >= 10, "data.planted_users", "at least 10", self.planted_users)
         check(self.planted_items >= 100, "data.planted_items", "at least 100", self.planted_items)
 
@@ -148,6 +153,21 @@ class SearchConfig:
         check(self.budget is None or 0 < self.budget <= 1, "search.budget", "a fraction in (0, 1]", self.budget)
 
 
+FLOORS = ("popularity", "markov")
+BASELINE_NETWORKS = ("sasrec", "sasrecf", "fdsa")
+
+
+def baseline_parts(name: str) -> tuple[str, str]:
+    """(model, attention) of a baseline's name: `sasrecf+linrec`, or `fdsa` alone, which is softmax; floors have none ("")."""
+    model, plus, attention = name.partition("+")
+    if model in FLOORS and not plus:
+        return model, ""
+    known = model in BASELINE_NETWORKS and (not plus or attention in get_args(Attention))
+    forms = f"{', '.join((*FLOORS, *BASELINE_NETWORKS))}, the last three also with +ATTENTION ({', '.join(get_args(Attention))})"
+    check(known, "retrain.baselines", forms, name)
+    return model, attention or "softmax"
+
+
 @dataclass(frozen=True)
 class RetrainConfig:
     architecture: Literal["searched", "full"] = "searched"
@@ -170,14 +190,17 @@ class RetrainConfig:
     """Decoupled weight decay (AdamW)."""
     patience: int = 10
     """Stop after this many epochs without a better validation NDCG@10."""
-    baselines: tuple[Literal["popularity", "sasrec"], ...] = ()
-    """Also evaluated with the same data, protocol and effort, and shown beside the result."""
+    baselines: tuple[str, ...] = ()
+    """Also evaluated with the same data, protocol and effort: popularity, markov, sasrec, sasrecf, fdsa; the last three
+    with softmax, or another attention as in sasrec+causal_linrec."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "buckets", "patience"):
             check(getattr(self, name) >= 1, f"retrain.{name}", "at least 1", getattr(self, name))
         check(self.learning_rate > 0, "retrain.learning_rate", "a number above 0", self.learning_rate)
         check(self.warmup_steps >= 0, "retrain.warmup_steps", "0 or more", self.warmup_steps)
+        for name in self.baselines:
+            baseline_parts(name)
         check(self.weight_decay >= 0, "retrain.weight_decay", "0 or more", self.weight_decay)
 
 
@@ -227,6 +250,13 @@ class Config:
             "(linrec sees later items: a loss at every position would leak the target; use data.targets = 'last')",
             self.model.attention,
         )
+        for name in self.retrain.baselines:
+            check(
+                self.data.targets == "last" or baseline_parts(name)[1] != "linrec",
+                "retrain.baselines",
+                "no bidirectional linrec with data.targets = 'all' (a loss at every position would leak the target)",
+                name,
+            )
         for prune in self.search.prune:
             width, inner = pruned_size(self.model.width, prune), pruned_size(self.model.inner, prune)
             check(width >= 1 and inner >= 1, "search.prune", "candidates that leave at least one channel", prune)
