@@ -95,7 +95,7 @@ def test_features_of_the_history_reach_the_scores_and_the_order_of_values_does_n
 
 @pytest.fixture(scope="module")
 def made():
-    return planted(users=200, items=400, seed=0)
+    return planted(users=120, items=400, seed=0)
 
 
 @cache
@@ -113,13 +113,13 @@ def test_a_rival_beats_popularity_and_shuffled_features_hurt(rival, made):
     split, true = Split(made.data), planted_features(made.truth)
     arch = Architecture(16, 32, 1, 2, LONG, "softmax", 0)
     samples = training_samples(split, max_length=LONG, targets="all", windows="all")
-    settings = RetrainConfig(epochs=6, batch_size=16, buckets=1, learning_rate=0.01)
+    settings = RetrainConfig(epochs=4, batch_size=16, buckets=1, learning_rate=0.02)
     networks = [rival(arch, f, split.data.num_items) for f in (true, shuffled(true))]
     weights = init_baseline(networks[0], jax.random.key(0))
     right, wrong = (fit(n, weights, samples, evaluator(split), settings=settings, seed=0) for n in networks)
     popular = evaluator(split)(popularity_scores, jnp.asarray(split.popularity(), jnp.float32))["full"]["ndcg@10"]
     assert right.ndcg > 3 * popular
-    assert right.ndcg > wrong.ndcg + 0.015
+    assert right.ndcg > wrong.ndcg + 0.05
     assert evaluator(split)(network_scores(networks[1]), right.weights)["full"]["ndcg@10"] < 0.5 * right.ndcg
 
 
@@ -207,7 +207,7 @@ def test_planted_features_are_the_process(made):
             continue
         assert clusters[item] == f"c{int(truth.cluster[item])}"
         assert (kinds[item] == "favourite") == (len(np.unique(tables[:, 0, item].round(5))) > 1)
-    assert 35 <= np.sum(kinds == "favourite") <= 40  # VARIANTS in each of CLUSTERS, those that were ever drawn
+    assert 30 <= np.sum(kinds == "favourite") <= 40  # VARIANTS in each of CLUSTERS, those that were ever drawn
 
 
 # --------------------------------------------------------------------------------------------------------- files, names
