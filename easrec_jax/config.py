@@ -99,10 +99,14 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
+    strategy: str = "easrec"
+    """easrec, darts, proxyless, recnas: a supernet; random, exhaustive: networks trained alone; or a file NAME.py of your own."""
+    cost: Literal["flops", "latency"] = "flops"
+    """What the constraint and the budget count: FLOPs of a request, or seconds, measured here before the search."""
     prune: tuple[float, ...] = (0.0, 0.25, 0.5)
     """Candidates: the fraction of hidden and inner size each one drops."""
     epochs: int = 20
-    """Most epochs over the training interactions."""
+    """Most epochs over the training interactions; random and exhaustive: for each network."""
     batch_size: int = 32
     """Sequences of model.max_length a batch; shorter sequences share the same number of positions."""
     buckets: int = 2
@@ -116,19 +120,21 @@ class SearchConfig:
     warmup_epochs: int = 1
     """Epochs of weight steps alone before the first architecture step: an untrained supernet cannot tell candidates apart."""
     cost_weight: float = 0.1
-    """lambda, the weight of the resource constraint (unused with a budget)."""
+    """lambda, the weight of the resource constraint (easrec without a budget, and proxyless)."""
     budget: float | None = None
-    """Most FLOPs of the pick, as a fraction of the largest network's: only networks within it are drawn, trained and picked."""
+    """Highest cost of the pick, as a fraction of the largest network's (easrec: no other is drawn; recnas: its target; darts
+    and proxyless keep none)."""
     dynamic: bool = True
     """Scale the constraint by L_t / L (Eq. 15)."""
     tau_start: float = 1.0
-    """Gumbel-softmax temperature at step 0."""
+    """Temperature of the relaxation at step 0 (easrec, recnas)."""
     tau_decay: float = 0.00005
-    """Temperature lost a step."""
+    """Temperature lost a step (easrec)."""
     tau_min: float = 0.01
     """Lowest temperature."""
     finalists: int = 4
-    """Most probable networks (within the budget) compared by validation NDCG@10 at the end; 1: the most probable is picked."""
+    """Most probable networks (within the budget) compared by validation NDCG@10 at the end; 1: the most probable is picked.
+    random: as many networks are drawn."""
     finalist_epochs: int = 1
     """Epochs that each of them is trained alone, from the shared weights, before they are compared."""
     patience: int = 10
@@ -173,7 +179,7 @@ class RetrainConfig:
     architecture: Literal["searched", "full"] = "searched"
     """searched: what the search picked; full: the network of the model.* sizes itself (a plain baseline)."""
     weights: Literal["copied", "fresh"] = "copied"
-    """Start from the supernet's weights, or from scratch."""
+    """Start from the supernet's weights, if the strategy trains one, or from scratch."""
     epochs: int = 30
     """Most epochs over the training interactions."""
     batch_size: int = 32

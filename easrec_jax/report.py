@@ -7,11 +7,19 @@ from typing import Any
 
 from easrec_jax.architecture import SearchSpace
 
+COSTS = {"flops": "FLOPs", "latency": "latency"}
+
 
 def search_figure(
-    records: list[dict], space: SearchSpace, path: Path, *, select_by: str, budget: float | None = None
+    records: list[dict],
+    space: SearchSpace,
+    path: Path,
+    *,
+    select_by: str,
+    budget: float | None = None,
+    cost: str = "flops",
 ) -> None:
-    """Trajectories of p, q, expected and picked FLOPs, and validation NDCG over a search, as a PNG.
+    """Trajectories of p, q, expected and picked cost, and validation NDCG over a search, as a PNG.
 
     `records` are the lines of metrics.jsonl. Needs matplotlib (extra `plot`).
     """
@@ -27,7 +35,7 @@ def search_figure(
     if budget is not None:
         axes[2].axhline(budget, color="grey", linestyle="--", label="budget")
     axes[3].plot(epochs, [r["ndcg@10"] for r in records], color="tab:green", label="the pick, cut out", **style)
-    titles = ("p: width", "q: depth", "FLOPs / largest network", f"validation NDCG@10 ({select_by})")
+    titles = ("p: width", "q: depth", f"{COSTS[cost]} / largest network", f"validation NDCG@10 ({select_by})")
     for axis, title in zip(axes, titles, strict=True):
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -35,6 +43,29 @@ def search_figure(
         axis.legend(fontsize=8)
     for axis in axes[:3]:
         axis.set_ylim(bottom=0)
+    figure.savefig(path, dpi=110)
+
+
+def alone_figure(
+    records: list[dict],
+    space: SearchSpace,
+    path: Path,
+    *,
+    select_by: str,
+    budget: float | None = None,
+    cost: str = "flops",
+) -> None:
+    """Validation NDCG over cost of the networks that were trained alone, as a PNG; `records` as `search_figure`'s."""
+    figure, axis = _subplots(1, 1, (5, 3.6))
+    for i, (width, inner) in enumerate(space.sizes):
+        mine = sorted((r["cost"], r["ndcg@10"]) for r in records if r["candidate"] == i)
+        if mine:
+            axis.plot(*zip(*mine, strict=True), marker="o", label=f"width {width}, inner {inner}")
+    if budget is not None:
+        axis.axvline(budget, color="grey", linestyle="--", label="budget")
+    axis.set(xlabel=f"{COSTS[cost]} / largest network", ylabel=f"validation NDCG@10 ({select_by})")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
 

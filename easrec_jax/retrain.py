@@ -35,8 +35,8 @@ class Retrained(NamedTuple):
     test: dict
 
 
-def load_search(folder: Path, space: SearchSpace) -> tuple[Architecture, dict]:
-    """The pick of a finished search and its weights cut out of the supernet. Errors name the missing file."""
+def load_search(folder: Path, space: SearchSpace) -> tuple[Architecture, dict | None]:
+    """The pick of a finished search and its weights cut out of the supernet, None if it trained none. Errors name files."""
     if not (folder / "architecture.json").is_file():
         raise FileNotFoundError(
             f"{folder / 'architecture.json'}: no finished search here (run bin/search.py with the same config first)"
@@ -44,6 +44,9 @@ def load_search(folder: Path, space: SearchSpace) -> tuple[Architecture, dict]:
     architecture = Architecture.from_json(
         read_json(folder / "architecture.json"), source=str(folder / "architecture.json")
     )
+    space.locate(architecture)
+    if not (folder / "supernet.npz").is_file():
+        return architecture, None
     return architecture, extract(load_tree(folder / "supernet.npz"), space, architecture)
 
 
