@@ -93,7 +93,7 @@ def check_budget(costs: np.ndarray, budget: float | None) -> None:
 
 
 def most_probable(
-    logits: np.ndarray, costs: np.ndarray, budget: float | None = None, count: int = 1
+    logits: Array | np.ndarray, costs: np.ndarray, budget: float | None = None, count: int = 1
 ) -> list[tuple[int, int]]:
     """The `count` pairs (candidate from 0, depth from 1) of highest logit, the highest first (Eq. 18 is count = 1).
 

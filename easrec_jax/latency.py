@@ -6,40 +6,46 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from easrec_jax.architecture import Architecture, SearchSpace
+from easrec_jax.architecture import SearchSpace
 from easrec_jax.files import read_json, write_text
-from easrec_jax.network import Network, init_network
+from easrec_jax.network import Network
 from easrec_jax.train import network_scores
 
 
-def measure_latency(
-    architectures: Sequence[Architecture], num_items: int, *, rows: int = 16, repeats: int = 15
-) -> np.ndarray:
-    """Seconds to score all items for `rows` users of N events, the median of `repeats` calls of each network.
+class Measured(NamedTuple):
+    """Of each network."""
+
+    seconds: np.ndarray  # float64 [networks], the median of the calls
+    temporary_bytes: np.ndarray  # int64 [networks], what XLA allots beside weights, input and scores
+
+
+def measure_latency(networks: Sequence[Any], *, rows: int = 16, repeats: int = 15) -> Measured:
+    """Score all items for `rows` users of N events; networks are `Network`s or baselines of the same methods.
 
     Weights are random. The networks take turns, so that a slow moment of the machine meets all of them alike.
     """
-    calls = []
-    for architecture in architectures:
-        network: Any = Network(architecture, num_items)
-        weights = init_network(network, jax.random.key(0))
-        items = jnp.ones((rows, architecture.max_length), jnp.int32)
+    calls, temporary = [], []
+    for network in networks:
+        items = jnp.ones((rows, network.architecture.max_length), jnp.int32)
+        weights = network.lazy_init(jax.random.key(0), items[:1, :2], method=type(network).encode)["params"]
         compiled = jax.jit(network_scores(network)).lower(weights, items).compile()
         jax.block_until_ready(compiled(weights, items))
         calls.append((compiled, weights, items))
+        analysis: Any = compiled.memory_analysis()
+        temporary.append(analysis.temp_size_in_bytes)
     times = np.zeros((repeats, len(calls)))
     for row in times:
         for number, (compiled, weights, items) in enumerate(calls):
             begun = time.perf_counter()
             jax.block_until_ready(compiled(weights, items))
             row[number] = time.perf_counter() - begun
-    return np.median(times, 0)
+    return Measured(np.median(times, 0), np.array(temporary, np.int64))
 
 
 def latency_table(space: SearchSpace, num_items: int, path: Path) -> np.ndarray:
@@ -57,7 +63,7 @@ def latency_table(space: SearchSpace, num_items: int, path: Path) -> np.ndarray:
             raise ValueError(f"{path}: measured on other networks or items; delete it to measure anew")
         seconds = np.array(there["seconds"], np.float64)
     else:
-        seconds = measure_latency(networks, num_items)
+        seconds = measure_latency([Network(network, num_items) for network in networks]).seconds
         tree = {"networks": described, "items": num_items, "device": str(jax.devices()[0].device_kind)}
         write_text(path, json.dumps(tree | {"seconds": seconds.tolist()}, indent=2) + "\n")
     return seconds.reshape(space.num_candidates, space.num_layers)
