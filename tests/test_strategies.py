@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,6 @@ from easrec_jax.architecture import Architecture, SearchSpace, search_space
 from easrec_jax.config import Config, ModelConfig, SearchConfig
 from easrec_jax.data.batches import training_samples
 from easrec_jax.data.split import Split
-from easrec_jax.data.synthetic import planted
 from easrec_jax.evaluate import Evaluator
 from easrec_jax.search import search
 from easrec_jax.strategies import STRATEGIES, Moment
@@ -79,7 +77,7 @@ def test_darts_has_no_noise_no_temperature_and_no_constraint():
         first, second = (function(parameters("darts"), jax.random.key(k), at) for k in range(2))
         assert np.array_equal(first[0], second[0]) and np.array_equal(first[1], second[1])
         np.testing.assert_allclose(first[0], jax.nn.softmax(WIDTH), rtol=1e-6)
-    assert strategy.penalty(parameters("darts"), WIDTH, DEPTH, COSTS, at) == 0.0
+    assert strategy.penalty(parameters("darts"), WIDTH, DEPTH, jnp.asarray(COSTS), at) == 0.0
 
 
 def test_proxyless_draws_one_path_by_its_probability():
@@ -94,12 +92,11 @@ def test_proxyless_draws_one_path_by_its_probability():
 def test_proxyless_puts_two_paths_side_by_side_and_gives_the_binary_gates_gradient():
     strategy, at, slope = STRATEGIES["proxyless"], moment("proxyless"), jnp.array([1.0, -2.0, 0.5])
     for seed in range(8):
-        key = jax.random.key(seed)
-        p, q = strategy.relax(parameters("proxyless"), key, at)
+        p, q = strategy.relax(parameters("proxyless"), jax.random.key(seed), at)
         for gates in (p, q):
             np.testing.assert_allclose(np.sort(gates)[-2:], [FAINT, 1 - FAINT], rtol=1e-4)
             assert (np.asarray(gates) > 1e-6).sum() == 2
-        grads = jax.grad(lambda a, key=key: strategy.relax(a, key, at)[0] @ slope)(parameters("proxyless")).width
+        grads = jax.grad(lambda a, s=seed: strategy.relax(a, jax.random.key(s), at)[0] @ slope)(parameters("proxyless")).width
         pair = np.flatnonzero(np.asarray(p) > 1e-6)
         share = np.asarray(jax.nn.softmax(WIDTH[pair]))
         expected = np.zeros(3)
@@ -162,33 +159,75 @@ def test_random_draws_different_networks_within_the_budget_and_exhaustive_all_of
 
 # -------------------------------------------------------------------------------------------------------- whole searches
 
-LENGTH = 40
+LENGTH = 12
+MODEL = {
+    "width": 16, "inner": 16, "layers": 2, "heads": 2, "max_length": LENGTH, "attention": "softmax", "gate_layers": 0,
+    "dropout": 0.3,
+}  # fmt: skip
+SEARCH = {
+    "prune": (0.75, 0.0), "epochs": 10, "batch_size": 16, "buckets": 1, "learning_rate": 0.02, "finalists": 1,
+    "arch_learning_rate": 0.1, "every": 2, "warmup_epochs": 3, "tau_start": 0.5, "tau_decay": 0.005, "tau_min": 0.1,
+}  # fmt: skip
+BEST = (1, 1)  # candidate 1 is the wide one
 
 
-@cache
-def data() -> Split:
-    return Split(planted(users=PLANTED["users"], items=100, seed=0).data)
+@pytest.fixture(scope="module")
+def chain(interactions) -> Split:
+    """Each of 60 items has one successor, which follows nine times in ten.
+
+    A narrow network cannot tell 60 successors apart. One layer is enough, and a second one's dropout is mere noise.
+    """
+    rng = np.random.default_rng(0)
+    successor = rng.permutation(60)
+    histories = rng.integers(0, 60, (160, LENGTH + 2))
+    for t in range(1, histories.shape[1]):
+        follow = rng.random(len(histories)) < 0.9
+        histories[:, t] = np.where(follow, successor[histories[:, t - 1]], histories[:, t])
+    return Split(interactions((1 + histories).tolist(), 60))
 
 
-def run(name: str, seed: int = 0, strategy=None, **options):
-    """(candidate, depth) of the pick, and what the search found."""
-    fields = {k: options.pop(k) for k in list(options) if k in SearchConfig.__dataclass_fields__}
-    config = Config(model=ModelConfig(**MODEL), search=SearchConfig(**(SEARCH | {"strategy": name} | fields)))
-    space, split = search_space(config), data()
+def run(split: Split, name: str, *, strategy=None, seed: int = 0, options: dict | None = None, **settings):
+    """((candidate, depth) of the pick, what the search found)."""
+    config = Config(model=ModelConfig(**MODEL), search=SearchConfig(**(SEARCH | {"strategy": name} | settings)))
+    space = search_space(config)
     samples = training_samples(split, max_length=LENGTH, targets="all", windows="all")
     found = search(
         space, samples, Evaluator(split, "validation", LENGTH, ("full",)), settings=config.search,
-        dropout=config.model.dropout, seed=seed, strategy=strategy, **options,
+        dropout=config.model.dropout, seed=seed, strategy=strategy, **(options or {}),
     )  # fmt: skip
     return space.locate(found.architecture), found
 
 
-PLANTED = {"users": 200}
-MODEL = {
-    "width": 16, "inner": 16, "layers": 2, "heads": 2, "max_length": LENGTH, "attention": "softmax", "gate_layers": 0,
-    "dropout": 0.0,
-}  # fmt: skip
-SEARCH = {
-    "prune": (0.75, 0.0), "epochs": 5, "batch_size": 16, "buckets": 1, "learning_rate": 0.01, "finalists": 1,
-    "arch_learning_rate": 0.1, "every": 2, "warmup_epochs": 1, "tau_start": 0.5, "tau_decay": 0.005, "tau_min": 0.1,
-}  # fmt: skip
+@pytest.fixture(scope="module")
+def oracle(chain) -> dict[tuple[int, int], float]:
+    """Validation NDCG@10 of each network trained alone; its search is the exhaustive strategy's."""
+    pick, found = run(chain, "exhaustive")
+    print(found.finalists)
+    assert pick == BEST and len(found.finalists) == 4 and found.weights is None
+    return {(f["candidate"], f["depth"]): f["ndcg@10"] for f in found.finalists}
+
+
+def test_the_oracle_finds_the_planted_network_and_it_is_clearly_best(oracle):
+    assert oracle[BEST] > max(value for pair, value in oracle.items() if pair != BEST) + 0.05
+
+
+def test_random_search_finds_the_best_of_what_it_draws(chain, oracle):
+    pick, found = run(chain, "random", finalists=2, seed=0)
+    figures = {(f["candidate"], f["depth"]): f["ndcg@10"] for f in found.finalists}
+    assert len(figures) == 2 and figures == {pair: oracle[pair] for pair in figures}
+    assert pick == max(figures, key=lambda pair: figures[pair])
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("easrec", {"cost_weight": 0.1}),
+        ("easrec", {"budget": 0.9}),
+        ("darts", {}),
+        ("proxyless", {"cost_weight": 0.1}),
+        ("recnas", {"budget": 0.9}),
+    ],
+)
+def test_a_supernet_strategy_finds_the_planted_network(chain, name, settings):
+    pick, found = run(chain, name, **settings)
+    assert pick == BEST, found.arch

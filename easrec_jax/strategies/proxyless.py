@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from easrec_jax.strategies.strategy import Moment, Shares, Strategy, one_hot, softmax_shares
+from easrec_jax.strategies.strategy import Moment, Shares, Strategy, one_hot
 from easrec_jax.supernet import NEGLIGIBLE
 
 FAINT = 2 * NEGLIGIBLE  # share of the second path: computed, next to nothing in the mixture
@@ -54,8 +54,7 @@ def _gates(logits: Array, key: Array) -> Array:
 
 def penalty(arch: Any, p: Array, q: Array, costs: Array, moment: Moment) -> Array:
     """lambda times the expected cost under the probabilities of all paths."""
-    width, depth = softmax_shares(arch, None, moment)  # type: ignore[arg-type]
-    return moment.settings.cost_weight * (width @ costs @ depth)
+    return moment.settings.cost_weight * (jax.nn.softmax(arch.width) @ costs @ jax.nn.softmax(arch.depth))
 
 
 STRATEGY = Strategy(draw=one_path, relax=two_paths, penalty=penalty, keeps_budget=False)
