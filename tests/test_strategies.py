@@ -9,13 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from easrec_jax import search as search_module
 from easrec_jax.architecture import Architecture, SearchSpace, search_space
 from easrec_jax.config import Config, ModelConfig, SearchConfig
+from easrec_jax.cost import cost_table
 from easrec_jax.data.batches import training_samples
 from easrec_jax.data.split import Split
 from easrec_jax.evaluate import Evaluator
+from easrec_jax.loop import Checkpoints
 from easrec_jax.search import search
-from easrec_jax.strategies import STRATEGIES, Moment
+from easrec_jax.strategies import STRATEGIES, Moment, find_strategy
 from easrec_jax.strategies.proxyless import FAINT
 from easrec_jax.strategies.recnas import PrunedParameters
 
@@ -96,7 +99,9 @@ def test_proxyless_puts_two_paths_side_by_side_and_gives_the_binary_gates_gradie
         for gates in (p, q):
             np.testing.assert_allclose(np.sort(gates)[-2:], [FAINT, 1 - FAINT], rtol=1e-4)
             assert (np.asarray(gates) > 1e-6).sum() == 2
-        grads = jax.grad(lambda a, s=seed: strategy.relax(a, jax.random.key(s), at)[0] @ slope)(parameters("proxyless")).width
+        grads = jax.grad(lambda a, s=seed: strategy.relax(a, jax.random.key(s), at)[0] @ slope)(
+            parameters("proxyless")
+        ).width
         pair = np.flatnonzero(np.asarray(p) > 1e-6)
         share = np.asarray(jax.nn.softmax(WIDTH[pair]))
         expected = np.zeros(3)
@@ -165,10 +170,10 @@ MODEL = {
     "dropout": 0.3,
 }  # fmt: skip
 SEARCH = {
-    "prune": (0.75, 0.0), "epochs": 10, "batch_size": 16, "buckets": 1, "learning_rate": 0.02, "finalists": 1,
+    "prune": (0.75, 0.0), "epochs": 8, "batch_size": 16, "buckets": 1, "learning_rate": 0.02, "finalists": 1,
     "arch_learning_rate": 0.1, "every": 2, "warmup_epochs": 3, "tau_start": 0.5, "tau_decay": 0.005, "tau_min": 0.1,
 }  # fmt: skip
-BEST = (1, 1)  # candidate 1 is the wide one
+BEST, BUDGET = (1, 1), 0.9  # candidate 1 is the wide one
 
 
 @pytest.fixture(scope="module")
@@ -200,34 +205,93 @@ def run(split: Split, name: str, *, strategy=None, seed: int = 0, options: dict 
 
 @pytest.fixture(scope="module")
 def oracle(chain) -> dict[tuple[int, int], float]:
-    """Validation NDCG@10 of each network trained alone; its search is the exhaustive strategy's."""
+    """Validation NDCG@10 of each network trained alone, by the exhaustive strategy."""
     pick, found = run(chain, "exhaustive")
-    print(found.finalists)
-    assert pick == BEST and len(found.finalists) == 4 and found.weights is None
-    return {(f["candidate"], f["depth"]): f["ndcg@10"] for f in found.finalists}
-
-
-def test_the_oracle_finds_the_planted_network_and_it_is_clearly_best(oracle):
-    assert oracle[BEST] > max(value for pair, value in oracle.items() if pair != BEST) + 0.05
-
-
-def test_random_search_finds_the_best_of_what_it_draws(chain, oracle):
-    pick, found = run(chain, "random", finalists=2, seed=0)
+    assert len(found.finalists) == 4 and found.weights is None
     figures = {(f["candidate"], f["depth"]): f["ndcg@10"] for f in found.finalists}
-    assert len(figures) == 2 and figures == {pair: oracle[pair] for pair in figures}
     assert pick == max(figures, key=lambda pair: figures[pair])
+    return figures
+
+
+def test_the_planted_network_is_clearly_best_within_the_budget_and_all_but_the_best_without(chain, oracle):
+    """The wide one of one layer; a second layer is worth next to nothing and costs three times as much again."""
+    costs = cost_table(search_space(Config(model=ModelConfig(**MODEL), search=SearchConfig(**SEARCH))), 60)
+    within = [pair for pair in oracle if costs[pair[0], pair[1] - 1] <= BUDGET]
+    assert len(within) == 3 and oracle[BEST] > max(oracle[pair] for pair in within if pair != BEST) + 0.1
+    assert abs(oracle[1, 2] - oracle[BEST]) < 0.03 and costs[1, 1] > 3 * costs[1, 0]
+
+
+def test_random_search_finds_the_planted_network_if_it_draws_it(chain, oracle):
+    pick, found = run(chain, "random", finalists=2, budget=BUDGET, seed=0)
+    figures = {(f["candidate"], f["depth"]): f["ndcg@10"] for f in found.finalists}
+    assert len(figures) == 2 and BEST in figures and figures == {pair: oracle[pair] for pair in figures}
+    assert pick == BEST
 
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [
-        ("easrec", {"cost_weight": 0.1}),
-        ("easrec", {"budget": 0.9}),
-        ("darts", {}),
-        ("proxyless", {"cost_weight": 0.1}),
-        ("recnas", {"budget": 0.9}),
-    ],
+    [("easrec", {"budget": BUDGET}), ("proxyless", {"cost_weight": 0.1}), ("recnas", {"budget": BUDGET})],
 )
-def test_a_supernet_strategy_finds_the_planted_network(chain, name, settings):
+def test_a_strategy_that_minds_the_cost_finds_the_planted_network(chain, name, settings):
     pick, found = run(chain, name, **settings)
     assert pick == BEST, found.arch
+
+
+def test_darts_which_minds_no_cost_finds_the_width_and_a_network_as_good_as_the_best(chain, oracle):
+    pick, found = run(chain, "darts")
+    assert pick[0] == BEST[0] and oracle[pick] > max(oracle.values()) - 0.03, found.arch
+
+
+@pytest.mark.parametrize("name", ["darts", "proxyless"])
+def test_a_budget_that_would_mean_nothing_is_refused(chain, name):
+    with pytest.raises(ValueError, match=f"search.budget: expected none with search.strategy = '{name}'"):
+        run(chain, name, budget=0.5)
+
+
+def test_networks_trained_alone_are_not_trained_again_on_resume(chain, tmp_path):
+    settings = {"prune": (0.75,), "epochs": 1, "warmup_epochs": 0}
+    trained, records = [], []
+
+    class Killed(Exception):
+        pass
+
+    def die(record):
+        raise Killed
+
+    keep = {"checkpoints": Checkpoints(tmp_path)}
+    with pytest.raises(Killed):
+        run(chain, "exhaustive", options=keep | {"on_epoch": die}, **settings)
+    original = search_module.fit
+
+    def counted(network, *args, **options):
+        before = options["checkpoints"].latest()
+        done = original(network, *args, **options)
+        trained.extend([network.architecture.depth] if options["checkpoints"].latest() != before else [])
+        return done
+
+    search_module.fit = counted
+    try:
+        resumed = run(chain, "exhaustive", options=keep | {"resume": True, "on_epoch": records.append}, **settings)
+    finally:
+        search_module.fit = original
+    assert trained == [2] and [r["depth"] for r in records] == [1, 2]
+    assert resumed[1].finalists == run(chain, "exhaustive", **settings)[1].finalists
+
+
+def test_a_strategy_is_one_file(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from easrec_jax.strategies import Strategy\n"
+        "STRATEGY = Strategy(choose=lambda costs, settings, seed: [(0, 1)])\n"
+    )
+    choose = find_strategy(str(own)).choose
+    assert choose is not None and choose(COSTS, SearchConfig(), 0) == [(0, 1)]
+    (tmp_path / "empty.py").write_text("STRATEGY = None\n")
+    with pytest.raises(ValueError, match="empty.py: expected a variable `STRATEGY` of type Strategy, got NoneType"):
+        find_strategy(str(tmp_path / "empty.py"))
+    with pytest.raises(FileNotFoundError, match="nowhere.py"):
+        find_strategy("nowhere.py")
+    with pytest.raises(
+        ValueError, match="expected one of easrec, darts, proxyless, recnas, random, exhaustive, or a file"
+    ):
+        find_strategy("bohb")
