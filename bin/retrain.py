@@ -13,19 +13,29 @@ def command() -> None:
     from easrec_jax.architecture import full_architecture, search_space
     from easrec_jax.artifact import Model, save_model
     from easrec_jax.config import to_json
-    from easrec_jax.data.load import load_data
+    from easrec_jax.data.load import load_data, load_features
     from easrec_jax.data.split import Split
     from easrec_jax.data.titles import read_titles
     from easrec_jax.files import read_json
     from easrec_jax.loop import Checkpoints
     from easrec_jax.report import results_table, training_figure
-    from easrec_jax.retrain import baseline, data_counts, describe_architecture, load_search, planted_ceiling, retrain
+    from easrec_jax.retrain import (
+        baseline,
+        data_counts,
+        describe_architecture,
+        load_search,
+        needs_features,
+        planted_ceiling,
+        retrain,
+    )
     from easrec_jax.workdir import MetricsLog, open_run
 
     started = time.perf_counter()
     data, truth = load_data(config.data, seed=config.seed)
     titles = read_titles(config.data.titles) if config.data.titles else {}
     split = Split(data)
+    featured = any(needs_features(name) for name in config.retrain.baselines)
+    features = load_features(config.data, data, truth) if featured else None
     weights, chosen_by = None, {"method": "fixed"}
     architecture = full_architecture(config.model)
     if config.retrain.architecture == "searched":
@@ -54,7 +64,7 @@ def command() -> None:
     extra = {}
     for name in config.retrain.baselines:
         with Progress(name) as progress:
-            extra[name] = baseline(name, config, split, on_step=progress.step, on_epoch=progress.epoch)
+            extra[name] = baseline(name, config, split, features, on_step=progress.step, on_epoch=progress.epoch)
         if extra[name] is None:
             fail(f"interrupted while training the baseline {name}: run the same command with --resume")
     if truth is not None:

@@ -12,15 +12,16 @@ def command() -> None:
 
     from easrec_jax.architecture import search_space
     from easrec_jax.artifact import save_tree
-    from easrec_jax.controllers import check_budget
     from easrec_jax.cost import cost_table
     from easrec_jax.data.load import load_data
     from easrec_jax.data.split import Split
     from easrec_jax.files import write_text
+    from easrec_jax.latency import latency_table
     from easrec_jax.loop import Checkpoints
-    from easrec_jax.report import search_figure
+    from easrec_jax.report import alone_figure, search_figure
     from easrec_jax.retrain import describe_architecture, make_evaluator, make_samples
-    from easrec_jax.search import search
+    from easrec_jax.search import check_strategy, search
+    from easrec_jax.strategies import find_strategy
     from easrec_jax.workdir import MetricsLog, open_run
 
     started = time.perf_counter()
@@ -28,7 +29,8 @@ def command() -> None:
     split, space = Split(data), search_space(config)
     evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
     samples = make_samples(config, split)
-    check_budget(cost_table(space, data.num_items), config.search.budget)
+    strategy, costs = find_strategy(config.search.strategy), cost_table(space, data.num_items)
+    check_strategy(strategy, costs, config.search)
     open_run(
         folder,
         config,
@@ -39,29 +41,40 @@ def command() -> None:
     size = f"{data.num_users} users, {data.num_items} items, {data.num_interactions} interactions"
     print(f"data: {size}, {samples.num_targets} targets an epoch")
     log = MetricsLog(folder / "metrics.jsonl")
+    if config.search.cost == "latency":
+        seconds = latency_table(space, data.num_items, folder / "latency.json")
+        costs = seconds / seconds.max()
     with Progress("search", log) as progress:
         found = search(
             space, samples, evaluator, settings=config.search, dropout=config.model.dropout, seed=config.seed,
-            checkpoints=Checkpoints(folder / "checkpoints"), resume=arguments.resume,
+            strategy=strategy, costs=costs, checkpoints=Checkpoints(folder / "checkpoints"), resume=arguments.resume,
             on_step=progress.step, on_epoch=progress.epoch,
         )  # fmt: skip
     if not found.finished:
         fail(f"interrupted after {found.epochs} whole epochs; the checkpoint in {folder} is good: --resume continues")
     last = log.records()[-1]
     chosen_by = {
-        "method": "easrec",
+        "method": config.search.strategy,
         "epochs": found.epochs,
+        "cost": config.search.cost,
         "budget": config.search.budget,
         "cost_weight": config.search.cost_weight,
         "seed": config.seed,
     }
-    chosen_by |= {key: last[key] for key in ("p", "q", "expected_cost", "temperature")}
+    chosen_by |= {key: last[key] for key in ("p", "q", "expected_cost", "temperature") if key in last}
     chosen_by["finalists"] = found.finalists
     described = describe_architecture(found.architecture, config, data.num_items, chosen_by)
-    save_tree(folder / "supernet.npz", found.weights)
+    if found.weights is not None:
+        save_tree(folder / "supernet.npz", found.weights)
     write_text(folder / "architecture.json", json.dumps(described, indent=2) + "\n")
-    search_figure(
-        log.records(), space, folder / "search.png", select_by=config.evaluate.select_by, budget=config.search.budget
+    draw = search_figure if found.weights is not None else alone_figure
+    draw(
+        log.records(),
+        space,
+        folder / "search.png",
+        select_by=config.evaluate.select_by,
+        budget=config.search.budget,
+        cost=config.search.cost,
     )
     print(f"found {found.architecture.describe()}")
     print(

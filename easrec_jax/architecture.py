@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-from easrec_jax.config import Config, ModelConfig, check, pruned_size
+from easrec_jax.config import Attention, Config, ModelConfig, check, pruned_size
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,9 @@ def full_architecture(model: ModelConfig) -> Architecture:
     )  # fmt: skip
 
 
-def sasrec_architecture(model: ModelConfig) -> Architecture:
-    """SASRec of the config's width: two softmax layers without gates (Kang and McAuley, ICDM 2018)."""
-    return dataclasses.replace(
-        full_architecture(model), depth=2, attention="softmax", gate_layers=0, conv_width=0, learn_decay=False
-    )
+def sasrec_architecture(model: ModelConfig, attention: Attention = "softmax") -> Architecture:
+    """SASRec of the config's width: two softmax layers without gates (Kang and McAuley, ICDM 2018), or of another attention."""
+    return full_architecture(dataclasses.replace(model, layers=2, attention=attention, gate_layers=0))
 
 
 @dataclass(frozen=True)

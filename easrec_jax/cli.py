@@ -106,6 +106,11 @@ def machine() -> dict:
     return {"device": kind, "jax": jax.__version__, "peak_memory_mb": peak}
 
 
+def _network(record: dict) -> str:
+    """A network trained alone, of a search without a supernet."""
+    return f"network {record['epoch']:2d}  candidate {record['candidate']} x {record['depth']} ({record['cost']:.3f})"
+
+
 class Progress:
     """The live line of a run on stderr, and one lasting line an epoch, there and in `log`."""
 
@@ -135,7 +140,8 @@ class Progress:
                 f"  pick candidate {pick['candidate']} x {pick['depth']} ({pick['cost']:.3f})"
             )
         mark = " *" if record["best_epoch"] == record["epoch"] else ""
-        self._bar.write(f"epoch {record['epoch']:3d}  loss {record['loss']:.4f}{self._known}{mark}", file=sys.stderr)
+        what = f"epoch {record['epoch']:3d}  loss {record['loss']:.4f}" if "loss" in record else _network(record)
+        self._bar.write(f"{what}{self._known}{mark}", file=sys.stderr)
 
     def __enter__(self) -> Progress:
         return self

@@ -11,7 +11,7 @@ import importlib.util
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Attention = Literal["softmax", "linrec", "causal_linrec", "recent_linrec"]
 CAUSAL_ATTENTIONS = ("softmax", "causal_linrec", "recent_linrec")
@@ -47,6 +47,10 @@ class DataConfig:
     """Users longer than model.max_length: cut into windows, so that every interaction is a target, or the last window alone."""
     titles: str = ""
     """File of items with an id and a title column (.item, .csv, .tsv, .parquet); stored in the model, shown beside the ids."""
+    features: str = ""
+    """RecBole .item file of item features, read by the baselines SASRecF and FDSA; planted data have their own."""
+    feature_columns: tuple[str, ...] = ("class",)
+    """Its columns to read, of type token or token_seq (several values, split at blanks); class: RecBole's name of genres."""
     planted_users: int = 3000
     """Planted data: number of users."""
     planted_items: int = 400
@@ -57,6 +61,7 @@ class DataConfig:
             self.min_history >= 3, "data.min_history", "at least 3 (train, validation and test item)", self.min_history
         )
         check(self.k_core >= 0, "data.k_core", "0 or more", self.k_core)
+        check(len(self.feature_columns) >= 1, "data.feature_columns", "at least one column", self.feature_columns)
         check(self.planted_users >= 10, "data.planted_users", "at least 10", self.planted_users)
         check(self.planted_items >= 100, "data.planted_items", "at least 100", self.planted_items)
 
@@ -94,10 +99,14 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
+    strategy: str = "easrec"
+    """easrec, darts, proxyless, recnas: a supernet; random, exhaustive: networks trained alone; or a file NAME.py of your own."""
+    cost: Literal["flops", "latency"] = "flops"
+    """What the constraint and the budget count: FLOPs of a request, or seconds, measured here before the search."""
     prune: tuple[float, ...] = (0.0, 0.25, 0.5)
     """Candidates: the fraction of hidden and inner size each one drops."""
     epochs: int = 20
-    """Most epochs over the training interactions."""
+    """Most epochs over the training interactions; random and exhaustive: for each network."""
     batch_size: int = 32
     """Sequences of model.max_length a batch; shorter sequences share the same number of positions."""
     buckets: int = 2
@@ -111,19 +120,21 @@ class SearchConfig:
     warmup_epochs: int = 1
     """Epochs of weight steps alone before the first architecture step: an untrained supernet cannot tell candidates apart."""
     cost_weight: float = 0.1
-    """lambda, the weight of the resource constraint (unused with a budget)."""
+    """lambda, the weight of the resource constraint (easrec without a budget, and proxyless)."""
     budget: float | None = None
-    """Most FLOPs of the pick, as a fraction of the largest network's: only networks within it are drawn, trained and picked."""
+    """Highest cost of the pick, as a fraction of the largest network's (easrec: no other is drawn; recnas: its target; darts
+    and proxyless keep none)."""
     dynamic: bool = True
     """Scale the constraint by L_t / L (Eq. 15)."""
     tau_start: float = 1.0
-    """Gumbel-softmax temperature at step 0."""
+    """Temperature of the relaxation at step 0 (easrec, recnas)."""
     tau_decay: float = 0.00005
-    """Temperature lost a step."""
+    """Temperature lost a step (easrec)."""
     tau_min: float = 0.01
     """Lowest temperature."""
     finalists: int = 4
-    """Most probable networks (within the budget) compared by validation NDCG@10 at the end; 1: the most probable is picked."""
+    """Most probable networks (within the budget) compared by validation NDCG@10 at the end; 1: the most probable is picked.
+    random: as many networks are drawn."""
     finalist_epochs: int = 1
     """Epochs that each of them is trained alone, from the shared weights, before they are compared."""
     patience: int = 10
@@ -148,12 +159,27 @@ class SearchConfig:
         check(self.budget is None or 0 < self.budget <= 1, "search.budget", "a fraction in (0, 1]", self.budget)
 
 
+FLOORS = ("popularity", "markov")
+BASELINE_NETWORKS = ("sasrec", "sasrecf", "fdsa")
+
+
+def baseline_parts(name: str) -> tuple[str, str]:
+    """(model, attention) of a baseline's name: `sasrecf+linrec`, or `fdsa` alone, which is softmax; floors have none ("")."""
+    model, plus, attention = name.partition("+")
+    if model in FLOORS and not plus:
+        return model, ""
+    known = model in BASELINE_NETWORKS and (not plus or attention in get_args(Attention))
+    forms = f"{', '.join((*FLOORS, *BASELINE_NETWORKS))}, the last three also with +ATTENTION ({', '.join(get_args(Attention))})"
+    check(known, "retrain.baselines", forms, name)
+    return model, attention or "softmax"
+
+
 @dataclass(frozen=True)
 class RetrainConfig:
     architecture: Literal["searched", "full"] = "searched"
     """searched: what the search picked; full: the network of the model.* sizes itself (a plain baseline)."""
     weights: Literal["copied", "fresh"] = "copied"
-    """Start from the supernet's weights, or from scratch."""
+    """Start from the supernet's weights, if the strategy trains one, or from scratch."""
     epochs: int = 30
     """Most epochs over the training interactions."""
     batch_size: int = 32
@@ -174,14 +200,17 @@ class RetrainConfig:
     """Negatives of loss=sampled, shared by a batch: half by popularity, half uniform, corrected for their frequency (logQ)."""
     patience: int = 10
     """Stop after this many epochs without a better validation NDCG@10."""
-    baselines: tuple[Literal["popularity", "sasrec"], ...] = ()
-    """Also evaluated with the same data, protocol and effort, and shown beside the result."""
+    baselines: tuple[str, ...] = ()
+    """Also evaluated with the same data, protocol and effort: popularity, markov, sasrec, sasrecf, fdsa; the last three
+    with softmax, or another attention as in sasrec+causal_linrec."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "buckets", "negatives", "patience"):
             check(getattr(self, name) >= 1, f"retrain.{name}", "at least 1", getattr(self, name))
         check(self.learning_rate > 0, "retrain.learning_rate", "a number above 0", self.learning_rate)
         check(self.warmup_steps >= 0, "retrain.warmup_steps", "0 or more", self.warmup_steps)
+        for name in self.baselines:
+            baseline_parts(name)
         check(self.weight_decay >= 0, "retrain.weight_decay", "0 or more", self.weight_decay)
 
 
@@ -232,6 +261,13 @@ class Config:
             "(linrec sees later items: a loss at every position would leak the target; use data.targets = 'last')",
             self.model.attention,
         )
+        for name in self.retrain.baselines:
+            check(
+                self.data.targets == "last" or baseline_parts(name)[1] != "linrec",
+                "retrain.baselines",
+                "no bidirectional linrec with data.targets = 'all' (a loss at every position would leak the target)",
+                name,
+            )
         for prune in self.search.prune:
             width, inner = pruned_size(self.model.width, prune), pruned_size(self.model.inner, prune)
             check(width >= 1 and inner >= 1, "search.prune", "candidates that leave at least one channel", prune)

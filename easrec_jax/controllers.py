@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def probabilities(parameters: ArchitectureParameters, allowed: Allowed | None = 
 
 def joint(parameters: ArchitectureParameters, allowed: Allowed) -> Float[Array, "candidates depths"]:
     """alpha_i beta_j over the allowed pairs alone, summing to one."""
-    return _softmax_over_pairs(_pair_logits(parameters), allowed)
+    return softmax_over_pairs(pair_logits(parameters), allowed)
 
 
 def relax(
@@ -50,8 +50,8 @@ def relax(
     from `joint`, relaxed alike, and p and q are its marginals: what no budget admits is never drawn.
     """
     if allowed is not None:
-        logits = _pair_logits(parameters)
-        shares = _softmax_over_pairs((logits + jax.random.gumbel(key, logits.shape)) / temperature, allowed)
+        logits = pair_logits(parameters)
+        shares = softmax_over_pairs((logits + jax.random.gumbel(key, logits.shape)) / temperature, allowed)
         return jnp.sum(shares, 1), jnp.sum(shares, 0)
     key_width, key_depth = jax.random.split(key)
 
@@ -62,11 +62,13 @@ def relax(
     return sample(parameters.width, key_width), sample(parameters.depth, key_depth)
 
 
-def _pair_logits(parameters: ArchitectureParameters) -> Array:
+def pair_logits(parameters: Any) -> Float[Array, "candidates depths"]:
+    """log alpha_i + log beta_j of parameters with logits `width` and `depth`."""
     return jax.nn.log_softmax(parameters.width)[:, None] + jax.nn.log_softmax(parameters.depth)
 
 
-def _softmax_over_pairs(logits: Array, allowed: Allowed) -> Array:
+def softmax_over_pairs(logits: Array, allowed: Allowed) -> Array:
+    """Shares of the allowed pairs, summing to one; [candidates depths]."""
     return jax.nn.softmax(jnp.where(allowed, logits, -jnp.inf).ravel()).reshape(logits.shape)
 
 
@@ -91,16 +93,15 @@ def check_budget(costs: np.ndarray, budget: float | None) -> None:
 
 
 def most_probable(
-    parameters: ArchitectureParameters, costs: np.ndarray, budget: float | None = None, count: int = 1
+    logits: Array | np.ndarray, costs: np.ndarray, budget: float | None = None, count: int = 1
 ) -> list[tuple[int, int]]:
-    """The `count` pairs (candidate from 0, depth from 1) of highest alpha_i beta_j, the highest first (Eq. 18 is count = 1).
+    """The `count` pairs (candidate from 0, depth from 1) of highest logit, the highest first (Eq. 18 is count = 1).
 
-    With a budget, those within it only; there may be fewer than `count`. Raises `ValueError` if there is none.
+    Both arrays are [candidates depths]; a logit of -inf is no choice. With a budget, those within it only; there may be
+    fewer than `count`. Raises `ValueError` if there is none.
     """
     check_budget(costs, budget)
-    log_width = np.asarray(jax.nn.log_softmax(parameters.width))
-    log_depth = np.asarray(jax.nn.log_softmax(parameters.depth))
-    scores = (log_width[:, None] + log_depth).ravel()
-    allowed = np.ones(scores.shape, bool) if budget is None else (costs <= budget).ravel()
+    scores = np.asarray(logits).ravel()
+    allowed = np.isfinite(scores) if budget is None else np.isfinite(scores) & (costs <= budget).ravel()
     order = [int(i) for i in np.argsort(-scores, kind="stable") if allowed[i]]
     return [(i // costs.shape[1], i % costs.shape[1] + 1) for i in order[:count]]

@@ -81,8 +81,8 @@ class Gate(nn.Module):
         return GATE_SCALE * nn.sigmoid(Dense(self.features, name="out")(x))
 
 
-def apply(module: nn.Module, weights: Any, *args: Any, method: Callable, **kwargs: Any) -> Any:
-    """`method` of a linen module under `weights`, a plain pytree."""
+def apply(module: nn.Module, weights: Any, *args: Any, method: Callable | str, **kwargs: Any) -> Any:
+    """`method` (or the one of that name) of a linen module under `weights`, a plain pytree."""
     return module.apply({"params": weights}, *args, method=method, **kwargs)
 
 

@@ -9,15 +9,23 @@ from typing import Any
 from easrec_jax.architecture import SearchSpace
 from easrec_jax.files import write_bytes
 
+COSTS = {"flops": "FLOPs", "latency": "latency"}
+
 
 def search_figure(
-    records: list[dict], space: SearchSpace, path: Path | BytesIO, *, select_by: str, budget: float | None = None
+    records: list[dict],
+    space: SearchSpace,
+    path: Path | BytesIO,
+    *,
+    select_by: str,
+    budget: float | None = None,
+    cost: str = "flops",
 ) -> None:
-    """Trajectories of p, q, expected and picked FLOPs, and validation NDCG over a search, as a PNG.
+    """Trajectories of p, q, expected and picked cost, and validation NDCG over a search, as a PNG.
 
     `records` are the lines of metrics.jsonl. Needs matplotlib (extra `plot`).
     """
-    figure, axes = _subplots(1, 4, (15.0, 3.4))
+    figure, axes = new_figure(1, 4, (15.0, 3.4))
     epochs = [r["epoch"] for r in records]
     style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(records) < 40 else {}
     for i, (width, inner) in enumerate(space.sizes):
@@ -29,7 +37,7 @@ def search_figure(
     if budget is not None:
         axes[2].axhline(budget, color="grey", linestyle="--", label="budget")
     axes[3].plot(epochs, [r["ndcg@10"] for r in records], color="tab:green", label="the pick, cut out", **style)
-    titles = ("p: width", "q: depth", "FLOPs / largest network", f"validation NDCG@10 ({select_by})")
+    titles = ("p: width", "q: depth", f"{COSTS[cost]} / largest network", f"validation NDCG@10 ({select_by})")
     for axis, title in zip(axes, titles, strict=True):
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -40,9 +48,32 @@ def search_figure(
     _save(figure, path)
 
 
+def alone_figure(
+    records: list[dict],
+    space: SearchSpace,
+    path: Path | BytesIO,
+    *,
+    select_by: str,
+    budget: float | None = None,
+    cost: str = "flops",
+) -> None:
+    """Validation NDCG over cost of the networks that were trained alone, as a PNG; `records` as `search_figure`'s."""
+    figure, axis = new_figure(1, 1, (5.0, 3.6))
+    for i, (width, inner) in enumerate(space.sizes):
+        mine = sorted((r["cost"], r["ndcg@10"]) for r in records if r["candidate"] == i)
+        if mine:
+            axis.plot(*zip(*mine, strict=True), marker="o", label=f"width {width}, inner {inner}")
+    if budget is not None:
+        axis.axvline(budget, color="grey", linestyle="--", label="budget")
+    axis.set(xlabel=f"{COSTS[cost]} / largest network", ylabel=f"validation NDCG@10 ({select_by})")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    _save(figure, path)
+
+
 def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str) -> None:
     """Training loss and validation NDCG of a retraining over its epochs, as a PNG."""
-    figure, axes = _subplots(1, 2, (8.0, 3.4))
+    figure, axes = new_figure(1, 2, (8.0, 3.4))
     epochs = [r["epoch"] for r in records]
     axes[0].plot(epochs, [r["loss"] for r in records], marker="o", markersize=3)
     axes[1].plot(epochs, [r["ndcg@10"] for r in records], marker="o", markersize=3, color="tab:green")
@@ -57,7 +88,7 @@ def comparison_figure(
     points: list[tuple[str, float, float | None, float | None]], path: Path | BytesIO, *, title: str
 ) -> None:
     """Models as (name, accuracy, FLOPs, milliseconds) over both costs, as a PNG; without a cost, a model is a line across."""
-    figure, axes = _subplots(1, 2, (12.0, 4.2))
+    figure, axes = new_figure(1, 2, (12.0, 4.2))
     names, accuracies, flops, milliseconds = zip(*points, strict=True)
     mega = [None if count is None else count / 1e6 for count in flops]
     for axis, costs, label in ((axes[0], mega, "MFLOPs a request"), (axes[1], milliseconds, "ms a request, median")):
@@ -84,7 +115,8 @@ def _save(figure: Any, path: Path | BytesIO) -> None:
         write_bytes(path, buffer.getvalue())
 
 
-def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    """(figure, its axes) without a display; `size` in inches. Raises `ImportError` where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

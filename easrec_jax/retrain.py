@@ -12,9 +12,11 @@ import jax.numpy as jnp
 
 from easrec_jax.architecture import Architecture, SearchSpace, sasrec_architecture, search_space
 from easrec_jax.artifact import load_tree
-from easrec_jax.config import Config
+from easrec_jax.baselines import FDSA, SASRecF, fit_markov, init_baseline, markov_scores
+from easrec_jax.config import FLOORS, Config, baseline_parts
 from easrec_jax.cost import parameter_count, request_flops
 from easrec_jax.data.batches import Samples, training_samples
+from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Part, Split
 from easrec_jax.evaluate import Evaluator, ScoreFunction, popularity_scores
 from easrec_jax.files import read_json
@@ -33,8 +35,8 @@ class Retrained(NamedTuple):
     test: dict
 
 
-def load_search(folder: Path, space: SearchSpace) -> tuple[Architecture, dict]:
-    """The pick of a finished search and its weights cut out of the supernet. Errors name the missing file."""
+def load_search(folder: Path, space: SearchSpace) -> tuple[Architecture, dict | None]:
+    """The pick of a finished search and its weights cut out of the supernet, None if it trained none. Errors name files."""
     if not (folder / "architecture.json").is_file():
         raise FileNotFoundError(
             f"{folder / 'architecture.json'}: no finished search here (run bin/search.py with the same config first)"
@@ -42,6 +44,9 @@ def load_search(folder: Path, space: SearchSpace) -> tuple[Architecture, dict]:
     architecture = Architecture.from_json(
         read_json(folder / "architecture.json"), source=str(folder / "architecture.json")
     )
+    space.locate(architecture)
+    if not (folder / "supernet.npz").is_file():
+        return architecture, None
     return architecture, extract(load_tree(folder / "supernet.npz"), space, architecture)
 
 
@@ -83,22 +88,20 @@ def retrain(
     network: Any = Network(architecture, split.data.num_items, config.model.dropout)
     if weights is None:
         weights = init_network(network, jax.random.fold_in(jax.random.key(config.seed), 2))
-    fitted = fit(
-        network,
-        weights,
-        make_samples(config, split),
-        make_evaluator(config, split, "validation", (config.evaluate.select_by,)),
-        settings=config.retrain,
-        seed=config.seed,
-        checkpoints=checkpoints,
-        resume=resume,
-        on_step=on_step,
-        on_epoch=on_epoch,
+    return train_and_evaluate(
+        network, weights, config, split, checkpoints=checkpoints, resume=resume, on_step=on_step, on_epoch=on_epoch
     )
+
+
+def train_and_evaluate(network: Any, weights: dict, config: Config, split: Split, **options: Any) -> Retrained | None:
+    """`retrain` of a network or baseline that is there already; `options` are those of `fit`."""
+    evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
+    samples = make_samples(config, split)
+    fitted = fit(network, weights, samples, evaluator, settings=config.retrain, seed=config.seed, **options)
     if not fitted.finished:
         return None
-    scores = network_scores(network)
-    return Retrained(architecture, fitted, *evaluate_both(config, split, scores, fitted.weights))
+    both = evaluate_both(config, split, network_scores(network), fitted.weights)
+    return Retrained(network.architecture, fitted, *both)
 
 
 def evaluate_both(config: Config, split: Split, scores: ScoreFunction, weights: Any) -> tuple[dict, dict]:
@@ -109,33 +112,57 @@ def evaluate_both(config: Config, split: Split, scores: ScoreFunction, weights: 
 
 def describe_architecture(architecture: Architecture, config: Config, num_items: int, chosen_by: dict) -> dict:
     """The content of architecture.json: sizes, FLOPs of a request, parameters, how it was chosen."""
-    space = search_space(config)
-    flops = request_flops(architecture, num_items)
-    sasrec = request_flops(sasrec_architecture(config.model), num_items)
-    return architecture.to_json() | {
+    flops = describe_flops(request_flops(architecture, num_items), config, num_items)
+    size = {"parameters": parameter_count(architecture, num_items), "chosen_by": chosen_by}
+    return architecture.to_json() | flops | size
+
+
+def describe_flops(flops: int, config: Config, num_items: int) -> dict:
+    """FLOPs of a request, and what fraction of the space's largest network's and of SASRec's that is."""
+    return {
         "flops": flops,
-        "flops_over_largest": flops / request_flops(space.largest, num_items),
-        "flops_over_sasrec": flops / sasrec,
-        "parameters": parameter_count(architecture, num_items),
-        "chosen_by": chosen_by,
+        "flops_over_largest": flops / request_flops(search_space(config).largest, num_items),
+        "flops_over_sasrec": flops / request_flops(sasrec_architecture(config.model), num_items),
     }
 
 
-def baseline(
-    name: str, config: Config, split: Split, *, on_step: Callable | None = None, on_epoch: Callable | None = None
-) -> dict | None:
-    """Figures of a baseline under the same data, protocol and effort; None if interrupted.
+def needs_features(name: str) -> bool:
+    """Whether the baseline of that name reads item features."""
+    return baseline_parts(name)[0] in ("sasrecf", "fdsa")
 
-    "popularity" ranks by training interactions; "sasrec" is two softmax layers of the config's width without gates,
-    trained from scratch by the same code.
+
+def baseline(
+    name: str, config: Config, split: Split, features: ItemFeatures | None = None, **options: Any
+) -> dict | None:
+    """Figures of a baseline under the same data, protocol and effort; None if interrupted. `options` are those of `fit`.
+
+    "popularity" ranks by training interactions, "markov" by training transitions; "sasrec", "sasrecf" and "fdsa" are two
+    layers of the config's width without gates, trained from scratch by the same code, softmax or the attention after a
+    plus sign. Raises `ValueError` for a name of another form, and where `features` are needed and missing.
     """
-    if name == "popularity":
-        validation, test = evaluate_both(config, split, popularity_scores, jnp.asarray(split.popularity(), jnp.float32))
+    model, attention = baseline_parts(name)
+    if model in FLOORS:
+        floor = {
+            "popularity": (popularity_scores, jnp.asarray(split.popularity(), jnp.float32)),
+            "markov": (markov_scores, fit_markov(split)),
+        }[model]
+        validation, test = evaluate_both(config, split, *floor)
         return {"validation": validation, "test": test}
-    done = retrain(sasrec_architecture(config.model), None, config, split, on_step=on_step, on_epoch=on_epoch)
+    architecture: Any = sasrec_architecture(config.model, attention)  # type: ignore[arg-type]
+    size = {"num_items": split.data.num_items, "dropout": config.model.dropout}
+    described = describe_architecture(architecture, config, split.data.num_items, {"method": "fixed"})
+    if model == "sasrec":
+        done = retrain(architecture, None, config, split, **options)
+    else:
+        if features is None:
+            raise ValueError(f"{name}: expected item features")
+        network: Any = {"sasrecf": SASRecF, "fdsa": FDSA}[model](architecture, features, **size)
+        weights = init_baseline(network, jax.random.fold_in(jax.random.key(config.seed), 2))
+        described |= describe_flops(network.request_flops(), config, split.data.num_items)
+        described["parameters"] = sum(x.size for x in jax.tree.leaves(weights))
+        done = train_and_evaluate(network, weights, config, split, **options)
     if done is None:
         return None
-    described = describe_architecture(done.architecture, config, split.data.num_items, {"method": "fixed"})
     return {
         "architecture": described,
         "best_epoch": done.fitted.epoch,
@@ -164,4 +191,5 @@ def data_counts(config: Config, split: Split) -> dict:
     """What the figures were measured on: counts, and how targets are made."""
     source = Path(config.data.path).name or "planted"
     settings = dataclasses.asdict(config.data) | {"path": source, "titles": Path(config.data.titles).name}
+    settings |= {"features": Path(config.data.features).name}
     return {"source": source} | split.data.counts() | {"settings": settings}

@@ -1,7 +1,11 @@
-"""The search (Algorithm 1): weights on training batches, architecture parameters on validation batches, in turn."""
+"""The search (Algorithm 1): weights on training batches, architecture parameters on validation batches, in turn.
+
+What is drawn and how the architecture parameters learn is a strategy's (`easrec_jax/strategies/`); EASRec is the default.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -14,24 +18,14 @@ from jax import Array
 
 from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.config import RetrainConfig, SearchConfig
-from easrec_jax.controllers import (
-    Allowed,
-    ArchitectureParameters,
-    check_budget,
-    constraint,
-    init_architecture_parameters,
-    joint,
-    most_probable,
-    probabilities,
-    relax,
-    temperature,
-)
+from easrec_jax.controllers import Allowed, check_budget, most_probable, softmax_over_pairs
 from easrec_jax.cost import cost_table
 from easrec_jax.data.batches import Batch, Samples, batches_per_epoch, endless_batch, epoch_batches, scoring_samples
 from easrec_jax.evaluate import Evaluator
 from easrec_jax.layers import apply
 from easrec_jax.loop import Checkpoints, LoopState, run_epochs
-from easrec_jax.network import Network
+from easrec_jax.network import Network, init_network
+from easrec_jax.strategies import Moment, Strategy, find_strategy
 from easrec_jax.supernet import Supernet, extract, init_supernet
 from easrec_jax.train import fit, network_scores, next_item_loss
 
@@ -42,7 +36,7 @@ class SearchState(NamedTuple):
     step: Array  # int32 []
     weights: Any
     weights_opt: optax.OptState
-    arch: Any  # ArchitectureParameters
+    arch: Any  # the strategy's parameters
     arch_opt: optax.OptState
 
 
@@ -53,19 +47,32 @@ class Searcher(NamedTuple):
     weights_tx: optax.GradientTransformation
     arch_tx: optax.GradientTransformation
     settings: SearchConfig
+    strategy: Strategy
+    span: tuple[int, int]  # weight steps done before the first architecture step, and at the last one
 
 
 @lru_cache(maxsize=16)
-def make_searcher(supernet: Any, settings: SearchConfig) -> Searcher:
+def make_searcher(
+    supernet: Any, settings: SearchConfig, strategy: Strategy | None = None, span: tuple[int, int] = (0, 1)
+) -> Searcher:
     """Adam for both parameter sets, each with its own rate; one object a setting, so that nothing recompiles."""
-    return Searcher(supernet, optax.adam(settings.learning_rate), optax.adam(settings.arch_learning_rate), settings)
+    weights_tx, arch_tx = optax.adam(settings.learning_rate), optax.adam(settings.arch_learning_rate)
+    return Searcher(supernet, weights_tx, arch_tx, settings, strategy or find_strategy(settings.strategy), span)
 
 
 def init_search(searcher: Searcher, key: Array) -> SearchState:
     """Fresh weights, uniform architecture parameters; the key is consumed."""
     weights = init_supernet(searcher.supernet, key)
-    arch = init_architecture_parameters(searcher.supernet.space)
+    arch = searcher.strategy.init(searcher.supernet.space)
     return SearchState(jnp.int32(0), weights, searcher.weights_tx.init(weights), arch, searcher.arch_tx.init(arch))
+
+
+def moment_of(step: Array | int, allowed: Allowed | None, searcher: Searcher) -> Moment:
+    """What the strategy knows at a step."""
+    first, last = searcher.span
+    progress = jnp.clip((step - first) / max(1, last - first), 0.0, 1.0)
+    temperature = searcher.strategy.temperature(step, progress, searcher.settings)
+    return Moment(progress, temperature, allowed, searcher.settings)
 
 
 def within_budget(costs: np.ndarray, budget: float | None) -> np.ndarray | None:
@@ -84,12 +91,12 @@ def _supernet_loss(weights: dict, p: Array, q: Array, batch: Batch, key: Array, 
 def weight_step(
     state: SearchState, batch: Batch, key: Array, allowed: Allowed | None, *, searcher: Searcher
 ) -> tuple[SearchState, dict[str, Array]]:
-    """One update of the supernet's weights on a training batch, under one Gumbel sample. Keys: `fold_in(key, step)`.
+    """One update of the supernet's weights on a training batch, under the shares drawn. Keys: `fold_in(key, step)`.
 
     `allowed` is `within_budget` of the cost table.
     """
     gumbel_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-    p, q = relax(state.arch, gumbel_key, temperature(state.step, searcher.settings), allowed)
+    p, q = searcher.strategy.draw(state.arch, gumbel_key, moment_of(state.step, allowed, searcher))
     loss, grads = jax.value_and_grad(_supernet_loss)(state.weights, p, q, batch, dropout_key, searcher.supernet)
     updates, opt = searcher.weights_tx.update(grads, state.weights_opt, state.weights)
     weights = optax.apply_updates(state.weights, updates)
@@ -100,24 +107,19 @@ def weight_step(
 def architecture_step(
     state: SearchState, batch: Batch, key: Array, costs: Array, allowed: Allowed | None, *, searcher: Searcher
 ) -> tuple[SearchState, dict[str, Array]]:
-    """One first-order update of alpha and beta on a validation batch: cross entropy + lambda R (Eq. 15-17).
-
-    With a budget (`allowed`), the cross entropy alone: Eq. 2 as it is posed asks for the best network within the budget,
-    not for the cheapest, and `relax` draws no other.
-    """
-    settings = searcher.settings
+    """One first-order update of the architecture parameters on a validation batch: cross entropy and the strategy's penalty."""
+    strategy = searcher.strategy
+    moment = moment_of(state.step, allowed, searcher)
     gumbel_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
 
-    def loss_of(arch: ArchitectureParameters) -> tuple[Array, Array]:
-        p, q = relax(arch, gumbel_key, temperature(state.step, settings), allowed)
+    def loss_of(arch: Any) -> tuple[Array, Array]:
+        p, q = strategy.relax(arch, gumbel_key, moment)
         entropy = _supernet_loss(state.weights, p, q, batch, dropout_key, searcher.supernet)
-        if allowed is not None:
-            return entropy, entropy
-        return entropy + settings.cost_weight * constraint(p, q, arch, costs, dynamic=settings.dynamic), entropy
+        return entropy + strategy.penalty(arch, p, q, costs, moment), entropy
 
     grads, entropy = jax.grad(loss_of, has_aux=True)(state.arch)
     updates, opt = searcher.arch_tx.update(grads, state.arch_opt, state.arch)
-    arch: Any = optax.apply_updates(state.arch, updates)
+    arch: Any = strategy.revise(optax.apply_updates(state.arch, updates), costs, moment)
     return state._replace(arch=arch, arch_opt=opt), {"architecture_loss": entropy}
 
 
@@ -128,25 +130,42 @@ class Found(NamedTuple):
     finalists: list[
         dict
     ]  # candidate, depth, cost, probability and ndcg@10 of the networks that were compared at the end
-    weights: dict
-    arch: ArchitectureParameters
+    weights: dict | None  # None: the strategy trains no supernet
+    arch: Any  # the strategy's parameters; None without a supernet
     epochs: int
     finished: bool  # False: interrupted
 
 
-def describe_state(state: SearchState, costs: np.ndarray, settings: SearchConfig) -> dict:
+def describe_state(state: SearchState, costs: np.ndarray, searcher: Searcher) -> dict:
     """p, q, expected and picked cost and temperature of a state, as plain numbers for a log."""
-    allowed = within_budget(costs, settings.budget)
-    alpha, beta = (np.asarray(x, np.float64) for x in probabilities(state.arch, allowed))
-    shares = np.asarray(joint(state.arch, np.ones(costs.shape, bool) if allowed is None else allowed))
-    candidate, depth = most_probable(state.arch, costs, settings.budget)[0]
+    shares = _shares(state, costs, searcher)
+    budget = searcher.settings.budget
+    candidate, depth = most_probable(np.asarray(searcher.strategy.logits(state.arch)), costs, budget)[0]
     return {
-        "p": alpha.round(6).tolist(),
-        "q": beta.round(6).tolist(),
-        "temperature": float(temperature(int(state.step), settings)),
+        "p": shares.sum(1).round(6).tolist(),
+        "q": shares.sum(0).round(6).tolist(),
+        "temperature": float(moment_of(int(state.step), None, searcher).temperature),
         "expected_cost": float(np.sum(shares * costs)),
         "pick": {"candidate": candidate, "depth": depth, "cost": float(costs[candidate, depth - 1])},
     }
+
+
+def _shares(state: SearchState, costs: np.ndarray, searcher: Searcher) -> np.ndarray:
+    """Probability of each network, those beyond the budget 0; float64 [candidates depths]."""
+    allowed = within_budget(costs, searcher.settings.budget)
+    everything = np.ones(costs.shape, bool)
+    shares = softmax_over_pairs(searcher.strategy.logits(state.arch), everything if allowed is None else allowed)
+    return np.asarray(shares, np.float64)
+
+
+def check_strategy(strategy: Strategy, costs: np.ndarray, settings: SearchConfig) -> None:
+    """Raise `ValueError` where a strategy knows no budget, or no network stays within it."""
+    if settings.budget is not None and not strategy.keeps_budget:
+        raise ValueError(
+            f"search.budget: expected none with search.strategy = {settings.strategy!r}, which keeps no limit "
+            f"(its price is search.cost_weight, if it has one), got {settings.budget}"
+        )
+    check_budget(costs, settings.budget)
 
 
 def search(
@@ -157,30 +176,69 @@ def search(
     settings: SearchConfig,
     dropout: float,
     seed: int,
+    strategy: Strategy | None = None,
+    costs: np.ndarray | None = None,
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
     on_step: Callable[[dict], Any] | None = None,
     on_epoch: Callable[[dict], Any] | None = None,
 ) -> Found:
-    """Search `space`. Each epoch the most probable network is cut out of the supernet and evaluated on the validation items.
+    """Search `space` by `strategy` (default: the one that the settings name).
 
-    At the end the `settings.finalists` most probable ones within the budget are each trained alone for
+    With a supernet, each epoch the most probable network is cut out of it and evaluated on the validation items. At the
+    end the `settings.finalists` most probable ones within the budget are each trained alone for
     `settings.finalist_epochs`, and the best on the validation items is the pick: shared weights favour the small and the
     often drawn, so alpha and beta of a short search order close candidates less surely. One finalist is Eq. 18 as it stands.
+    A strategy without a supernet names its finalists at once, and each is trained from scratch for `settings.epochs`.
 
-    Raises `ValueError` if the budget is below the smallest network's cost.
+    `costs` [candidates depths] replaces the table of FLOPs. Raises `ValueError` if the budget is below the smallest
+    network's cost, or means nothing to the strategy.
     """
-    split, max_length = evaluator.split, space.largest.max_length
-    num_items = split.data.num_items
-    costs = cost_table(space, num_items)
-    check_budget(costs, settings.budget)
+    strategy = strategy or find_strategy(settings.strategy)
+    costs = cost_table(space, evaluator.split.data.num_items) if costs is None else costs
+    check_strategy(strategy, costs, settings)
+    train_alone = partial(
+        _train_alone, space=space, samples=samples, evaluator=evaluator, settings=settings, dropout=dropout, seed=seed,
+        checkpoints=checkpoints, resume=resume, on_step=on_step,
+    )  # fmt: skip
+    if strategy.choose is not None:
+        finalists = [_entry(i, j, costs, None) for i, j in strategy.choose(costs, settings, seed)]
+        best, finished = train_alone(finalists, None, epochs=settings.epochs, on_network=on_epoch)
+        architecture = space.architecture(best["candidate"], best["depth"])
+        return Found(architecture, finalists, None, None, settings.epochs, finished)
+    state, searcher, epochs, finished = _train_supernet(
+        space, samples, evaluator, strategy, costs, settings=settings, dropout=dropout, seed=seed,
+        checkpoints=checkpoints, resume=resume, on_step=on_step, on_epoch=on_epoch,
+    )  # fmt: skip
+    shares = _shares(state, costs, searcher)
+    likeliest = most_probable(np.asarray(strategy.logits(state.arch)), costs, settings.budget, settings.finalists)
+    finalists = [_entry(i, j, costs, float(shares[i, j - 1])) for i, j in likeliest]
+    best = finalists[0]
+    if finished and len(finalists) > 1:
+        best, finished = train_alone(finalists, state.weights, epochs=settings.finalist_epochs)
+    architecture = space.architecture(best["candidate"], best["depth"])
+    return Found(architecture, finalists, state.weights, state.arch, epochs, finished)
+
+
+def _entry(candidate: int, depth: int, costs: np.ndarray, probability: float | None) -> dict:
+    found = {"candidate": candidate, "depth": depth, "cost": float(costs[candidate, depth - 1])}
+    return found if probability is None else found | {"probability": probability}
+
+
+def _train_supernet(
+    space: SearchSpace, samples: Samples, evaluator: Evaluator, strategy: Strategy, costs: np.ndarray, *,
+    settings: SearchConfig, dropout: float, seed: int, **options: Any,
+) -> tuple[SearchState, Searcher, int, bool]:  # fmt: skip
+    """The two steps in turn, to the last epoch; `options` are those of `run_epochs`."""
+    num_items = evaluator.split.data.num_items
     supernet: Any = Supernet(space, num_items, dropout)
-    searcher = make_searcher(supernet, settings)
     init_key, weight_key, arch_key = jax.random.split(jax.random.key(seed), 3)
-    state = init_search(searcher, init_key)
-    plan = {"max_length": max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
+    plan = {"max_length": space.largest.max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
     steps = batches_per_epoch(samples, **plan)
-    validation = scoring_samples(split, "validation", max_length=max_length)
+    last = steps * settings.epochs // settings.every * settings.every
+    searcher = make_searcher(supernet, settings, strategy, (settings.warmup_epochs * steps, last))
+    state = init_search(searcher, init_key)
+    validation = scoring_samples(evaluator.split, "validation", max_length=plan["max_length"])
     device_costs = jnp.asarray(costs, jnp.float32)
     allowed = within_budget(costs, settings.budget)
 
@@ -193,7 +251,7 @@ def search(
         return state, scalars
 
     def evaluate(state: SearchState) -> dict:
-        record = describe_state(state, costs, settings)
+        record = describe_state(state, costs, searcher)
         architecture = space.architecture(record["pick"]["candidate"], record["pick"]["depth"])
         network: Any = Network(architecture, num_items)
         results = evaluator(network_scores(network), extract(state.weights, space, architecture))
@@ -208,41 +266,37 @@ def search(
         steps_per_epoch=steps,
         epochs=settings.epochs,
         patience=settings.patience,
-        checkpoints=checkpoints,
-        resume=resume,
-        on_step=on_step,
-        on_epoch=on_epoch,
+        **options,
     )
-    state = loop.state
-    shares = np.asarray(joint(state.arch, np.ones(costs.shape, bool) if allowed is None else allowed), np.float64)
-    finalists: list[dict] = [
-        {"candidate": i, "depth": j, "cost": float(costs[i, j - 1]), "probability": float(shares[i, j - 1])}
-        for i, j in most_probable(state.arch, costs, settings.budget, settings.finalists)
-    ]
-    finished = bool(loop.finished)
-    best = finalists[0]
-    if finished and len(finalists) > 1:
-        for entry in finalists:
-            architecture = space.architecture(entry["candidate"], entry["depth"])
-            network: Any = Network(architecture, num_items, dropout)
-            alone = fit(
-                network, extract(state.weights, space, architecture), samples, evaluator,
-                settings=_finalist_training(settings), seed=seed, on_step=on_step,
-            )  # fmt: skip
-            finished = finished and alone.finished
-            if not finished:
-                break
-            entry["ndcg@10"] = alone.ndcg
-        else:
-            best = max(finalists, key=lambda f: f["ndcg@10"])
-    architecture = space.architecture(best["candidate"], best["depth"])
-    return Found(architecture, finalists, state.weights, state.arch, int(loop.epochs_done), finished)
+    return loop.state, searcher, int(loop.epochs_done), bool(loop.finished)
 
 
-def _finalist_training(settings: SearchConfig) -> RetrainConfig:
-    return RetrainConfig(
-        epochs=settings.finalist_epochs,
-        batch_size=settings.batch_size,
-        buckets=settings.buckets,
+def _train_alone(
+    finalists: list[dict], shared: dict | None, *, epochs: int, space: SearchSpace, samples: Samples,
+    evaluator: Evaluator, settings: SearchConfig, dropout: float, seed: int, checkpoints: Checkpoints | None,
+    resume: bool, on_step: Callable | None, on_network: Callable | None = None,
+) -> tuple[dict, bool]:  # fmt: skip
+    """Train each finalist, from the supernet's weights or (`shared` None) from scratch; (the best, finished)."""
+    training = RetrainConfig(
+        epochs=epochs, batch_size=settings.batch_size, buckets=settings.buckets,
         learning_rate=settings.learning_rate,
-    )
+    )  # fmt: skip
+    best = finalists[0]
+    for number, entry in enumerate(finalists, 1):
+        architecture = space.architecture(entry["candidate"], entry["depth"])
+        network: Any = Network(architecture, evaluator.split.data.num_items, dropout)
+        if shared is None:  # long: with checkpoints of its own
+            weights = init_network(network, jax.random.fold_in(jax.random.key(seed), 2))
+            keep = checkpoints and Checkpoints(checkpoints.folder / f"{entry['candidate']}_{entry['depth']}", keep=1)
+            training = dataclasses.replace(training, patience=settings.patience)
+            options: dict = {"checkpoints": keep, "resume": resume}
+        else:
+            weights, options = extract(shared, space, architecture), {}
+        alone = fit(network, weights, samples, evaluator, settings=training, seed=seed, on_step=on_step, **options)
+        if not alone.finished:
+            return finalists[0], False
+        entry["ndcg@10"] = alone.ndcg
+        best = max(best, entry, key=lambda f: f["ndcg@10"])
+        if on_network is not None:
+            on_network({"epoch": number, "best_epoch": finalists.index(best) + 1} | entry)
+    return best, True

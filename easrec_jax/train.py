@@ -17,7 +17,7 @@ from easrec_jax.evaluate import Evaluator, ScoreFunction
 from easrec_jax.layers import apply
 from easrec_jax.loop import Checkpoints, LoopState, run_epochs
 from easrec_jax.losses import cross_entropy
-from easrec_jax.network import Network, item_table
+from easrec_jax.network import item_table
 
 
 class TrainState(NamedTuple):
@@ -38,16 +38,19 @@ def next_item_loss(
 
 @partial(jax.jit, static_argnames=("network", "tx"), donate_argnames="state")
 def train_step(
-    state: TrainState, batch: Batch, key: Array, *, network: Network, tx: optax.GradientTransformation
+    state: TrainState, batch: Batch, key: Array, *, network: Any, tx: optax.GradientTransformation
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One optimiser step. Dropout's key is `fold_in(key, step)`: a resumed run sees the same randomness."""
+    """One optimiser step of a `Network`, or a baseline of the same methods.
+
+    Dropout's key is `fold_in(key, step)`: a resumed run sees the same randomness.
+    """
     dropout_key = jax.random.fold_in(key, state.step)
 
     def loss_of(weights: dict) -> Array:
-        def encoder(method: Callable) -> Callable[[Array], Array]:
+        def encoder(method: str) -> Callable[[Array], Array]:
             return lambda items: apply(network, weights, items, key=dropout_key, method=method)
 
-        return next_item_loss(weights, encoder(Network.encode), encoder(Network.encode_last), batch)
+        return next_item_loss(weights, encoder("encode"), encoder("encode_last"), batch)
 
     loss, grads = jax.value_and_grad(loss_of)(state.weights)
     updates, opt = tx.update(grads, state.opt, state.weights)
@@ -59,7 +62,7 @@ def network_scores(network: Any) -> ScoreFunction:
     """`scores(weights, items) -> [batch items + 1]` of a network; one function object a network, so that nothing recompiles."""
 
     def scores(weights: dict, items: Array) -> Array:
-        return apply(network, weights, items, method=Network.encode_last) @ item_table(weights).T
+        return apply(network, weights, items, method="encode_last") @ item_table(weights).T
 
     return scores
 
@@ -87,7 +90,7 @@ class Fitted(NamedTuple):
 
 
 def fit(
-    network: Any,  # a Network
+    network: Any,  # a Network, or a baseline of the same methods
     weights: dict,
     samples: Samples,
     evaluator: Evaluator,

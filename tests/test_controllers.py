@@ -15,6 +15,7 @@ from easrec_jax.controllers import (
     init_architecture_parameters,
     joint,
     most_probable,
+    pair_logits,
     probabilities,
     relax,
     temperature,
@@ -138,14 +139,14 @@ def test_the_constraint_pushes_alpha_and_beta_to_cheaper_networks():
 
 
 def test_the_pick_is_the_likeliest_candidate_and_depth():
-    assert most_probable(PARAMETERS, COSTS) == [(2, 2)]
-    assert most_probable(PARAMETERS._replace(width=jnp.array([3.0, 0.0, 0.0])), COSTS) == [(0, 2)]
+    assert most_probable(pair_logits(PARAMETERS), COSTS) == [(2, 2)]
+    assert most_probable(pair_logits(PARAMETERS._replace(width=jnp.array([3.0, 0.0, 0.0]))), COSTS) == [(0, 2)]
 
 
 @pytest.mark.parametrize("budget", [0.1, 0.15, 0.3, 0.6, 1.0])
 def test_the_most_probable_are_the_likeliest_within_the_budget_in_order(budget):
     parameters = ArchitectureParameters(jnp.array([2.0, 1.0, 0.0]), jnp.array([0.0, 0.3, 0.65, 0.9]))
-    found = most_probable(parameters, COSTS, budget, 4)
+    found = most_probable(pair_logits(parameters), COSTS, budget, 4)
     assert all(COSTS[candidate, depth - 1] <= budget for candidate, depth in found)
     score = np.asarray(parameters.width)[:, None] + np.asarray(parameters.depth)
     expected = np.sort(score[budget >= COSTS])[::-1][:4]
@@ -154,4 +155,4 @@ def test_the_most_probable_are_the_likeliest_within_the_budget_in_order(budget):
 
 def test_a_budget_below_the_smallest_network_is_refused():
     with pytest.raises(ValueError, match="search.budget"):
-        most_probable(PARAMETERS, COSTS, 0.05)
+        most_probable(pair_logits(PARAMETERS), COSTS, 0.05)

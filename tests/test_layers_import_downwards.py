@@ -50,6 +50,8 @@ def own(names: set[str]) -> set[str]:
 def layer(module: str) -> int:
     if module.startswith("data."):
         return 0
+    if module.startswith("strategies."):
+        return 2
     return next((number for number, names in enumerate(LAYERS) if module in names), len(LAYERS))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from easrec_jax.config import DataConfig
+from easrec_jax.data.features import ItemFeatures, read_item_features
 from easrec_jax.data.interactions import Interactions, read_interactions
 
 
@@ -33,3 +34,17 @@ def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
         path, **options, min_history=config.min_history, k_core=config.k_core, duplicates=config.duplicates
     )
     return data, None
+
+
+def load_features(config: DataConfig, data: Interactions, truth: Any) -> ItemFeatures:
+    """The item features of `data.features`, or those of planted data (`truth` of `load_data`).
+
+    Raises what `read_item_features` raises, and `ValueError` where there are none.
+    """
+    if config.features:
+        return read_item_features(config.features, config.feature_columns, data.item_ids)
+    if truth is None:
+        raise ValueError("data.features: expected a file of item features (SASRecF and FDSA read them), got none")
+    from easrec_jax.data.synthetic import planted_features
+
+    return planted_features(truth)

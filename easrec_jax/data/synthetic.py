@@ -11,7 +11,9 @@ A user's first event is one of `TASTES` marker items, drawn uniformly: the user'
 The last item tells the cluster, so a first-order model can learn the chain. Which favourite comes next, recent events
 do not tell: they belong to other clusters, the chain takes some ten events to come back to this one, and the marker
 stands at the very start. A model that looks far back can use both. The marker and the last item decide the exact
-distribution of the next item, and ranking by it is the ceiling.
+distribution of the next item, and ranking by it is the ceiling. Items have features too (`planted_features`): the
+cluster, and whether some taste favours the item. Where items are rarer than their features are, a model that reads
+those learns the chain sooner.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.interactions import IdMap, Interactions
 
 CLUSTERS = 10
@@ -57,6 +60,17 @@ def ideal_scores(truth: Truth, items: Array) -> Array:
 def myopic_scores(truth: Truth, items: Array) -> Array:
     """A scoring function: p(next item | last item), the taste unknown; the best that a first-order model can do."""
     return jnp.mean(truth.tables, 0)[_last_cluster(truth, items)]
+
+
+def planted_features(truth: Truth) -> ItemFeatures:
+    """The columns `cluster` (c0, c1, ..., none for markers) and `kind` (favourite, common, marker)."""
+    tables, cluster = np.asarray(truth.tables), np.asarray(truth.cluster)
+    marker = tables.max((0, 1)) == 0.0  # never drawn after the first event
+    favoured = (tables.max(0) > 2 * tables.min(0)).any(0)  # by some tastes, not by all
+    kinds = np.where(marker, "marker", np.where(favoured, "favourite", "common"))
+    clusters = [() if m else (f"c{c}",) for m, c in zip(marker, cluster, strict=True)]
+    columns = {"cluster": clusters, "kind": [(str(kind),) for kind in kinds]}
+    return ItemFeatures.from_tokens({name: [(), *tokens[1:]] for name, tokens in columns.items()})
 
 
 def _last_cluster(truth: Truth, items: Array) -> Array:

@@ -1,0 +1,61 @@
+"""What items are, beside their ids: categorical features (genres, say) as small integer tables, one a column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from easrec_jax.data.interactions import IdMap, read_features, split_tokens
+
+
+@dataclass(frozen=True, eq=False)
+class ItemFeatures:
+    """The values that each item has in each column: data of a model, not parameters of it. Compared by identity.
+
+    `values[c][v]` are the values of inner item v in column c as numbers into `vocabulary[c]` from 1, filled up with 0.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[np.ndarray, ...]  # int32 [items + 1, most values of an item] a column
+    vocabulary: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def from_tokens(cls, columns: Mapping[str, Sequence[Sequence[str]]]) -> ItemFeatures:
+        """Number the tokens: `columns[name][v]` are those of inner item v, none for the padding item 0."""
+        tables, vocabularies = [], []
+        for tokens in columns.values():
+            known: dict[str, int] = {}
+            rows = [sorted({known.setdefault(token, len(known) + 1) for token in row}) for row in tokens]
+            table = np.zeros((len(rows), max(1, *map(len, rows))), np.int32)
+            for row, numbers in zip(table, rows, strict=True):
+                row[: len(numbers)] = numbers
+            tables.append(table)
+            vocabularies.append(tuple(known))
+        return cls(tuple(columns), tuple(tables), tuple(vocabularies))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Rows of an embedding table of each column: its values and row 0, which means none."""
+        return tuple(len(words) + 1 for words in self.vocabulary)
+
+
+def read_item_features(path: str | Path, columns: tuple[str, ...], item_ids: IdMap) -> ItemFeatures:
+    """Read columns of a RecBole `.item` file; a token_seq is split at blanks, a token is one value, "" is none.
+
+    Raises what `read_features` raises, and `ValueError` naming a column that is not there, holds numbers, or is empty.
+    """
+    read = read_features(path, item_ids)
+    tokens: dict[str, list[tuple[str, ...]]] = {}
+    for name in columns:
+        kind = read.kinds.get(name)
+        if kind not in ("token", "token_seq"):
+            got = f"it is {kind}" if kind else f"the file has {', '.join(map(repr, read.names))}"
+            raise ValueError(f"{path}: data.feature_columns: expected {name!r} as a token or token_seq column, {got}")
+        texts = [str(text) for text in read.columns[name]]
+        tokens[name] = [split_tokens(text) if kind == "token_seq" else tuple(filter(None, [text])) for text in texts]
+        if not any(tokens[name]):
+            raise ValueError(f"{path}, column {name!r}: expected a value for at least one item, got none")
+    return ItemFeatures.from_tokens(tokens)

@@ -1,0 +1,69 @@
+"""Measured latency of the networks of a space, on this device: the second cost table, beside FLOPs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from easrec_jax.architecture import SearchSpace
+from easrec_jax.files import read_json, write_text
+from easrec_jax.network import Network
+from easrec_jax.train import network_scores
+
+
+class Measured(NamedTuple):
+    """Of each network."""
+
+    seconds: np.ndarray  # float64 [networks], of the fastest call
+    temporary_bytes: np.ndarray  # int64 [networks], what XLA allots beside weights, input and scores
+
+
+def measure_latency(networks: Sequence[Any], *, rows: int = 16, repeats: int = 15) -> Measured:
+    """Score all items for `rows` users of N events; networks are `Network`s or baselines of the same methods.
+
+    Weights are random. The networks take turns, and the fastest call counts: what else the machine does only ever adds.
+    """
+    calls, temporary = [], []
+    for network in networks:
+        items = jnp.ones((rows, network.architecture.max_length), jnp.int32)
+        weights = network.lazy_init(jax.random.key(0), items[:1, :2], method=type(network).encode)["params"]
+        compiled = jax.jit(network_scores(network)).lower(weights, items).compile()
+        jax.block_until_ready(compiled(weights, items))
+        calls.append((compiled, weights, items))
+        analysis: Any = compiled.memory_analysis()
+        temporary.append(analysis.temp_size_in_bytes)
+    times = np.zeros((repeats, len(calls)))
+    for row in times:
+        for number, (compiled, weights, items) in enumerate(calls):
+            begun = time.perf_counter()
+            jax.block_until_ready(compiled(weights, items))
+            row[number] = time.perf_counter() - begun
+    return Measured(times.min(0), np.array(temporary, np.int64))
+
+
+def latency_table(space: SearchSpace, num_items: int, path: Path) -> np.ndarray:
+    """Seconds of candidate i exiting after layer j + 1, [candidates depths]: from `path` if it is there, else measured.
+
+    A resumed search reads what it measured first: a second measurement would be another table. Raises `ValueError`
+    where the file is another space's.
+    """
+    pairs = [(i, j) for i in range(space.num_candidates) for j in range(1, space.num_layers + 1)]
+    networks = [space.architecture(*pair) for pair in pairs]
+    described = [network.to_json() for network in networks]
+    if path.is_file():
+        there = read_json(path)
+        if there.get("networks") != described or there.get("items") != num_items:
+            raise ValueError(f"{path}: measured on other networks or items; delete it to measure anew")
+        seconds = np.array(there["seconds"], np.float64)
+    else:
+        seconds = measure_latency([Network(network, num_items) for network in networks]).seconds
+        tree = {"networks": described, "items": num_items, "device": str(jax.devices()[0].device_kind)}
+        write_text(path, json.dumps(tree | {"seconds": seconds.tolist()}, indent=2) + "\n")
+    return seconds.reshape(space.num_candidates, space.num_layers)

@@ -1,0 +1,1 @@
+"""Experiments that stand beside the paper's tables and figures; `bin/reproduce.py` runs them."""

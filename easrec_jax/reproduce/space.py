@@ -1,0 +1,230 @@
+"""The whole space: every network trained alone, and what each strategy picked of it, at what price."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from easrec_jax.architecture import SearchSpace, search_space
+from easrec_jax.config import Config
+from easrec_jax.cost import request_flops
+from easrec_jax.data.split import Split
+from easrec_jax.latency import latency_table
+from easrec_jax.network import Network
+from easrec_jax.reproduce.cells import Cells, markdown, write_results
+from easrec_jax.reproduce.pictures import space_figure
+from easrec_jax.retrain import make_evaluator, make_samples, retrain
+from easrec_jax.search import Found, search
+from easrec_jax.supernet import extract
+from easrec_jax.train import network_scores
+
+SUPERNETS = ("easrec", "darts", "proxyless", "recnas")
+
+
+def run_space(config: Config, split: Split, folder: Path, *, seeds: int) -> str:
+    """All cells that are not finished, then space.json, .csv, .md and .png; the Markdown is returned.
+
+    The oracle, the front and the regret are of validation figures; the test items, looked at once by each finished
+    network's cell, are only shown. Random search and the oracle need no cells of their own: a network trained alone is
+    the same whoever asked for it.
+    """
+    space, cells = search_space(config), Cells(folder, config)
+    flops = np.array([[request_flops(n, split.data.num_items) for n in row] for row in networks(space)], np.float64)
+    seconds = latency_table(space, split.data.num_items, folder / "latency.json")
+    alone, searches = [], []
+    for seed in range(seeds):
+        seeded = dataclasses.replace(config, seed=seed)
+        alone.append(
+            [
+                [
+                    cells.run(f"network-{i}x{j}-seed{seed}", lambda on, n=n, c=seeded: network_cell(n, c, split, on))
+                    for j, n in enumerate(row, 1)
+                ]
+                for i, row in enumerate(networks(space))
+            ]
+        )
+        for name in SUPERNETS:
+            mine = for_strategy(seeded, name)
+            cell = cells.run(f"search-{name}-seed{seed}", lambda on, c=mine: search_cell(space, c, split, on))
+            searches.append({"strategy": name, "seed": seed} | cell)
+    results = analyse(alone, searches, flops, seconds, config)
+    text = report(results, space, config)
+    rows = [{k: v for k, v in r.items() if not isinstance(v, list)} for r in [*results["networks"], *results["picks"]]]
+    write_results(folder, "space", results, rows, text)
+    space_figure(results, space, folder / "space.png", select_by=config.evaluate.select_by)
+    return text
+
+
+def networks(space: SearchSpace) -> list[list[Any]]:
+    """The architectures of a space, [candidates][depths]."""
+    return [[space.architecture(i, j) for j in range(1, space.num_layers + 1)] for i in range(space.num_candidates)]
+
+
+def for_strategy(config: Config, name: str) -> Config:
+    """The config with another strategy; those that keep no budget get none."""
+    budget = config.search.budget if name in ("easrec", "recnas", "random", "exhaustive") else None
+    return dataclasses.replace(config, search=dataclasses.replace(config.search, strategy=name, budget=budget))
+
+
+def network_cell(architecture: Any, config: Config, split: Split, callbacks: dict) -> dict | None:
+    """One network from scratch: validation and test figures of its best epoch."""
+    done = retrain(architecture, None, config, split, **callbacks)
+    return done and {"validation": done.validation, "test": done.test, "best_epoch": done.fitted.epoch}
+
+
+def search_cell(space: SearchSpace, config: Config, split: Split, callbacks: dict) -> dict | None:
+    """One search, and the score of every network as it stands in the supernet; no test item is touched."""
+    evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
+    samples = make_samples(config, split)
+    found: Found = search(
+        space, samples, evaluator, settings=config.search, dropout=config.model.dropout, seed=config.seed, **callbacks
+    )
+    if not found.finished:
+        return None
+
+    def score(architecture: Any) -> float:
+        network: Any = Network(architecture, split.data.num_items)
+        figures = evaluator(network_scores(network), extract(found.weights or {}, space, architecture))
+        return figures[evaluator.protocols[0]]["ndcg@10"]
+
+    likeliest = found.finalists[0]
+    return {
+        "pick": list(space.locate(found.architecture)),
+        "likeliest": [likeliest["candidate"], likeliest["depth"]],
+        "finalists": found.finalists,
+        "supernet_scores": [[score(n) for n in row] for row in networks(space)],
+    }
+
+
+def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.ndarray, config: Config) -> dict:
+    """Everything that the tables and the picture show, as plain numbers. `alone` is [seeds][candidates][depths]."""
+    by, budget = config.evaluate.select_by, config.search.budget
+    validation, test = (figures(alone, part, by) for part in ("validation", "test"))
+    mean = validation.mean(0)
+    admitted = flops <= (np.inf if budget is None else budget * flops.max())
+    price = np.array([[[cell["cpu_seconds"] for cell in row] for row in rows] for rows in alone])
+    front = pareto(flops, mean)
+    rows = []
+    for (i, j), _ in np.ndenumerate(mean):
+        rows.append(
+            {
+                "what": "network", "candidate": i, "depth": j + 1, "flops": flops[i, j], "latency_ms": 1e3 * seconds[i, j],
+                "validation": mean[i, j], "validation_sd": spread(validation[:, i, j]), "test": test[:, i, j].mean(),
+                "test_sd": spread(test[:, i, j]), "front": bool(front[i, j]), "cpu_seconds": price[:, i, j].mean(),
+            }
+        )  # fmt: skip
+    picks = []
+    for cell in searches:
+        i, j = cell["pick"]
+        exhaustive = price[cell["seed"]].sum()
+        picks.append(
+            pick_row(cell["strategy"], cell["seed"], (i, j), mean, test, flops)
+            | {"likeliest": cell["likeliest"], "finalists": cell["finalists"]}
+            | {"kendall": kendall(cell["supernet_scores"], validation[cell["seed"]])}
+            | {"cpu_seconds": cell["cpu_seconds"], "cost_over_exhaustive": cell["cpu_seconds"] / exhaustive}
+        )
+    for seed in range(len(alone)):
+        for name, chosen in chosen_alone(flops / flops.max(), config, seed).items():
+            best = max(chosen, key=lambda pair: validation[seed, pair[0], pair[1] - 1])
+            spent = sum(price[seed, i, j - 1] for i, j in chosen)
+            picks.append(
+                pick_row(name, seed, best, mean, test, flops)
+                | {"cpu_seconds": spent, "cost_over_exhaustive": spent / price[seed].sum()}
+            )
+    best = np.unravel_index(np.argmax(np.where(admitted, mean, -1.0)), mean.shape)
+    oracle = {"candidate": int(best[0]), "depth": int(best[1]) + 1, "validation": mean[best], "flops": flops[best]}
+    return {"seeds": len(alone), "protocol": by, "budget": budget, "oracle": oracle, "networks": rows, "picks": picks}
+
+
+def chosen_alone(costs: np.ndarray, config: Config, seed: int) -> dict[str, list[tuple[int, int]]]:
+    """What random search and the exhaustive oracle would train, by their own functions."""
+    from easrec_jax.strategies import STRATEGIES
+
+    found = {}
+    for name in ("random", "exhaustive"):
+        choose = STRATEGIES[name].choose
+        assert choose is not None
+        found[name] = choose(costs, config.search, seed)
+    return found
+
+
+def pick_row(name: str, seed: int, pair: tuple, mean: np.ndarray, test: np.ndarray, flops: np.ndarray) -> dict:
+    """A pick, and what it misses: the best network of at most its FLOPs, by validation figures averaged over seeds."""
+    at = pair[0], pair[1] - 1
+    affordable = np.where(flops <= flops[at], mean, -1.0)
+    return {
+        "what": name, "seed": seed, "candidate": pair[0], "depth": pair[1], "flops": flops[at],
+        "validation": mean[at], "test": test[:, at[0], at[1]].mean(), "regret": float(affordable.max() - mean[at]),
+    }  # fmt: skip
+
+
+def figures(alone: list, part: str, protocol: str) -> np.ndarray:
+    """NDCG@10, [seeds candidates depths]."""
+    return np.array([[[cell[part][protocol]["ndcg@10"] for cell in row] for row in rows] for rows in alone])
+
+
+def pareto(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """bool, same shape: no other network costs at most as much and is worth as much or more, one of the two strictly."""
+    cheaper = cost.ravel()[:, None] <= cost.ravel()
+    better = value.ravel()[:, None] >= value.ravel()
+    strictly = (cost.ravel()[:, None] < cost.ravel()) | (value.ravel()[:, None] > value.ravel())
+    return np.logical_not((cheaper & better & strictly).any(0)).reshape(cost.shape)
+
+
+def spread(values: np.ndarray) -> float:
+    """Standard deviation over seeds, 0 for one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def kendall(scores: Any, validation: np.ndarray) -> float:
+    """Kendall's tau between two orders of the networks; nan where one of them has no order."""
+    from scipy.stats import kendalltau
+
+    result: Any = kendalltau(np.ravel(scores), np.ravel(validation))
+    return float(result.statistic)
+
+
+def report(results: dict, space: SearchSpace, config: Config) -> str:
+    """Two tables: the networks in order of FLOPs, the strategies with their seeds averaged."""
+    by, seeds = results["protocol"], results["seeds"]
+    head = ["network", "MFLOPs", "ms / 16 users", f"validation NDCG@10 ({by})", "test NDCG@10", "on the front", "CPU s"]
+    rows = [
+        [
+            f"{r['depth']} x {space.sizes[r['candidate']][0]}/{space.sizes[r['candidate']][1]}", f"{r['flops'] / 1e6:.2f}",
+            f"{r['latency_ms']:.2f}", f"{r['validation']:.4f} ± {r['validation_sd']:.4f}",
+            f"{r['test']:.4f} ± {r['test_sd']:.4f}", "yes" if r["front"] else "", f"{r['cpu_seconds']:.0f}",
+        ]
+        for r in sorted(results["networks"], key=lambda r: r["flops"])
+    ]  # fmt: skip
+    first = markdown(head, rows)
+    head = [
+        "strategy",
+        "picks",
+        "MFLOPs",
+        "validation",
+        "test",
+        "regret at its FLOPs",
+        "CPU s / exhaustive",
+        "Kendall tau",
+    ]
+    rows = []
+    for name in (*SUPERNETS, "random", "exhaustive"):
+        mine = [r for r in results["picks"] if r["what"] == name]
+        names = [f"{r['depth']} x {space.sizes[r['candidate']][0]}" for r in mine]
+        tau = [r["kendall"] for r in mine if "kendall" in r]
+        average = {
+            key: np.mean([r[key] for r in mine])
+            for key in ("flops", "validation", "test", "regret", "cost_over_exhaustive")
+        }
+        rows.append(
+            [
+                name, ", ".join(names), f"{average['flops'] / 1e6:.2f}", f"{average['validation']:.4f}",
+                f"{average['test']:.4f}", f"{average['regret']:.4f}", f"{average['cost_over_exhaustive']:.2f}",
+                f"{np.mean(tau):.2f}" if tau else "-",
+            ]
+        )  # fmt: skip
+    budget = "" if results["budget"] is None else f"; budget {results['budget']} of the largest network's FLOPs"
+    return f"{first}\n\n{markdown(head, rows)}\n\n{seeds} seeds{budget}; darts and proxyless keep none."

@@ -1,0 +1,37 @@
+"""EASRec: Gumbel-softmax over widths and depths, a dynamic resource constraint or a budget (SPEC section 5).
+
+Source: Zhang et al., EASRec, arXiv 2402.00390; DNS-Rec, RecSys 2024. Kept: one alpha for all layers, beta over depths,
+both relaxed with Gumbel noise at a falling temperature, weights and architecture parameters in turn, R = (L_t / L) times
+the expected cost. Changed: with `search.budget` the constraint is not a term of the loss but of what is drawn: one pair
+(width, depth) within the budget. The final comparison of `search.finalists` is this package's, for every strategy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jax import Array
+
+from easrec_jax.config import SearchConfig
+from easrec_jax.controllers import constraint, relax, temperature
+from easrec_jax.strategies.strategy import Moment, Shares, Strategy
+
+
+def draw(arch: Any, key: Array, moment: Moment) -> Shares:
+    """One Gumbel-softmax sample."""
+    return relax(arch, key, moment.temperature, moment.allowed)
+
+
+def penalty(arch: Any, p: Array, q: Array, costs: Array, moment: Moment) -> Array | float:
+    """lambda R (Eq. 15); nothing with a budget: Eq. 2 asks for the best network within it, not for the cheapest."""
+    if moment.allowed is not None:
+        return 0.0
+    return moment.settings.cost_weight * constraint(p, q, arch, costs, dynamic=moment.settings.dynamic)
+
+
+def falling(step: Array | int, progress: Array | float, settings: SearchConfig) -> Array:
+    """tau_t = max(tau_min, tau_start - tau_decay t) (Table II)."""
+    return temperature(step, settings)
+
+
+STRATEGY = Strategy(draw=draw, relax=draw, penalty=penalty, temperature=falling)

@@ -1,0 +1,285 @@
+"""The rivals: the laws of every network, features that matter, floors against their definition, their names."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from easrec_jax.architecture import Architecture, sasrec_architecture
+from easrec_jax.baselines import FDSA, SASRecF, fit_markov, init_baseline, markov_scores
+from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, baseline_parts
+from easrec_jax.data.batches import epoch_batches, training_samples
+from easrec_jax.data.features import ItemFeatures, read_item_features
+from easrec_jax.data.interactions import IdMap
+from easrec_jax.data.load import load_features
+from easrec_jax.data.split import Split
+from easrec_jax.data.synthetic import planted, planted_features
+from easrec_jax.evaluate import Evaluator, popularity_scores
+from easrec_jax.layers import apply
+from easrec_jax.network import Network, init_network
+from easrec_jax.retrain import baseline
+from easrec_jax.train import TrainState, fit, network_scores, optimizer, train_step
+
+ITEMS, LENGTH, LONG = 20, 9, 40
+MODES = ("softmax", "linrec", "causal_linrec", "recent_linrec")
+RIVALS = {"sasrecf": SASRecF, "fdsa": FDSA}
+
+
+@pytest.fixture(scope="module")
+def features() -> ItemFeatures:
+    """Two columns: up to three genres an item, some none; one of four makers."""
+    rng = np.random.default_rng(3)
+    genres = [()] + [tuple(f"g{k}" for k in rng.choice(5, size, replace=False)) for size in rng.integers(0, 4, ITEMS)]
+    return ItemFeatures.from_tokens({"genre": genres, "maker": [(), *((f"m{k % 4}",) for k in range(ITEMS))]})
+
+
+@pytest.fixture(params=RIVALS)
+def rival(request) -> type:
+    return RIVALS[request.param]
+
+
+@pytest.fixture(params=MODES)
+def network(request, rival, features):
+    conv = 3 if request.param == "recent_linrec" else 0
+    return rival(Architecture(8, 12, 2, 2, LENGTH, request.param, 0, conv), features, ITEMS)
+
+
+@pytest.fixture
+def weights(network, draw_weights):
+    return draw_weights(lambda key: init_baseline(network, key))
+
+
+@pytest.fixture(scope="module")
+def items() -> jax.Array:
+    drawn = np.random.default_rng(5).integers(1, ITEMS + 1, (3, LENGTH))
+    return jnp.asarray(np.where(np.arange(LENGTH) < np.array([[9], [4], [1]]), drawn, 0), jnp.int32)
+
+
+def run(network, weights, items, method="encode") -> np.ndarray:
+    return np.asarray(jax.jit(lambda w, x: apply(network, w, x, method=method))(weights, items))
+
+
+def test_every_mode_keeps_the_laws_of_a_network(network, weights, items):
+    """The last event's state is the whole sequence's, with less padding too; a causal mode sees no later item."""
+    whole, last = run(network, weights, items), run(network, weights, items[1:, :5], "encode_last")
+    np.testing.assert_allclose(last, whole[[1, 2], [3, 0]], atol=1e-5)
+    later = run(network, weights, items.at[0, 6].set(items[0, 6] % ITEMS + 1))
+    assert np.abs(later[0, 6:] - whole[0, 6:]).max() > 1e-3
+    if network.architecture.causal:
+        np.testing.assert_allclose(later[0, :6], whole[0, :6], atol=1e-5)
+
+
+def test_features_of_the_history_reach_the_scores_and_the_order_of_values_does_not(
+    rival, features, draw_weights, items
+):
+    arch = Architecture(8, 12, 1, 2, LENGTH, "softmax", 0)
+    network = rival(arch, features, ITEMS)
+    weights = draw_weights(lambda key: init_baseline(network, key))
+    before = run(network, weights, items, "encode_last")
+    for column in range(2):
+        values = list(features.values)
+        values[column] = values[column].copy()
+        values[column][int(items[1, 0])] = 0
+        values[column][int(items[1, 0]), 0] = 1 + (features.values[column][int(items[1, 0]), 0] % 3)
+        other = rival(arch, dataclasses.replace(features, values=tuple(values)), ITEMS)
+        assert np.abs(run(other, weights, items, "encode_last")[1] - before[1]).max() > 1e-3
+    turned = rival(arch, dataclasses.replace(features, values=tuple(v[:, ::-1] for v in features.values)), ITEMS)
+    np.testing.assert_allclose(run(turned, weights, items, "encode_last"), before, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return planted(users=120, items=400, seed=0)
+
+
+@cache
+def evaluator(split: Split) -> Evaluator:
+    return Evaluator(split, "validation", LONG, ("full",))
+
+
+def shuffled(features: ItemFeatures) -> ItemFeatures:
+    order = np.concatenate([[0], 1 + np.random.default_rng(0).permutation(len(features.values[0]) - 1)])
+    return dataclasses.replace(features, values=tuple(values[order] for values in features.values))
+
+
+def test_a_rival_beats_popularity_and_shuffled_features_hurt(rival, made):
+    """Planted data with two events an item: the cluster is known before the item is. Shuffling hurts a trained model, and training."""
+    split, true = Split(made.data), planted_features(made.truth)
+    arch = Architecture(16, 32, 1, 2, LONG, "softmax", 0)
+    samples = training_samples(split, max_length=LONG, targets="all", windows="all")
+    settings = RetrainConfig(epochs=4, batch_size=16, buckets=1, learning_rate=0.02)
+    networks = [rival(arch, f, split.data.num_items) for f in (true, shuffled(true))]
+    weights = init_baseline(networks[0], jax.random.key(0))
+    right, wrong = (fit(n, weights, samples, evaluator(split), settings=settings, seed=0) for n in networks)
+    popular = evaluator(split)(popularity_scores, jnp.asarray(split.popularity(), jnp.float32))["full"]["ndcg@10"]
+    assert right.ndcg > 3 * popular
+    assert right.ndcg > wrong.ndcg + 0.05
+    assert evaluator(split)(network_scores(networks[1]), right.weights)["full"]["ndcg@10"] < 0.5 * right.ndcg
+
+
+@pytest.mark.parametrize("name", ["sasrec", "sasrecf", "fdsa"])
+def test_a_rival_overfits_a_tiny_set(name, interactions, features):
+    rng = np.random.default_rng(0)
+    histories = [(1 + rng.permutation(ITEMS)[:8]).tolist() for _ in range(6)]
+    split = Split(interactions(histories, ITEMS))
+    arch = Architecture(16, 32, 1, 2, LENGTH, "softmax", 0)
+    network = Network(arch, ITEMS) if name == "sasrec" else RIVALS[name](arch, features, ITEMS)
+    start = init_network if name == "sasrec" else init_baseline
+    weights = start(network, jax.random.key(0))
+    samples = training_samples(split, max_length=LENGTH, targets="all", windows="all")
+    (batch,) = epoch_batches(samples, max_length=LENGTH, batch_size=8, buckets=1, seed=0, epoch=0)
+    tx = optimizer(0.02, "constant", 5, 200, 0.0)
+    state = TrainState(jnp.int32(0), weights, tx.init(weights))
+    losses = []
+    for _ in range(120):
+        state, scalars = train_step(state, batch, jax.random.key(0), network=network, tx=tx)
+        losses.append(float(scalars["loss"]))
+    assert losses[0] > 2.0 and losses[-1] < 0.3
+
+
+def product_flops(jaxpr) -> int:
+    """FLOPs of all products in a jaxpr."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            total += 2 * equation.outvars[0].aval.size * int(np.prod([shape[axis] for axis in contracted]))
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)
+            total += product_flops(inner) if hasattr(inner, "eqns") else 0
+    return total
+
+
+def test_closed_form_flops_are_the_products_of_the_program(network, weights):
+    arch = network.architecture
+
+    def request(weights, items):
+        return network.apply({"params": weights}, items, method="encode_last") @ weights["tables"]["items"].T
+
+    jaxpr = jax.make_jaxpr(request)(weights, jax.ShapeDtypeStruct((1, LENGTH), jnp.int32)).jaxpr
+    stacks = 2 if isinstance(network, FDSA) else 1
+    taps = stacks * 2 * arch.conv_width * arch.width * LENGTH * arch.depth  # no products
+    assert product_flops(jaxpr) - 2 * arch.width == network.request_flops() - taps
+
+
+def test_markov_is_transitions_of_training_items_then_popularity(split):
+    data, popularity = split.data, split.popularity()
+    counts = np.zeros((data.num_items + 1,) * 2)
+    for user in range(data.num_users):
+        history = data.history(user)[:-2]
+        for before, after in zip(history[:-1], history[1:], strict=True):
+            counts[before, after] += 1
+    histories = jnp.asarray([[3, 5, 1, 0], [2, 0, 0, 0], [30, 29, 28, 27]], jnp.int32)
+    scores = jax.jit(markov_scores)(fit_markov(split), histories)
+    expected = counts[[1, 2, 27]] + popularity / popularity.sum()
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+def test_markov_of_data_without_a_transition_is_popularity(interactions):
+    split = Split(interactions([[1, 2, 3], [1, 3, 2], [2, 1, 3]], 3))
+    scores = markov_scores(fit_markov(split), jnp.asarray([[2, 0], [1, 3]], jnp.int32))
+    np.testing.assert_allclose(scores, [[0, 2 / 3, 1 / 3, 0]] * 2, atol=1e-6)
+
+
+def test_markov_beats_popularity_on_planted_data_and_is_no_better_than_the_last_item_allows(made):
+    split = Split(made.data)
+    markov = evaluator(split)(markov_scores, fit_markov(split))["full"]["ndcg@10"]
+    popular = evaluator(split)(popularity_scores, jnp.asarray(split.popularity(), jnp.float32))["full"]["ndcg@10"]
+    assert markov > 2 * popular
+
+
+def test_planted_features_are_the_process(made):
+    truth, found = made.truth, planted_features(made.truth)
+    clusters, kinds = (
+        np.array(("", *words))[values[:, 0]] for words, values in zip(found.vocabulary, found.values, strict=True)
+    )
+    tables = np.asarray(truth.tables)
+    for item, raw in enumerate(made.data.item_ids.raw, 1):
+        if raw.startswith("m"):
+            assert clusters[item] == "" and kinds[item] == "marker"
+            continue
+        assert clusters[item] == f"c{int(truth.cluster[item])}"
+        assert (kinds[item] == "favourite") == (len(np.unique(tables[:, 0, item].round(5))) > 1)
+    assert 30 <= np.sum(kinds == "favourite") <= 40  # VARIANTS in each of CLUSTERS, those that were ever drawn
+
+
+# --------------------------------------------------------------------------------------------------------- files, names
+
+FILE = "item_id:token\tmaker:token\tclass:token_seq\tprice:float\tempty:token\n"
+
+
+def test_features_are_read_by_column(tmp_path):
+    path = tmp_path / "x.item"
+    path.write_text(FILE + "b\tAcme Inc\tDrama Comedy\t1\t\na\t\tDrama Drama\t2\t\nc\tAcme Inc\t\t3\t\n")
+    found = read_item_features(path, ("class", "maker"), IdMap(("a", "b", "d", "c")))
+    words = [
+        [tuple(v[k - 1] for k in row if k) for row in t] for v, t in zip(found.vocabulary, found.values, strict=True)
+    ]
+    assert words == [[(), ("Drama",), ("Drama", "Comedy"), (), ()], [(), (), ("Acme Inc",), (), ("Acme Inc",)]]
+    assert found.names == ("class", "maker") and found.sizes == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            ("genre",),
+            "expected 'genre' as a token or token_seq column, the file has 'maker', 'class', 'price', 'empty'",
+        ),
+        (("class", "price"), "expected 'price' as a token or token_seq column, it is float"),
+        (("empty",), "column 'empty': expected a value for at least one item"),
+    ],
+)
+def test_a_column_that_will_not_do_is_named(tmp_path, columns, message):
+    (tmp_path / "x.item").write_text(FILE + "a\tAcme\tDrama\t1\t\n")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_item_features(tmp_path / "x.item", columns, IdMap(("a",)))
+
+
+def test_data_without_features_say_so(made):
+    with pytest.raises(ValueError, match="data.features: expected a file of item features"):
+        load_features(DataConfig(path="x.inter"), made.data, None)
+
+
+def test_baseline_names():
+    assert baseline_parts("fdsa") == ("fdsa", "softmax") and baseline_parts("sasrecf+linrec") == ("sasrecf", "linrec")
+    for wrong in ("sasrec+", "gru4rec", "popularity+softmax", "sasrec+mamba", "markov+"):
+        with pytest.raises(ValueError, match=r"retrain\.baselines: expected popularity, markov, sasrec, sasrecf, fdsa"):
+            RetrainConfig(baselines=(wrong,))
+    with pytest.raises(ValueError, match=r"retrain\.baselines: expected no bidirectional linrec"):
+        Config(retrain=RetrainConfig(baselines=("fdsa+linrec",)))
+    Config(data=DataConfig(targets="last"), retrain=RetrainConfig(baselines=("fdsa+linrec",)))
+    model = ModelConfig(attention="causal_linrec", conv_width=3, learn_decay=True)
+    plain, recent = sasrec_architecture(model), sasrec_architecture(model, "recent_linrec")
+    assert (plain.attention, plain.depth, plain.gate_layers, plain.conv_width, plain.learn_decay) == (
+        "softmax",
+        2,
+        0,
+        0,
+        False,
+    )
+    assert (recent.attention, recent.conv_width, recent.learn_decay) == ("recent_linrec", 3, True)
+
+
+@pytest.mark.parametrize("name", ["popularity", "markov", "sasrecf+recent_linrec"])
+def test_a_baseline_gives_figures_of_both_parts(name, made):
+    config = Config(
+        model=ModelConfig(width=8, inner=8, heads=2, max_length=LONG, conv_width=2),
+        retrain=RetrainConfig(epochs=1, batch_size=64, buckets=1, baselines=(name,)),
+        evaluate=EvaluateConfig(protocols=("full",), buckets=1),
+    )
+    row = baseline(name, config, Split(made.data), planted_features(made.truth))
+    assert (
+        row is not None and 0 < row["test"]["full"]["ndcg@10"] < 1 and 0 <= row["validation"]["full"]["recall@10"] < 1
+    )
+    if name not in ("popularity", "markov"):
+        plain = sasrec_architecture(config.model, row["architecture"]["attention"])
+        assert row["architecture"]["attention"] == name.split("+")[1] and row["architecture"]["depth"] == 2
+        assert row["architecture"]["flops_over_sasrec"] > 0 and row["architecture"]["width"] == plain.width

@@ -1,0 +1,177 @@
+"""Experiments: what they compute from finished cells, that cells are run once, and that test items choose nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from easrec_jax.architecture import search_space
+from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+from easrec_jax.cost import request_flops
+from easrec_jax.data.split import Split
+from easrec_jax.data.synthetic import planted
+from easrec_jax.latency import latency_table
+from easrec_jax.reproduce import space as space_module
+from easrec_jax.reproduce.cells import Cells, Interrupted, write_results
+from easrec_jax.reproduce.recipes import recipe
+from easrec_jax.reproduce.space import analyse, network_cell, networks, pareto, run_space, search_cell
+from easrec_jax.reproduce.tables import beside, paired
+
+LENGTH = 40
+TINY = Config(
+    data=DataConfig(planted_users=60, planted_items=100),
+    model=ModelConfig(width=8, inner=8, layers=2, heads=2, max_length=LENGTH, attention="causal_linrec", gate_layers=0),
+    search=SearchConfig(
+        prune=(0.0, 0.5), epochs=2, warmup_epochs=0, every=1, batch_size=16, buckets=1, learning_rate=0.01, budget=0.6,
+        finalists=2,
+    ),
+    retrain=RetrainConfig(epochs=2, batch_size=16, buckets=1, learning_rate=0.01),
+    evaluate=EvaluateConfig(protocols=("full", "uni5_unseen"), select_by="full", buckets=1),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return Split(planted(users=60, items=100, seed=0).data)
+
+
+def poisoned(split: Split) -> Split:
+    """The same data with every test item another one."""
+    items = split.data.items.copy()
+    last = split.data.offsets[1:] - 1
+    items[last] = items[last] % split.data.num_items + 1
+    return Split(dataclasses.replace(split.data, items=items, offsets=split.data.offsets.copy()))
+
+
+def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure(split):
+    space = search_space(TINY)
+    cells = []
+    for data in (split, poisoned(split)):
+        network = network_cell(space.architecture(1, 1), TINY, data, {})
+        found = search_cell(space, TINY, data, {})
+        assert network is not None and found is not None
+        cells.append((network.pop("test"), network, found))
+    (test, *selected), (other, *chosen) = cells
+    assert selected == chosen
+    assert test != other
+
+
+def test_finished_cells_are_not_run_again_and_the_results_are_written(split, tmp_path, monkeypatch):
+    touched = []
+    original = space_module.retrain
+
+    def counted(architecture, *args, **options):
+        touched.append(architecture)
+        return original(architecture, *args, **options)
+
+    monkeypatch.setattr(space_module, "retrain", counted)
+    first = run_space(TINY, split, tmp_path, seeds=1)
+    assert touched == [n for row in networks(search_space(TINY)) for n in row]  # each looks at the test items once
+    monkeypatch.setattr(space_module, "retrain", lambda *a, **o: pytest.fail("a finished cell was run again"))
+    monkeypatch.setattr(space_module, "search", lambda *a, **o: pytest.fail("a finished cell was run again"))
+    assert run_space(TINY, split, tmp_path, seeds=1) == first == (tmp_path / "space.md").read_text().rstrip("\n")
+    results = json.loads((tmp_path / "space.json").read_text())
+    assert len(results["networks"]) == 4 and {r["what"] for r in results["picks"]} == set(STRATEGIES)
+    assert len((tmp_path / "space.csv").read_text().splitlines()) == 1 + 4 + 6
+    assert (tmp_path / "space.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="cells of another config .*model.width: 8 there, 16 here"):
+        run_space(dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, width=16)), split, tmp_path, seeds=1)
+
+
+STRATEGIES = ("easrec", "darts", "proxyless", "recnas", "random", "exhaustive")
+
+
+def cell(validation: float, seconds: float = 1.0) -> dict:
+    part = {"full": {"ndcg@10": validation}}
+    return {"validation": part, "test": {"full": {"ndcg@10": validation / 2}}, "cpu_seconds": seconds}
+
+
+def test_regret_cost_and_rank_correlation_are_those_of_the_finished_cells():
+    """Two seeds of a space of two widths and two depths: the wide ones cost 3 and 4, the narrow ones 1 and 2."""
+    flops, ms = np.array([[3.0, 4.0], [1.0, 2.0]]), np.ones((2, 2))
+    alone = [[[cell(0.6), cell(0.5)], [cell(0.2), cell(0.4)]], [[cell(0.8), cell(0.7)], [cell(0.2), cell(0.2)]]]
+    scores = [[0.5, 0.4], [0.1, 0.3]]
+    searches = [
+        {
+            "strategy": "darts",
+            "seed": 0,
+            "pick": [0, 2],
+            "likeliest": [0, 2],
+            "finalists": [],
+            "supernet_scores": scores,
+        },
+        {
+            "strategy": "easrec",
+            "seed": 1,
+            "pick": [1, 1],
+            "likeliest": [1, 1],
+            "finalists": [],
+            "supernet_scores": scores,
+        },
+    ]
+    results = analyse(alone, [s | {"cpu_seconds": 2.0} for s in searches], flops, ms, TINY)
+    darts, easrec, *others = results["picks"]
+    assert darts["validation"] == pytest.approx(0.6) and darts["regret"] == pytest.approx(
+        0.1
+    )  # 1 x wide is 0.7 for less
+    assert easrec["regret"] == 0.0 and easrec["cost_over_exhaustive"] == 0.5 and easrec["test"] == pytest.approx(0.1)
+    assert darts["kendall"] == pytest.approx(1.0)
+    exhaustive = [r for r in others if r["what"] == "exhaustive"]  # within a budget of 0.6 of 4: the narrow ones
+    assert [(r["candidate"], r["depth"]) for r in exhaustive] == [(1, 2), (1, 1)]
+    assert all(r["cost_over_exhaustive"] == 0.5 for r in exhaustive)
+    assert (results["oracle"]["candidate"], results["oracle"]["depth"]) == (1, 2)
+    front = {(r["candidate"], r["depth"]): r["front"] for r in results["networks"]}
+    assert front == {(0, 1): True, (0, 2): False, (1, 1): True, (1, 2): True}
+    sd = {(r["candidate"], r["depth"]): r["validation_sd"] for r in results["networks"]}
+    assert sd[0, 1] == pytest.approx(np.std([0.6, 0.8], ddof=1)) and sd[1, 1] == 0.0
+
+
+def test_the_front_is_what_nothing_dominates():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        cost, value = rng.integers(0, 5, (3, 4)).astype(float), rng.integers(0, 5, (3, 4)).astype(float)
+        for (i, j), on_front in np.ndenumerate(pareto(cost, value)):
+            dominated = (cost <= cost[i, j]) & (value >= value[i, j]) & ((cost < cost[i, j]) | (value > value[i, j]))
+            assert on_front == (not dominated.any())
+
+
+def test_an_interrupted_cell_is_not_kept(tmp_path):
+    cells = Cells(tmp_path, TINY)
+    with pytest.raises(Interrupted):
+        cells.run("a", lambda callbacks: None)
+    assert cells.run("a", lambda callbacks: {"value": 1})["value"] == 1
+    assert cells.run("a", lambda callbacks: {"value": 2})["value"] == 1
+
+
+def test_a_field_with_a_comma_is_quoted(tmp_path):
+    write_results(tmp_path, "x", {}, [{"a": "1 x 8, 2 x 8", "b": 1}, {"a": 'the "pick"', "c": 2}], "text")
+    assert (tmp_path / "x.csv").read_text() == 'a,b,c\n"1 x 8, 2 x 8",1,\n"the ""pick""",,2\n'
+
+
+def test_figures_beside_the_papers():
+    assert beside(0.5, 0.4) == "0.4000 (+25.0%)" and beside(0.5, None) == "-"
+    assert np.isnan(paired([0.1], [0.2])) and np.isnan(paired([0.1, 0.2], [0.1, 0.2]))
+    assert paired([0.10, 0.20, 0.31], [0.20, 0.31, 0.40]) < 0.01  # each pair differs alike, though seeds differ more
+
+
+@pytest.mark.parametrize("dataset", ["planted", "ml-100k", "ml-1m", "gowalla"])
+@pytest.mark.parametrize("scale", ["smoke", "cpu", "paper"])
+def test_every_recipe_admits_a_network(dataset, scale):
+    config = recipe(dataset, scale)
+    space = search_space(config)
+    largest = request_flops(space.largest, 1000)
+    smallest = min(request_flops(n, 1000) for row in networks(space) for n in row)
+    assert config.search.budget is None or smallest <= config.search.budget * largest
+    assert config.model.attention == "linrec" or scale != "paper"
+
+
+def test_latency_is_measured_once_and_belongs_to_its_space(tmp_path):
+    space = search_space(TINY)
+    first = latency_table(space, 30, tmp_path / "latency.json")
+    assert first.shape == (2, 2) and (first > 0).all()
+    np.testing.assert_array_equal(latency_table(space, 30, tmp_path / "latency.json"), first)
+    with pytest.raises(ValueError, match="latency.json: measured on other networks or items"):
+        latency_table(space, 31, tmp_path / "latency.json")
