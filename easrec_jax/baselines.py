@@ -72,7 +72,7 @@ class Stack(nn.Module):
         x = embedded
         for block, block_key in zip(self.blocks[:-1], keys[:-1], strict=True):
             x = block(x, embedded, mask, key=block_key)
-        return self.blocks[-1].last(x, embedded, mask, key=keys[-1])[0]
+        return self.blocks[-1].last(x, embedded, mask, key=keys[-1])
 
 
 class FeatureTables(nn.Module):

@@ -210,7 +210,13 @@ class RetrainConfig:
         check(self.learning_rate > 0, "retrain.learning_rate", "a number above 0", self.learning_rate)
         check(self.warmup_steps >= 0, "retrain.warmup_steps", "0 or more", self.warmup_steps)
         for name in self.baselines:
-            baseline_parts(name)
+            with_features = baseline_parts(name)[0] in ("sasrecf", "fdsa")
+            check(
+                self.loss == "full" or not with_features,
+                "retrain.baselines",
+                "none with item features where retrain.loss = 'sampled' (their features are not renumbered with a batch)",
+                name,
+            )
         check(self.weight_decay >= 0, "retrain.weight_decay", "0 or more", self.weight_decay)
 
 

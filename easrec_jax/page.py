@@ -17,7 +17,7 @@ import numpy as np
 from easrec_jax.architecture import search_space
 from easrec_jax.config import Config, from_json, to_json
 from easrec_jax.files import read_json, write_text
-from easrec_jax.report import comparison_figure, search_figure, training_figure
+from easrec_jax.report import alone_figure, comparison_figure, search_figure, training_figure
 from easrec_jax.workdir import MetricsLog
 
 STYLE = """
@@ -172,8 +172,10 @@ def _run(run: Run) -> list[str]:
         body += [_tag("h3", "Finalists of the search"), _table(names, rows)]
     if run.search:
         space, budget, records = search_space(run.config), run.config.search.budget, run.search
+        draw = search_figure if "p" in records[0] else alone_figure  # a strategy without supernet trains networks alone
         body += [_tag("h3", "Search"), _drawn(
-            lambda file: search_figure(records, space, file, select_by=select_by, budget=budget), "search trajectories"
+            lambda file: draw(records, space, file, select_by=select_by, budget=budget, cost=run.config.search.cost),
+            "search trajectories",
         )]  # fmt: skip
     if run.training:
         body += [_tag("h3", "Training"), _drawn(
