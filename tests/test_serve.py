@@ -548,6 +548,7 @@ def test_the_docs_load_nothing_from_elsewhere(client):
 def test_titles_are_found_by_any_part_the_best_matches_first(client, recommender):
     search = TitleSearch(recommender)
     assert search.find("walk", 10) == ["i2", "i1", "i3", "i4"]  # begins so; such a word, popular first; contains it
+    assert search.find("i3", 2) == ["i3", "i30"] and search.find("i34", 2)[0] == "i34"
     assert search.find("WALK", 2) == ["i2", "i1"]
     assert search.find("  ", 3) == list(IDS[:3])
     for query in ("i1", "w", "new line", '"uote', "zzz", "\n", " a"):
