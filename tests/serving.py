@@ -31,7 +31,7 @@ TITLES = {
 ARCHITECTURE = Architecture(
     width=8, inner=16, depth=2, heads=2, max_length=8, attention="recent_linrec", gate_layers=2, conv_width=4
 )
-LIMITS = Limits(k=20, history=20, histories=6, candidates=50, batch=4, sessions=50, body_bytes=20_000)
+LIMITS = Limits(k=20, history=20, histories=6, candidates=50, batch=4, sessions=50, body_bytes=400_000)
 
 
 def save_small_model(folder: Path, architecture: Architecture = ARCHITECTURE) -> Path:

@@ -18,12 +18,13 @@ class TitleSearch:
         self._starts = np.cumsum([1, *(len(line) + 1 for line in lines)])
 
     def find(self, query: str, limit: int) -> list[str]:
-        """Raw ids of up to `limit` items: titles that begin so, then those with such a word, then any that contain it."""
+        """Raw ids of up to `limit` items: this id, then titles that begin so, then those
+        with such a word, then any that contain it."""
         query = _fold(query).strip()
         if not query:
             return self.items[:limit]
         found: dict[int, None] = {}
-        for pattern in (f"\n{query}", f" {query}", query):
+        for pattern in (f"\n{query}\n", f" {query}\n", f"\n{query}", f" {query}", query):
             position = self._text.find(pattern)
             while position >= 0 and len(found) < limit:
                 line = int(np.searchsorted(self._starts, position + (pattern[0] == "\n"), "right")) - 1
