@@ -213,6 +213,7 @@ def fill_disk(folder: Path) -> str:
     subject.prepare()
     subject.start().wait()
     wanted = subject.outcome()
+    needed = sum(p.stat().st_size for p in subject.run.rglob("*") if p.is_file())
     shutil.rmtree(subject.run)
     subject.run.mkdir()
 
@@ -223,8 +224,8 @@ def fill_disk(folder: Path) -> str:
     lines = []
     try:
         subject.prepare()
-        used = shutil.disk_usage(subject.run).used
-        for options in (f"remount,size={used + 2_500_000}", "remount,size=64m,ro"):
+        room = (shutil.disk_usage(subject.run).used + needed) // 2  # less than the run's files take
+        for options in (f"remount,size={room}", "remount,size=64m,ro"):
             mount("-o", options)
             process = subject.start()
             _, stderr = process.communicate()

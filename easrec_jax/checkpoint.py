@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +50,7 @@ class Checkpoints:
         self._list(step).unlink(missing_ok=True)
         self._tidy()
         try:
-            with ocp.StandardCheckpointer() as checkpointer:
+            with _without_orbax_tracebacks(), ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(data, jax.tree.map(np.asarray, jax.device_get(tree)), force=True)
         except Exception as error:  # of many kinds: a full disk is a ValueError or a RuntimeError to Orbax
             self._tidy()
@@ -103,6 +106,17 @@ class Checkpoints:
 
     def _list(self, step: int) -> Path:
         return self.folder / f"{step}.json"
+
+
+@contextmanager
+def _without_orbax_tracebacks() -> Iterator[None]:
+    """Its threads log what they raise, and then raise it again where it is caught."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def reason(error: Exception) -> str:

@@ -53,13 +53,16 @@ class MetricsLog:
         self.path = path
 
     def records(self) -> list[dict]:
-        """All whole lines."""
+        """All whole lines, up to the first that is none: cut short by a crash, its epoch will be written again."""
         records = []
-        for line in self.path.read_text().splitlines() if self.path.is_file() else []:
+        for line in self.path.read_bytes().split(b"\n") if self.path.is_file() else []:
             try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                break  # cut short by a crash; the epoch will be written again
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                break
+            if not isinstance(record, dict) or type(record.get("epoch")) is not int:
+                break
+            records.append(record)
         return records
 
     def append(self, record: dict) -> None:

@@ -190,10 +190,13 @@ def _scan(files: list[Path]) -> tuple[pl.LazyFrame, list[str]]:
 
 def _first_json_line(path: Path) -> dict:
     """The first line that is not blank."""
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                return _json_line(path, number, line)
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    return _json_line(path, number, line)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8: {error.reason}") from None
     raise ValueError(f"{path}: the file is empty")
 
 

@@ -17,7 +17,13 @@ def read_titles(path: str | Path) -> dict[str, str]:
     path = check_file(path)
     format = detect_format(path)
     if format == "parquet":
-        columns = {c.name: c.cast(pl.String) for c in pl.read_parquet(path).get_columns() if not c.dtype.is_nested()}
+        try:
+            frame = pl.read_parquet(path, glob=False)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            raise ValueError(f"{path}: not a readable parquet file: {error}") from error
+        columns = {
+            c.name: c.cast(pl.String) for c in frame.get_columns() if c.dtype == pl.String or c.dtype.is_integer()
+        }
     elif format in ("atomic", "csv", "tsv"):
         columns = read_text(path, format).columns
     else:
