@@ -29,12 +29,9 @@ def command() -> None:
         Arguments, description=f"{__doc__} EASREC_TOKEN: a bearer token to ask for.", use_underscores=True
     )
 
-    import jax
-
     from easrec_jax.serve.app import create_app
     from easrec_jax.serve.run import listen, serve
 
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # the warm-up is many small programs
     token = os.environ.get("EASREC_TOKEN") or None
     app = create_app(arguments.model, arguments.limits, token)
     listener: socket.socket = listen(arguments.host, arguments.port)

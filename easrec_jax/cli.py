@@ -88,9 +88,11 @@ def _use_huge_pages() -> None:
 
 
 def setup_compilation_cache() -> None:
-    """Compiled programs are kept in the user's cache folder (JAX_COMPILATION_CACHE_DIR overrides where)."""
+    """Compiled programs, small ones too, are kept in the user's cache folder (JAX_COMPILATION_CACHE_DIR overrides where)."""
     import jax
 
+    if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(home / "easrec_jax" / "xla"))
