@@ -129,7 +129,7 @@ def test_shards_make_the_whole_and_need_not_know_each_other(recommender, tmp_pat
     found = {user: row for part in parts for user, row in answers(part).items()}
     same(found, answers(whole))
     assert sum(len(pl.read_parquet(part)) for part in parts) == 50
-    with pytest.raises(ValueError, match="shares: holds results of another shards"):
+    with pytest.raises(ValueError, match="shares: holds results of another parts, shards"):
         recommend_file(recommender, path, shares, Request(k=3), shard=(1, 2))
     with pytest.raises(ValueError, match="a shard writes parts"):
         recommend_file(recommender, path, tmp_path / "x.csv", Request(k=3), shard=(1, 2))
