@@ -23,7 +23,7 @@ def search_figure(
 
     `records` are the lines of metrics.jsonl. Needs matplotlib (extra `plot`).
     """
-    figure, axes = new_figure(1, 4, (15, 3.4))
+    figure, axes = new_figure(1, 4, (15.0, 3.4))
     epochs = [r["epoch"] for r in records]
     style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(records) < 40 else {}
     for i, (width, inner) in enumerate(space.sizes):
@@ -56,7 +56,7 @@ def alone_figure(
     cost: str = "flops",
 ) -> None:
     """Validation NDCG over cost of the networks that were trained alone, as a PNG; `records` as `search_figure`'s."""
-    figure, axis = new_figure(1, 1, (5, 3.6))
+    figure, axis = new_figure(1, 1, (5.0, 3.6))
     for i, (width, inner) in enumerate(space.sizes):
         mine = sorted((r["cost"], r["ndcg@10"]) for r in records if r["candidate"] == i)
         if mine:
@@ -71,7 +71,7 @@ def alone_figure(
 
 def training_figure(records: list[dict], path: Path, *, select_by: str) -> None:
     """Training loss and validation NDCG of a retraining over its epochs, as a PNG."""
-    figure, axes = new_figure(1, 2, (8, 3.4))
+    figure, axes = new_figure(1, 2, (8.0, 3.4))
     epochs = [r["epoch"] for r in records]
     axes[0].plot(epochs, [r["loss"] for r in records], marker="o", markersize=3)
     axes[1].plot(epochs, [r["ndcg@10"] for r in records], marker="o", markersize=3, color="tab:green")
