@@ -89,18 +89,23 @@ def command() -> None:
     limits = dict(figures)
     for name in names:
         figures |= measure(name, arguments, limits)
+        write(figures, arguments)  # a later measurement may fail: what is there is kept
     if arguments.rival is not None:
         figures |= rival(arguments.rival, arguments.data)
     more = ratios(figures)
     for key, value in more.items():
         print(f"{key:44s} {value:>14.4g}")
-    figures |= more
+    write(figures | more, arguments)
+
+
+def write(figures: dict, arguments: Arguments) -> None:
+    """The JSON file and the pictures, as far as the figures are there."""
     from pictures import draw
+
+    from easrec_jax.files import write_text
 
     draw(figures, arguments.pictures)
     if arguments.json is not None:
-        from easrec_jax.files import write_text
-
         write_text(arguments.json, json.dumps(figures, indent=2) + "\n")
 
 

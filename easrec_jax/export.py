@@ -1,4 +1,7 @@
-"""One file that answers anywhere JAX runs, without this library: `jax.export`, weights inside, batch size symbolic."""
+"""One file that answers anywhere JAX runs, without this library: `jax.export`, weights inside, batch size symbolic.
+
+The reader needs JAX, NumPy and flatbuffers (`pip install jax flatbuffers`), nothing else.
+"""
 
 from __future__ import annotations
 

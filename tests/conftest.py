@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -37,6 +38,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if (store := getattr(config, "cache", None)) is not None:
         jax.config.update("jax_compilation_cache_dir", str(store.mkdir("jax")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_one_module():
+    """Compiled programs go with their module: thousands in one process use up its memory maps, and XLA then crashes."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @partial(jax.jit, static_argnames=("network", "method"))

@@ -188,6 +188,8 @@ def encode_column(table: readers.Table, name: str) -> tuple[np.ndarray, pl.Serie
     """Codes from 0 by first appearance, int32 [rows], and the raw id of each code; ValueError for a blank id."""
     import polars as pl
 
+    from easrec_jax.data import readers
+
     column = table.columns[name]
     raw = column.unique(maintain_order=True)
     codes = pl.DataFrame({"id": raw, "code": np.arange(len(raw), dtype=np.int32)})
@@ -196,7 +198,7 @@ def encode_column(table: readers.Table, name: str) -> tuple[np.ndarray, pl.Serie
         blank = raw.str.strip_chars() == ""
         if blank.any():
             row = int(np.argmax(code == (blank.arg_max() or 0)))
-            raise table.error(row, name, f"expected an id, got {column[row]!r}")
+            raise table.error(row, name, f"expected an id, got {readers.shown(column[row])}")
     return code, raw
 
 
@@ -269,10 +271,12 @@ def read_features(path: str | Path, ids: IdMap) -> Features:
     inner = ids.encode(table.columns[id_name])
     known, counts = np.flatnonzero(inner), np.bincount(inner, minlength=len(ids) + 1)
     if not known.size:
-        raise ValueError(f"{path}, column {id_name!r}: none of its {len(inner)} ids is among the {len(ids)} asked for")
+        raise ValueError(
+            f"{path}, column {readers.shown(id_name)}: none of its {len(inner)} ids is among the {len(ids)} asked for"
+        )
     if counts[1:].max() > 1:
         row = int(np.flatnonzero(inner == counts[1:].argmax() + 1)[1])
-        raise table.error(row, id_name, f"the id {table.columns[id_name][row]!r} is there twice")
+        raise table.error(row, id_name, f"the id {readers.shown(table.columns[id_name][row])} is there twice")
     columns: dict[str, list[str] | np.ndarray] = {}
     for name in names:
         text = table.columns[name]
@@ -281,7 +285,7 @@ def read_features(path: str | Path, ids: IdMap) -> Features:
             wrong = number.is_null() & (text != "")
             if wrong.any():
                 row = int(wrong.arg_max() or 0)
-                raise table.error(row, name, f"expected a number, got {text[row]!r}")
+                raise table.error(row, name, f"expected a number, got {readers.shown(text[row])}")
             column: Any = np.full(len(ids) + 1, np.nan, np.float32)
             column[inner[known]] = number.gather(known).fill_null(float("nan")).to_numpy()
             columns[name] = column

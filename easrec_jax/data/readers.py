@@ -47,7 +47,7 @@ class Table:
 
     def error(self, row: int, column: str, message: str) -> ValueError:
         """An error that names file, line and column."""
-        return ValueError(f"{self.path}, {self.place(row)}, column {column!r}: {message}")
+        return ValueError(f"{self.path}, {self.place(row)}, column {shown(column)}: {message}")
 
 
 def read_table(
@@ -69,6 +69,12 @@ def read_table(
         if table.kinds.get(name, "token") != "token":
             raise ValueError(f"{path}, line 1, column {name!r}: expected type token, got {table.kinds[name]}")
     return table, chosen
+
+
+def shown(value: object) -> str:
+    """What a file holds, for a message: a field may be of any length."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def check_file(path: str | Path) -> Path:
@@ -100,7 +106,7 @@ def detect_format(path: Path) -> str:
 
 def choose_columns(path: Path, names: Sequence[str], asked: Columns, defaults: Sequence[Sequence[str]]) -> Columns:
     """The columns that were asked for, else the first default name present; only time may be absent."""
-    found = f"the file has the columns {', '.join(repr(name) for name in names)}"
+    found = f"the file has the columns {', '.join(map(shown, names[:20]))}"
 
     def choose(role: str, wanted: str, candidates: Sequence[str]) -> str:
         if wanted and wanted not in names:
@@ -173,12 +179,12 @@ def parse_header(path: Path, place: str, format: str, fields: list[str]) -> tupl
         for field in names:
             name, colon, kind = field.rpartition(":")
             if not (colon and name and kind in ATOMIC_KINDS):
-                raise ValueError(f"{path}, {place}: expected header fields like user_id:token, got {field!r}")
+                raise ValueError(f"{path}, {place}: expected header fields like user_id:token, got {shown(field)}")
             kinds[name] = kind
         names = [field.rpartition(":")[0] for field in names]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
-        raise ValueError(f"{path}, {place}: the column {repeated!r} is there twice")
+        raise ValueError(f"{path}, {place}: the column {shown(repeated)} is there twice")
     return names, kinds
 
 
@@ -279,7 +285,7 @@ def parse_times(table: Table, name: str) -> np.ndarray:
     if wrong.any():
         row = int(wrong.arg_max() or 0)
         expected = "a finite number, or a date-time like 2010-10-19T23:55:27Z"
-        raise table.error(row, name, f"expected {expected}, got {column[row]!r}")
+        raise table.error(row, name, f"expected {expected}, got {shown(column[row])}")
     return times.to_numpy()
 
 

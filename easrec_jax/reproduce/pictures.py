@@ -14,7 +14,7 @@ MARKS = {"easrec": "*", "darts": "s", "proxyless": "^", "recnas": "v", "random":
 
 def space_figure(results: dict, space: SearchSpace, path: Path, *, select_by: str) -> None:
     """Validation NDCG of every network over FLOPs and over latency, the front, and the picks of each strategy, as a PNG."""
-    figure, axes = new_figure(1, 2, (13, 4.8))
+    figure, axes = new_figure(1, 2, (13.0, 4.8))
     networks = results["networks"]
     at = {(r["candidate"], r["depth"]): r for r in networks}
     for axis, key, scale, label in (
@@ -55,7 +55,7 @@ def space_figure(results: dict, space: SearchSpace, path: Path, *, select_by: st
 
 def cost_weight_figure(rows: list[dict], path: Path) -> None:
     """FLOPs of the pick and test NDCG over lambda (Figure 4), as a PNG; a line of `rows` is one seed's."""
-    figure, axes = new_figure(1, 2, (9, 3.6))
+    figure, axes = new_figure(1, 2, (9.0, 3.6))
     weights = sorted({row["lambda"] for row in rows})
     for axis, key, scale, label in (
         (axes[0], "flops", 1e-6, "MFLOPs of the pick"),
