@@ -1,0 +1,151 @@
+"""The README's recipes, run as they are written (only installations are left out, and trainings are cut short)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+import urllib.request
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+
+from easrec_jax.architecture import full_architecture
+from easrec_jax.artifact import Model, save_model
+from easrec_jax.config import load_config, to_json
+from easrec_jax.data.split import Split
+from easrec_jax.data.synthetic import planted
+from easrec_jax.network import Network, init_network
+
+ROOT = Path(__file__).parent.parent
+SHORT = (
+    "--search.epochs=2 --search.warmup_epochs=1 --search.finalists=1 --retrain.epochs=1 --model.width=16 --model.inner=16 "
+    "--model.layers=1 --retrain.baselines popularity"
+).split()
+
+
+def block(first: str) -> str:
+    """The indented block of the README that holds a line starting with `first`."""
+    blocks = re.findall(r"(?:^    .*\n)+", (ROOT / "README.md").read_text(), re.MULTILINE)
+    (found,) = [b for b in blocks if any(line[4:].startswith(first) for line in b.splitlines())]
+    return "\n".join(line[4:] for line in found.splitlines())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with the demo's model, untrained, and the inputs that the recipes name."""
+    path = tmp_path_factory.mktemp("readme")
+    config = load_config(ROOT / "configs" / "demo.py")
+    split = Split(planted(users=200, items=400, seed=0).data)
+    architecture = full_architecture(config.model)
+    weights = init_network(Network(architecture, split.data.num_items), jax.random.key(0))
+    model = Model(architecture, weights, split.data.item_ids, split.popularity(), {"test": {}})
+    save_model(path / "runs/demo/model", model, architecture=architecture.to_json(), config=to_json(config), metrics="")
+    raw = np.array(split.data.item_ids.raw)[split.data.items - 1]
+    users = np.repeat(split.data.user_ids.raw, split.data.lengths)
+    events = pl.DataFrame({"user_id": users, "item_id": raw, "timestamp": np.arange(len(raw))})
+    events.write_parquet(path / "users.parquet")
+    events.with_columns(pl.col("item_id").str.replace("i", "shoe-")).write_csv(path / "clicks.csv")
+    return path
+
+
+def shell(line: str, folder: Path, cache: Path, *more: str) -> list[str]:
+    """The words of a README line, its programs found in the repository."""
+    words = shlex.split(line, comments=True)
+    words = [str(ROOT / word) if word.startswith(("bin/", "configs/")) else word for word in words]
+    return [sys.executable, *words[1:], *more] if words[0] == "python" else words
+
+
+def run(line: str, folder: Path, cache: Path, *more: str) -> str:
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    done = subprocess.run(
+        shell(line, folder, cache, *more), cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def test_own_data(folder, cache):
+    out = ""
+    for line in block("head -3 clicks.csv").splitlines():
+        if not line.startswith("pip"):
+            out = run(line, folder, cache, *(SHORT if "configs/" in line else ()))
+    assert len(out.splitlines()) == 11
+
+
+@pytest.mark.parametrize("first", ["from easrec_jax import Recommender", "stream = recommender.start"])
+def test_recommending_in_python(folder, monkeypatch, first):
+    monkeypatch.chdir(folder)
+    code = block("from easrec_jax import Recommender")
+    names: dict = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # unknown ids and empty histories are part of the recipe
+        exec(code, names)
+        if first != "from easrec_jax import Recommender":
+            *lines, last = block(first).splitlines()
+            exec("\n".join(lines), names)
+            (answer, _) = eval(last.partition("#")[0], names)
+            assert len(answer) == 10
+
+
+def test_one_file(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    names: dict = {}
+    exec("from easrec_jax import Recommender\nRecommender.load('runs/demo/model').export('model.jax')", names)
+    exec(block("model = jax.export.deserialize"), names)
+    assert names["items"].shape == (1, 10) and np.isfinite(names["scores"]).all()
+
+
+def test_everyone_an_index_a_report(folder, cache):
+    for line in block("python bin/serve.py runs/demo/model").splitlines():
+        if "serve.py" not in line and "report.py" not in line:
+            run(line, folder, cache)
+    assert len(pl.read_parquet(folder / "recs.parquet")) == 200
+    assert list((folder / "recs").glob("part-*.parquet")) and (folder / "runs/demo/index").is_dir()
+
+
+def test_a_server(folder, cache):
+    (line,) = [x for x in block("python bin/serve.py runs/demo/model").splitlines() if "serve.py" in x]
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONUNBUFFERED": "1"}
+    log = folder / "serve.log"
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            shell(line, folder, cache, "--port", "0", "--limits.batch", "2", "--limits.k", "16", "--limits.history", "40"),
+            cwd=folder, env=environment, stdout=out, stderr=out,
+        )  # fmt: skip
+    try:
+        for _ in range(1800):
+            address = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
+            if server.poll() is not None or (address and ready(address[0])):
+                break
+            time.sleep(0.1)
+        assert address, log.read_text()
+        body = json.dumps({"histories": [["i1", "i2"]], "k": 10}).encode()
+        request = urllib.request.Request(f"{address[0]}/recommend", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            (best,) = json.load(answer)["results"]
+        assert len(best) == 10 and set(best[0]) == {"item", "score"}
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def ready(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/ready", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
