@@ -78,20 +78,12 @@ def recommend_file(
     interactions: what memory is needed for, and what a killed run does again. `on_progress(users, of_about)`.
     Raises `ValueError` naming the file and row of bad input, or saying that `out` holds another run's results.
     """
-    from easrec_jax.data.histories import SUFFIXES, format_of, open_source, read_part, split
+    from easrec_jax.data.histories import SUFFIXES, format_of, open_source
     from easrec_jax.data.readers import Columns
 
-    recommender._check_k(request.k)
-    if request.on_unknown not in ("skip", "error", "popular"):
-        raise ValueError(f"on_unknown: expected 'skip', 'error' or 'popular', got {request.on_unknown!r}")
-    if part_events < 1:
-        raise ValueError(f"part_events: expected 1 or more, got {part_events}")
     out, (number, shards) = Path(out), shard
     single = out.suffix.lower() in SUFFIXES
-    if not 1 <= number <= shards:
-        raise ValueError(f"shard: expected i/n with i from 1 to n, got {number}/{shards}")
-    if single and shards > 1:
-        raise ValueError(f"{out}: a shard writes parts, expected the name of a folder for them")
+    _check_request(recommender, request, part_events, shard, out if single else None)
     format = format_of(out) if single else format
     columns = Columns(request.user_column, request.item_column, request.time_column)
     source = open_source(histories, columns, history_column=request.history_column)
@@ -105,16 +97,43 @@ def recommend_file(
         shutil.rmtree(folder, ignore_errors=True)
         return Done(parts, 0, 0, 0)
     _claim(folder, settings, f"shard-{number}-of-{shards}.json")
+    targets = {part: folder / f"part-{part:05d}-of-{parts:05d}.{format}" for part in chosen}
+    done = _score_parts(
+        recommender, source, request, targets, parts, folder / f".input-{number}-of-{shards}", on_progress
+    )
+    if single:
+        write_text(out.with_name(out.name + ".json"), json.dumps(settings, indent=2) + "\n")
+        _join([*targets.values()], out, format)
+        shutil.rmtree(folder, ignore_errors=True)
+    return done
 
-    def target(part: int) -> Path:
-        return folder / f"part-{part:05d}-of-{parts:05d}.{format}"
 
-    todo = [part for part in chosen if not target(part).exists()]
-    done = Done(len(chosen), 0, 0, 0)
-    spill = folder / f".input-{number}-of-{shards}"
+def _check_request(
+    recommender: Recommender, request: Request, part_events: int, shard: tuple[int, int], single: Path | None
+) -> None:
+    recommender._check_k(request.k)
+    if request.on_unknown not in ("skip", "error", "popular"):
+        raise ValueError(f"on_unknown: expected 'skip', 'error' or 'popular', got {request.on_unknown!r}")
+    if part_events < 1:
+        raise ValueError(f"part_events: expected 1 or more, got {part_events}")
+    if not 1 <= shard[0] <= shard[1]:
+        raise ValueError(f"shard: expected i/n with i from 1 to n, got {shard[0]}/{shard[1]}")
+    if single and shard[1] > 1:
+        raise ValueError(f"{single}: a shard writes parts, expected the name of a folder for them")
+
+
+def _score_parts(
+    recommender: Recommender, source: Source, request: Request, targets: dict[int, Path], parts: int, spill: Path,
+    on_progress: Callable[[int, int], Any] | None,
+) -> Done:  # fmt: skip
+    """Write those of the parts that are not there; `spill` is where the input is split to, once."""
+    from easrec_jax.data.histories import read_part, split
+
+    todo = [part for part, path in targets.items() if not path.exists()]
     if todo and not spill.is_dir():
-        split(source, spill, chosen, parts)
+        split(source, spill, range(min(targets), max(targets) + 1), parts)
     about = max(1, round(source.users * len(todo) / parts))
+    done = Done(len(targets), 0, 0, 0)
     for part in todo:
         data = read_part(source, spill, part)
 
@@ -123,14 +142,11 @@ def recommend_file(
                 on_progress(before + users, about)
 
         answers, counts = _answer(recommender, data, request, source, tell)
-        write_bytes(target(part), _encode(recommender, data.users, *answers, format))
+        path = targets[part]
+        write_bytes(path, _encode(recommender, data.users, *answers, path.suffix[1:]))
         _give_back_memory()
         done = Done(done.parts, *(a + b for a, b in zip(done[1:], counts, strict=True)))
     shutil.rmtree(spill, ignore_errors=True)
-    if single:
-        write_text(out.with_name(out.name + ".json"), json.dumps(settings, indent=2) + "\n")
-        _join([target(part) for part in chosen], out, format)
-        shutil.rmtree(folder, ignore_errors=True)
     return done
 
 
