@@ -66,6 +66,6 @@ def cost_weight_figure(rows: list[dict], path: Path) -> None:
         for x, v in enumerate(values):
             axis.plot([x] * len(v), v, "k.", markersize=3)
         axis.set(xlabel="lambda", ylabel=label, xticks=range(len(weights)), xticklabels=[f"{w:g}" for w in weights])
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.1 * max(map(max, values)))
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
