@@ -26,10 +26,17 @@ from easrec_jax.data.synthetic import planted
 from easrec_jax.network import Network, init_network
 
 ROOT = Path(__file__).parent.parent
-SHORT = (
-    "--search.epochs=2 --search.warmup_epochs=1 --search.finalists=1 --retrain.epochs=1 --model.width=16 --model.inner=16 "
-    "--model.layers=1 --retrain.baselines popularity"
-).split()
+SHORT = [
+    "--search.epochs=2",
+    "--search.warmup_epochs=1",
+    "--search.finalists=1",
+    "--retrain.epochs=1",
+    "--model.width=16",
+    "--model.inner=16",
+    "--model.layers=1",
+    "--retrain.baselines",
+    "popularity",
+]
 
 
 def block(first: str) -> str:
