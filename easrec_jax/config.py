@@ -55,6 +55,14 @@ class DataConfig:
     """Planted data: number of users."""
     planted_items: int = 400
     """Planted data: number of items, the markers not counted."""
+    planted_clusters: int = 10
+    """Planted data: clusters that the items form."""
+    planted_tastes: int = 32
+    """Planted data: tastes of users, each with a marker item of its own."""
+    planted_variants: int = 4
+    """Planted data: items of a cluster that some taste favours."""
+    planted_lengths: tuple[int, int] = (12, 40)
+    """Planted data: shortest and longest history, events, marker included."""
 
     def __post_init__(self) -> None:
         check(
@@ -63,7 +71,23 @@ class DataConfig:
         check(self.k_core >= 0, "data.k_core", "0 or more", self.k_core)
         check(len(self.feature_columns) >= 1, "data.feature_columns", "at least one column", self.feature_columns)
         check(self.planted_users >= 10, "data.planted_users", "at least 10", self.planted_users)
-        check(self.planted_items >= 100, "data.planted_items", "at least 100", self.planted_items)
+        for name in ("clusters", "tastes", "variants"):
+            check(
+                getattr(self, f"planted_{name}") >= 1, f"data.planted_{name}", "at least 1", getattr(self, f"planted_{name}")
+            )
+        favoured = 2 * self.planted_variants * self.planted_clusters
+        check(
+            self.planted_items >= favoured,
+            "data.planted_items",
+            f"at least {favoured}: twice the favourites ({self.planted_variants} in each of {self.planted_clusters} clusters)",
+            self.planted_items,
+        )
+        check(
+            3 <= self.planted_lengths[0] <= self.planted_lengths[1],
+            "data.planted_lengths",
+            "shortest and longest history, the shortest at least 3",
+            self.planted_lengths,
+        )
 
 
 @dataclass(frozen=True)

@@ -173,11 +173,12 @@ def baseline(
 
 def planted_ceiling(config: Config, split: Split, truth: Any) -> dict:
     """Figures of the process behind planted data: ranking by p(next | history), and by p(next | last item) alone."""
-    from easrec_jax.data.synthetic import LENGTHS, ideal_scores, myopic_scores
+    from easrec_jax.data.synthetic import ideal_scores, myopic_scores
 
-    if config.model.max_length < LENGTHS[1]:
+    longest = config.data.planted_lengths[1]
+    if config.model.max_length < longest:
         raise ValueError(
-            f"model.max_length: expected at least {LENGTHS[1]} on planted data, so that the ceiling can be computed, "
+            f"model.max_length: expected at least {longest} on planted data, so that the ceiling can be computed, "
             f"got {config.model.max_length}"
         )
     rows = {}

@@ -6,9 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from easrec_jax.config import DataConfig
+from easrec_jax.data.load import load_data
 from easrec_jax.data.split import Split
-from easrec_jax.data.synthetic import CLUSTERS, LENGTHS, TASTES, Planted, ideal_scores, myopic_scores, planted
+from easrec_jax.data.synthetic import Planted, ideal_scores, myopic_scores, planted
 from easrec_jax.evaluate import Evaluator, popularity_scores
+
+CLUSTERS, TASTES, LENGTHS = 10, 32, (12, 40)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +72,30 @@ def test_the_seed_decides_the_data(sample):
     np.testing.assert_array_equal(again.items, sample.data.items)
     assert again.item_ids == sample.data.item_ids and again.user_ids == sample.data.user_ids
     assert other.items.shape != again.items.shape or (other.items != again.items).any()
+
+
+def test_data_of_another_shape():
+    """A handful of items and short histories, the marker's items among them; still told apart by looking far back."""
+    shape = {"planted_clusters": 4, "planted_tastes": 4, "planted_variants": 3, "planted_lengths": (3, 36)}
+    data, truth = load_data(DataConfig(planted_users=2000, planted_items=24, **shape), seed=0)
+    assert data.num_items == 28 and data.lengths.min() == 3 and data.lengths.max() == 36
+    assert np.asarray(truth.tables).shape == (4, 4, 29)
+    split = Split(data)
+    evaluator = Evaluator(split, "test", 36, ("full",))
+    ideal, myopic = (evaluator(f, truth)["full"]["ndcg@10"] for f in (ideal_scores, myopic_scores))
+    assert ideal > myopic + 0.03
+
+
+@pytest.mark.parametrize(
+    ("shape", "field"),
+    [
+        ({"planted_items": 79}, "planted_items"), ({"planted_clusters": 0}, "planted_clusters"),
+        ({"planted_lengths": (2, 9)}, "planted_lengths"), ({"planted_lengths": (9, 8)}, "planted_lengths"),
+    ],
+)  # fmt: skip
+def test_a_shape_that_cannot_be_is_refused(shape, field):
+    with pytest.raises(ValueError, match=f"data.{field}: expected"):
+        DataConfig(**shape)
 
 
 def test_too_few_items_are_refused():

@@ -17,7 +17,10 @@ def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
     if not config.path:
         from easrec_jax.data.synthetic import planted  # the one reader that needs JAX
 
-        made = planted(users=config.planted_users, items=config.planted_items, seed=seed)
+        made = planted(
+            users=config.planted_users, items=config.planted_items, seed=seed, clusters=config.planted_clusters,
+            tastes=config.planted_tastes, variants=config.planted_variants, lengths=config.planted_lengths,
+        )  # fmt: skip
         return made.data, made.truth
     options = {
         "format": config.format, "user_column": config.user_column, "item_column": config.item_column,

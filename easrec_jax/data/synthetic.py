@@ -1,12 +1,14 @@
 """Planted data: a documented process, so the best achievable NDCG@10 is known.
 
-Items form `CLUSTERS` clusters of equal size; inside a cluster item r (from 0) has popularity proportional to 1/(r+1).
-A user's first event is one of `TASTES` marker items, drawn uniformly: the user's taste g. After it,
+Items form clusters of equal size; inside a cluster item r (from 0) has popularity proportional to 1/(r+1).
+A user's first event is one of the marker items, one a taste, drawn uniformly: the user's taste g. After it,
 
 - the cluster follows a Markov chain: the next cluster is the successor of the last one with probability `FOLLOW`,
   otherwise uniform (the first cluster is uniform);
-- with probability `LOYAL` the item is the taste's favourite in that cluster: one of `VARIANTS` fixed items of its less
+- with probability `LOYAL` the item is the taste's favourite in that cluster: one of its variants, fixed items of its less
   popular half, chosen by a random code of the taste, independently for each cluster; otherwise it is drawn by popularity.
+
+How many clusters, tastes and variants there are, and how long histories get, is in `config.DataConfig`.
 
 The last item tells the cluster, so a first-order model can learn the chain. Which favourite comes next, recent events
 do not tell: they belong to other clusters, the chain takes some ten events to come back to this one, and the marker
@@ -25,15 +27,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from easrec_jax.config import DataConfig
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.interactions import IdMap, Interactions
 
-CLUSTERS = 10
-TASTES = 32
-VARIANTS = 4
+DEFAULT = DataConfig()
 FOLLOW = 0.7
 LOYAL = 0.5
-LENGTHS = (12, 40)  # events of a history, marker included, uniform
 
 
 class Truth(NamedTuple):
@@ -53,7 +53,7 @@ class Planted:
 
 
 def ideal_scores(truth: Truth, items: Array) -> Array:
-    """A scoring function: p(next item | history), [batch items + 1]. The marker must be in sight: length >= LENGTHS[1]."""
+    """A scoring function: p(next item | history), [batch items + 1]. The marker must be in sight."""
     return truth.tables[truth.taste[items[:, 0]], _last_cluster(truth, items)]
 
 
@@ -78,29 +78,40 @@ def _last_cluster(truth: Truth, items: Array) -> Array:
     return truth.cluster[jnp.take_along_axis(items, last[:, None], 1)[:, 0]]
 
 
-def planted(*, users: int, items: int, seed: int) -> Planted:
+def planted(
+    *,
+    users: int,
+    items: int,
+    seed: int,
+    clusters: int = DEFAULT.planted_clusters,
+    tastes: int = DEFAULT.planted_tastes,
+    variants: int = DEFAULT.planted_variants,
+    lengths: tuple[int, int] = DEFAULT.planted_lengths,
+) -> Planted:
     """Draw a data set; raw ids are strings (`u3` users, `i17` items, `m2` markers), the same for the same arguments.
 
+    `lengths` are the shortest and the longest history in events, marker included; they are uniform between the two.
     Raises `ValueError` if the clusters would be too small for their favourites.
     """
     rng = np.random.default_rng((seed, users, items))
-    size = items // CLUSTERS
-    if size < 2 * VARIANTS:
-        raise ValueError(f"data.planted_items: expected at least {2 * VARIANTS * CLUSTERS}, got {items}")
-    items = size * CLUSTERS
+    size = items // clusters
+    if size < 2 * variants:
+        raise ValueError(f"data.planted_items: expected at least {2 * variants * clusters}, got {items}")
+    items = size * clusters
     popularity = 1.0 / np.arange(1, size + 1)
     popularity /= popularity.sum()
-    variants = np.stack([rng.choice(np.arange(size // 2, size), VARIANTS, replace=False) for _ in range(CLUSTERS)])
-    code = rng.integers(0, VARIANTS, (TASTES, CLUSTERS))
-    favourite = variants[np.arange(CLUSTERS), code]  # tastes clusters -> rank in the cluster
+    rare = np.arange(size // 2, size)
+    favoured = np.stack([rng.choice(rare, variants, replace=False) for _ in range(clusters)])
+    code = rng.integers(0, variants, (tastes, clusters))
+    favourite = favoured[np.arange(clusters), code]  # tastes clusters -> rank in the cluster
 
-    history, lengths = _histories(rng, users, favourite, popularity)
-    names = [f"i{k}" for k in rng.permutation(items)] + [f"m{g}" for g in range(TASTES)]
-    flat = history[np.arange(history.shape[1]) < lengths[:, None]]
+    history, count = _histories(rng, users, favourite, popularity, lengths)
+    names = [f"i{k}" for k in rng.permutation(items)] + [f"m{g}" for g in range(tastes)]
+    flat = history[np.arange(history.shape[1]) < count[:, None]]
     present, inner = np.unique(flat, return_inverse=True)
     data = Interactions(
         items=(inner + 1).astype(np.int32),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        offsets=np.concatenate([[0], np.cumsum(count)]),
         user_ids=IdMap(tuple(f"u{k}" for k in range(users))),
         item_ids=IdMap(tuple(names[k] for k in present)),
     )
@@ -113,32 +124,35 @@ def planted(*, users: int, items: int, seed: int) -> Planted:
     return Planted(data, truth)
 
 
-def _histories(rng: np.random.Generator, users: int, favourite: np.ndarray, popularity: np.ndarray):
-    """Planted ids [users LENGTHS[1]] (cluster * size + rank; markers after all items), and the lengths [users]."""
-    size, longest = len(popularity), LENGTHS[1]
-    lengths = rng.integers(LENGTHS[0], longest + 1, users)
-    taste = rng.integers(0, TASTES, users)
+def _histories(
+    rng: np.random.Generator, users: int, favourite: np.ndarray, popularity: np.ndarray, lengths: tuple[int, int]
+):
+    """Planted ids [users longest] (cluster * size + rank; markers after all items), and how many count [users]."""
+    size, (shortest, longest), (tastes, clusters) = len(popularity), lengths, favourite.shape
+    count = rng.integers(shortest, longest + 1, users)
+    taste = rng.integers(0, tastes, users)
     follow = rng.random((users, longest)) < FOLLOW
-    anywhere = rng.integers(0, CLUSTERS, (users, longest))
+    anywhere = rng.integers(0, clusters, (users, longest))
     loyal = rng.random((users, longest)) < LOYAL
     drawn = rng.choice(size, (users, longest), p=popularity)
     history = np.empty((users, longest), np.int64)
-    history[:, 0] = CLUSTERS * size + taste
+    history[:, 0] = clusters * size + taste
     cluster = anywhere[:, 0]
     for t in range(1, longest):
-        cluster = np.where(follow[:, t] & (t > 1), (cluster + 1) % CLUSTERS, anywhere[:, t])
+        cluster = np.where(follow[:, t] & (t > 1), (cluster + 1) % clusters, anywhere[:, t])
         history[:, t] = cluster * size + np.where(loyal[:, t], favourite[taste, cluster], drawn[:, t])
-    return history, lengths
+    return history, count
 
 
 def _tables(present: np.ndarray, popularity: np.ndarray, favourite: np.ndarray) -> np.ndarray:
     """p(next inner id | taste, last cluster), [tastes clusters items + 1]."""
-    chain = np.full((CLUSTERS, CLUSTERS), (1 - FOLLOW) / CLUSTERS)
-    chain[np.arange(CLUSTERS), (np.arange(CLUSTERS) + 1) % CLUSTERS] += FOLLOW
-    within = np.broadcast_to((1 - LOYAL) * popularity, (TASTES, CLUSTERS, len(popularity))).copy()
+    tastes, clusters = favourite.shape
+    chain = np.full((clusters, clusters), (1 - FOLLOW) / clusters)
+    chain[np.arange(clusters), (np.arange(clusters) + 1) % clusters] += FOLLOW
+    within = np.broadcast_to((1 - LOYAL) * popularity, (tastes, clusters, len(popularity))).copy()
     rows, columns = np.indices(favourite.shape)
     within[rows, columns, favourite] += LOYAL
     following = chain[None, :, :, None] * within[:, None]  # taste, last cluster, next cluster, rank
-    markers = np.zeros((TASTES, CLUSTERS, TASTES))
-    everything = np.concatenate([following.reshape(TASTES, CLUSTERS, -1), markers], -1)
-    return np.concatenate([np.zeros((TASTES, CLUSTERS, 1)), everything[:, :, present]], -1)  # absent items have no id
+    markers = np.zeros((tastes, clusters, tastes))
+    everything = np.concatenate([following.reshape(tastes, clusters, -1), markers], -1)
+    return np.concatenate([np.zeros((tastes, clusters, 1)), everything[:, :, present]], -1)  # absent items have no id
