@@ -10,7 +10,7 @@ def command() -> None:
     arguments, workdir = run_arguments(__doc__ or "")
     config, folder = arguments.config, workdir / "retrain"
 
-    from easrec_jax.architecture import full_architecture, search_space
+    from easrec_jax.architecture import full_architecture, space_of
     from easrec_jax.artifact import Model, save_model
     from easrec_jax.config import to_json
     from easrec_jax.data.load import load_data, load_features
@@ -39,7 +39,7 @@ def command() -> None:
     weights, chosen_by = None, {"method": "fixed"}
     architecture = full_architecture(config.model)
     if config.retrain.architecture == "searched":
-        architecture, copied = load_search(workdir / "search", search_space(config))
+        architecture, copied = load_search(workdir / "search", space_of(config))
         chosen_by = read_json(workdir / "search" / "architecture.json")["chosen_by"]
         weights = copied if config.retrain.weights == "copied" else None
     parts = ("data", "model", "retrain", "evaluate", "seed")

@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import Any
 
 from easrec_jax.cli import Progress, fail, machine, main, run_arguments
 
@@ -10,7 +11,7 @@ def command() -> None:
     arguments, workdir = run_arguments(__doc__ or "")
     config, folder = arguments.config, workdir / "search"
 
-    from easrec_jax.architecture import search_space
+    from easrec_jax.architecture import SearchSpace, space_of
     from easrec_jax.artifact import save_tree
     from easrec_jax.cost import cost_table
     from easrec_jax.data.load import load_data
@@ -18,18 +19,20 @@ def command() -> None:
     from easrec_jax.files import write_text
     from easrec_jax.latency import latency_table
     from easrec_jax.loop import Checkpoints
-    from easrec_jax.report import alone_figure, search_figure
+    from easrec_jax.report import draw_search
     from easrec_jax.retrain import describe_architecture, make_evaluator, make_samples
     from easrec_jax.search import check_strategy, search
     from easrec_jax.strategies import find_strategy
+    from easrec_jax.wide import network_costs, search_wide
     from easrec_jax.workdir import MetricsLog, open_run
 
     started = time.perf_counter()
     data, _ = load_data(config.data, seed=config.seed)
-    split, space = Split(data), search_space(config)
+    split, space = Split(data), space_of(config)
     evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
     samples = make_samples(config, split)
-    strategy, costs = find_strategy(config.search.strategy), cost_table(space, data.num_items)
+    strategy = find_strategy(config.search.strategy)
+    costs = (cost_table if isinstance(space, SearchSpace) else network_costs)(space, data.num_items)  # type: ignore[arg-type]
     check_strategy(strategy, costs, config.search)
     open_run(
         folder,
@@ -41,14 +44,17 @@ def command() -> None:
     size = f"{data.num_users} users, {data.num_items} items, {data.num_interactions} interactions"
     print(f"data: {size}, {samples.num_targets} targets an epoch")
     log = MetricsLog(folder / "metrics.jsonl")
-    if config.search.cost == "latency":
+    paper = isinstance(space, SearchSpace)
+    options: dict = {"strategy": strategy, "costs": costs} if paper else {}
+    if config.search.cost == "latency" and isinstance(space, SearchSpace):  # a wide one counts FLOPs alone
         seconds = latency_table(space, data.num_items, folder / "latency.json")
-        costs = seconds / seconds.max()
+        options["costs"] = seconds / seconds.max()
+    run: Any = search if paper else search_wide
     with Progress("search", log) as progress:
-        found = search(
+        found = run(
             space, samples, evaluator, settings=config.search, dropout=config.model.dropout, seed=config.seed,
-            strategy=strategy, costs=costs, checkpoints=Checkpoints(folder / "checkpoints"), resume=arguments.resume,
-            on_step=progress.step, on_epoch=progress.epoch,
+            checkpoints=Checkpoints(folder / "checkpoints"), resume=arguments.resume,
+            on_step=progress.step, on_epoch=progress.epoch, **options,
         )  # fmt: skip
     if not found.finished:
         fail(f"interrupted after {found.epochs} whole epochs; the checkpoint in {folder} is good: --resume continues")
@@ -61,21 +67,13 @@ def command() -> None:
         "cost_weight": config.search.cost_weight,
         "seed": config.seed,
     }
-    chosen_by |= {key: last[key] for key in ("p", "q", "expected_cost", "temperature") if key in last}
+    chosen_by |= {key: last[key] for key in ("p", "q", "shares", "expected_cost", "temperature") if key in last}
     chosen_by["finalists"] = found.finalists
     described = describe_architecture(found.architecture, config, data.num_items, chosen_by)
     if found.weights is not None:
         save_tree(folder / "supernet.npz", found.weights)
     write_text(folder / "architecture.json", json.dumps(described, indent=2) + "\n")
-    draw = search_figure if found.weights is not None else alone_figure
-    draw(
-        log.records(),
-        space,
-        folder / "search.png",
-        select_by=config.evaluate.select_by,
-        budget=config.search.budget,
-        cost=config.search.cost,
-    )
+    draw_search(log.records(), config, folder / "search.png")
     print(f"found {found.architecture.describe()}")
     print(
         f"  {described['flops'] / 1e6:.1f} MFLOPs a request: {described['flops_over_largest']:.1%} of the largest network's, "

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
 
 from easrec_jax.config import Attention, Config, ModelConfig, check, pruned_size
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One sequential recommender: `depth` equal transformer layers over an item table.
+    """One sequential recommender: `depth` transformer layers over an item table, equal but for their inner sizes.
 
-    `width` is the hidden size d_i, `inner` the feed-forward's D_i, both in channels; `max_length` is N, in events.
-    Raises `ValueError` on sizes that do not fit together.
+    `width` is the hidden size d_i, `inner` the feed-forward's D_i, both in channels, `inner` one number or one a layer;
+    `max_length` is N, in events. Raises `ValueError` on sizes that do not fit together.
     """
 
     width: int
-    inner: int
+    inner: int | tuple[int, ...]
     depth: int
     heads: int
     max_length: int
@@ -28,14 +33,25 @@ class Architecture:
     learn_decay: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("width", "inner", "depth", "heads", "max_length"):
+        for name in ("width", "depth", "heads", "max_length"):
             value = getattr(self, name)
             check(isinstance(value, int) and value >= 1, f"architecture.{name}", "an integer of at least 1", value)
+        sizes = self.inner if isinstance(self.inner, tuple) else (self.inner,)
+        sized = all(type(size) is int and size >= 1 for size in sizes) and len(sizes) in (1, self.depth)
+        expected = f"an integer of at least 1, or {self.depth} of them, one a layer"
+        check(sized, "architecture.inner", expected, self.inner)
+        if len(set(sizes)) == 1:  # one form for one network
+            object.__setattr__(self, "inner", sizes[0])
         check(self.width % self.heads == 0, "architecture.width", f"a multiple of heads = {self.heads}", self.width)
         known = ("softmax", "linrec", "causal_linrec", "recent_linrec")
         check(self.attention in known, "architecture.attention", f"one of {known}", self.attention)
         check(self.gate_layers in (0, 1, 2), "architecture.gate_layers", "0, 1 or 2", self.gate_layers)
         check(0 <= self.conv_width <= 16, "architecture.conv_width", "0 to 16", self.conv_width)
+
+    @property
+    def inner_sizes(self) -> tuple[int, ...]:
+        """The inner size of each layer, channels."""
+        return self.inner if isinstance(self.inner, tuple) else (self.inner,) * self.depth
 
     @property
     def causal(self) -> bool:
@@ -53,18 +69,22 @@ class Architecture:
         if missing:
             raise ValueError(f"{source}: missing fields {missing}")
         kinds = {"int": int, "str": str, "bool": bool}
+        found: Any = {name: tree[name] for name in names}
+        if isinstance(found["inner"], list):
+            found["inner"] = tuple(found["inner"])
         try:
             for field in dataclasses.fields(cls):
-                kind, value = kinds[str(field.type)], tree[field.name]
-                check(type(value) is kind, f"architecture.{field.name}", f"{kind.__name__}", value)
-            return cls(**{name: tree[name] for name in names})
+                kind, value = kinds.get(str(field.type)), found[field.name]
+                check(kind in (None, type(value)), f"architecture.{field.name}", f"{kind and kind.__name__}", value)
+            return cls(**found)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
 
     def describe(self) -> str:
         """One line for people."""
         gates = f", {self.gate_layers}-layer gates" if self.gate_layers else ""
-        return f"{self.depth} x (width {self.width}, inner {self.inner}, {self.heads} heads, {self.attention}{gates})"
+        inner = ", ".join(map(str, self.inner)) if isinstance(self.inner, tuple) else self.inner
+        return f"{self.depth} x (width {self.width}, inner {inner}, {self.heads} heads, {self.attention}{gates})"
 
 
 def full_architecture(model: ModelConfig) -> Architecture:
@@ -116,8 +136,88 @@ class SearchSpace:
         raise ValueError(f"not in the search space {json.dumps(self.sizes)} x {self.num_layers} layers: {architecture}")
 
 
+@dataclass(frozen=True)
+class WideSpace:
+    """All networks of independent choices: width, depth, heads, gates and attention, and an inner size for each layer.
+
+    `largest` is the network of the config's own sizes, `largest.depth` the most layers. A network is a row of `choices`.
+    """
+
+    largest: Architecture
+    widths: tuple[int, ...]
+    inners: tuple[int, ...]
+    heads: tuple[int, ...]
+    gate_layers: tuple[int, ...]
+    attentions: tuple[str, ...]
+    conv_width: int  # of recent_linrec
+
+    @property
+    def num_layers(self) -> int:
+        return self.largest.depth
+
+    @property
+    def factors(self) -> dict[str, tuple]:
+        """What is chosen once a network, by name, in the order of the columns of `choices`."""
+        depths = tuple(range(1, self.num_layers + 1))
+        return {
+            "width": self.widths, "depth": depths, "heads": self.heads, "gate_layers": self.gate_layers,
+            "attention": self.attentions,
+        }  # fmt: skip
+
+    @cached_property
+    def choices(self) -> np.ndarray:
+        """int32 [networks, factors + layers]: the option of each factor, then of each layer's inner size, -1 beyond the depth."""
+        once = [range(len(options)) for options in self.factors.values()]
+        rows = []
+        for picked in itertools.product(*once):
+            depth = picked[1] + 1
+            unused = (-1,) * (self.num_layers - depth)
+            rows += [(*picked, *inner, *unused) for inner in itertools.product(range(len(self.inners)), repeat=depth)]
+        return np.array(rows, np.int32)
+
+    def architecture(self, network: int) -> Architecture:
+        """The network of that row of `choices`."""
+        row = self.choices[network]
+        picked = {name: options[at] for (name, options), at in zip(self.factors.items(), row, strict=False)}
+        inner = tuple(self.inners[at] for at in row[len(picked) :] if at >= 0)
+        conv_width = self.conv_width if picked["attention"] == "recent_linrec" else 0
+        return dataclasses.replace(self.largest, inner=inner, conv_width=conv_width, **picked)
+
+    def locate(self, architecture: Architecture) -> int:
+        """The row of an architecture of this space; `ValueError` if it is none of it."""
+        try:
+            row = [options.index(getattr(architecture, name)) for name, options in self.factors.items()]
+            row += [self.inners.index(size) for size in architecture.inner_sizes]
+        except ValueError:
+            row = []
+        row += [-1] * (self.choices.shape[1] - len(row))
+        found = np.flatnonzero((self.choices == row).all(1))
+        if not len(found) or self.architecture(int(found[0])) != architecture:
+            raise ValueError(f"not in the search space {self.factors} x inner {self.inners}: {architecture}")
+        return int(found[0])
+
+
 def search_space(config: Config) -> SearchSpace:
-    """The space that a config spans: `search.prune` applied to hidden and inner size alike (SPEC: paired)."""
+    """The paper's space: `search.prune` applied to hidden and inner size alike (SPEC: paired), by depth."""
     model = config.model
     sizes = tuple((pruned_size(model.width, x), pruned_size(model.inner, x)) for x in config.search.prune)
     return SearchSpace(largest=full_architecture(model), sizes=sizes)
+
+
+def wide_space(config: Config) -> WideSpace:
+    """The space of independent choices; what a config leaves empty is the model's own."""
+    model, search = config.model, config.search
+    return WideSpace(
+        largest=full_architecture(model),
+        widths=tuple(pruned_size(model.width, x) for x in search.prune),
+        inners=tuple(pruned_size(model.inner, x) for x in search.inner_prune or (0.0,)),
+        heads=search.heads or (model.heads,),
+        gate_layers=search.gate_layers or (model.gate_layers,),
+        attentions=search.attentions or (model.attention,),
+        conv_width=model.conv_width,
+    )
+
+
+def space_of(config: Config) -> SearchSpace | WideSpace:
+    """The space that a config's search goes through."""
+    return wide_space(config) if config.search.wide else search_space(config)

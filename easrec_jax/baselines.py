@@ -51,10 +51,10 @@ class Stack(nn.Module):
         arch = self.architecture
         self.blocks = [
             Block(
-                arch.width, arch.inner, arch.heads, arch.attention, arch.gate_layers,
+                arch.width, inner, arch.heads, arch.attention, arch.gate_layers,
                 arch.conv_width, arch.learn_decay, self.dropout,
             )
-            for _ in range(arch.depth)
+            for inner in arch.inner_sizes
         ]  # fmt: skip
 
     def __call__(

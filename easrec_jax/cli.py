@@ -110,7 +110,8 @@ def machine() -> dict:
 
 def _network(record: dict) -> str:
     """A network trained alone, of a search without a supernet."""
-    return f"network {record['epoch']:2d}  candidate {record['candidate']} x {record['depth']} ({record['cost']:.3f})"
+    arch = record["architecture"]
+    return f"network {record['epoch']:2d}  {arch['depth']} x {arch['width']}/{arch['inner']} ({record['cost']:.3f})"
 
 
 class Progress:
@@ -137,10 +138,10 @@ class Progress:
         self._known = f"  NDCG@10 {record['ndcg@10']:.4f}"
         if "pick" in record:
             pick = record["pick"]
+            what = pick.get("what") or f"candidate {pick['candidate']} x {pick['depth']}"
             self._known += (
-                f"  tau {record['temperature']:.3f}  FLOPs {record['expected_cost']:.3f}"
-                f"  pick candidate {pick['candidate']} x {pick['depth']} ({pick['cost']:.3f})"
-            )
+                f"  tau {record['temperature']:.3f}" if "temperature" in record else ""
+            ) + f"  FLOPs {record['expected_cost']:.3f}  pick {what} ({pick['cost']:.3f})"
         mark = " *" if record["best_epoch"] == record["epoch"] else ""
         what = f"epoch {record['epoch']:3d}  loss {record['loss']:.4f}" if "loss" in record else _network(record)
         self._bar.write(f"{what}{self._known}{mark}", file=sys.stderr)

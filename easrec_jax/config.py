@@ -128,7 +128,15 @@ class SearchConfig:
     cost: Literal["flops", "latency"] = "flops"
     """What the constraint and the budget count: FLOPs of a request, or seconds, measured here before the search."""
     prune: tuple[float, ...] = (0.0, 0.25, 0.5)
-    """Candidates: the fraction of hidden and inner size each one drops."""
+    """Candidates: the fraction of hidden and inner size each one drops; in a wide space, of the hidden size alone."""
+    inner_prune: tuple[float, ...] = ()
+    """Wide space: fractions of the inner size that each layer may drop by itself; empty: none."""
+    heads: tuple[int, ...] = ()
+    """Wide space: numbers of heads to choose from; empty: model.heads."""
+    gate_layers: tuple[int, ...] = ()
+    """Wide space: layers of the gates to choose from; empty: model.gate_layers."""
+    attentions: tuple[Attention, ...] = ()
+    """Wide space: attentions to choose from; empty: model.attention. A space is wide if any of these four is given."""
     epochs: int = 20
     """Most epochs over the training interactions; random and exhaustive: for each network."""
     batch_size: int = 32
@@ -172,7 +180,21 @@ class SearchConfig:
             "fractions in [0, 1): 1 prunes everything",
             self.prune,
         )
-        check(len(set(self.prune)) == len(self.prune), "search.prune", "different candidates", self.prune)
+        for name in ("prune", "inner_prune", "heads", "gate_layers", "attentions"):
+            values = getattr(self, name)
+            check(len(set(values)) == len(values), f"search.{name}", "different candidates", values)
+        check(
+            all(0.0 <= x < 1.0 for x in self.inner_prune), "search.inner_prune", "fractions in [0, 1)", self.inner_prune
+        )
+        check(all(x >= 1 for x in self.heads), "search.heads", "numbers of at least 1", self.heads)
+        check(set(self.gate_layers) <= {0, 1, 2}, "search.gate_layers", "0, 1 or 2 each", self.gate_layers)
+        wide = ("easrec", "random")
+        check(
+            not self.wide or (self.strategy in wide and self.cost == "flops"),
+            "search.strategy",
+            f"{' or '.join(wide)}, and search.cost = 'flops', in a wide space",
+            f"{self.strategy} and {self.cost}",
+        )
         for name in ("epochs", "batch_size", "buckets", "every", "finalists", "finalist_epochs", "patience"):
             check(getattr(self, name) >= 1, f"search.{name}", "at least 1", getattr(self, name))
         for name in ("learning_rate", "arch_learning_rate", "tau_min", "tau_start"):
@@ -181,6 +203,11 @@ class SearchConfig:
         check(self.cost_weight >= 0, "search.cost_weight", "0 or more", self.cost_weight)
         check(self.tau_decay >= 0, "search.tau_decay", "0 or more", self.tau_decay)
         check(self.budget is None or 0 < self.budget <= 1, "search.budget", "a fraction in (0, 1]", self.budget)
+
+    @property
+    def wide(self) -> bool:
+        """Whether more than the paired sizes and the depth is searched."""
+        return bool(self.inner_prune or self.heads or self.gate_layers or self.attentions)
 
 
 FLOORS = ("popularity", "markov")
@@ -298,7 +325,24 @@ class Config:
                 "no bidirectional linrec with data.targets = 'all' (a loss at every position would leak the target)",
                 name,
             )
+        for attention in self.search.attentions:
+            check(
+                self.data.targets == "last" or attention in CAUSAL_ATTENTIONS,
+                "search.attentions",
+                f"some of {', '.join(CAUSAL_ATTENTIONS)} with data.targets = 'all' (see model.attention)",
+                attention,
+            )
+        check(
+            not (self.search.wide and self.model.learn_decay),
+            "model.learn_decay",
+            "false in a wide space, whose numbers of heads have decays of their own",
+            self.model.learn_decay,
+        )
         for prune in self.search.prune:
+            for heads in self.search.heads:
+                width = pruned_size(self.model.width, prune)
+                expected = f"numbers that divide every candidate's width, {width} among them"
+                check(width % heads == 0 and self.model.width % heads == 0, "search.heads", expected, heads)
             width, inner = pruned_size(self.model.width, prune), pruned_size(self.model.inner, prune)
             check(width >= 1 and inner >= 1, "search.prune", "candidates that leave at least one channel", prune)
             check(

@@ -20,12 +20,13 @@ def request_flops(arch: Architecture, num_items: int, length: int | None = None)
     d = arch.width
     # an event: its key, convolution, weight under the one query, share in each head's sum; a user: query, value, merge
     weight = 2 * d if arch.attention == "softmax" else 4 * arch.heads * d
-    last = length * (2 * d * d + 2 * arch.conv_width * d + weight + 2 * arch.heads * d) + 6 * d * d + _pointwise(arch)
-    return (arch.depth - 1) * length * token_flops(arch, length) + last + 2 * d * num_items
+    last = length * (2 * d * d + 2 * arch.conv_width * d + weight + 2 * arch.heads * d) + 6 * d * d
+    before = sum(token_flops(arch, length, layer) for layer in range(arch.depth - 1))
+    return length * before + last + _pointwise(arch, arch.depth - 1) + 2 * d * num_items
 
 
-def token_flops(arch: Architecture, length: int) -> int:
-    """FLOPs of one layer at one position, all `length` positions being computed (training, and all layers but the last)."""
+def token_flops(arch: Architecture, length: int, layer: int = 0) -> int:
+    """FLOPs of layer `layer` at one position, all `length` positions being computed (training, and all but the last)."""
     d = arch.width
     channels = d // arch.heads
     if arch.attention == "softmax":
@@ -35,28 +36,31 @@ def token_flops(arch: Architecture, length: int) -> int:
     else:
         chunk = -(-length // -(-length // CHUNK))
         attention = 6 * chunk * d + 4 * d * channels
-    return 8 * d * d + 2 * arch.conv_width * d + attention + _pointwise(arch)
+    return 8 * d * d + 2 * arch.conv_width * d + attention + _pointwise(arch, layer)
 
 
-def _pointwise(arch: Architecture) -> int:
-    """Feed-forward and gates at one position."""
-    d, inner = arch.width, arch.inner
+def _pointwise(arch: Architecture, layer: int) -> int:
+    """Feed-forward and gates of a layer at one position."""
+    d, inner = arch.width, arch.inner_sizes[layer]
     gates = {0: 0, 1: 2 * d * d + 2 * d * inner, 2: 6 * d * d + 2 * d * inner}[arch.gate_layers]
     return 4 * d * inner + gates
 
 
 def parameter_count(arch: Architecture, num_items: int) -> int:
     """Trainable numbers, embeddings included (the padding row too, as it is stored)."""
-    d, inner = arch.width, arch.inner
+    d = arch.width
 
     def dense(a: int, b: int) -> int:
         return a * b + b
 
-    block = 4 * dense(d, d) + dense(d, inner) + dense(inner, d) + 4 * d
-    block += arch.conv_width * d + (arch.heads if arch.learn_decay else 0)
-    if arch.gate_layers:
-        block += dense(d, d) + dense(d, inner) + (arch.gate_layers - 1) * 2 * dense(d, d)
-    return (num_items + 1 + arch.max_length) * d + 2 * d + arch.depth * block
+    def block(inner: int) -> int:
+        size = 4 * dense(d, d) + dense(d, inner) + dense(inner, d) + 4 * d
+        size += arch.conv_width * d + (arch.heads if arch.learn_decay else 0)
+        if arch.gate_layers:
+            size += dense(d, d) + dense(d, inner) + (arch.gate_layers - 1) * 2 * dense(d, d)
+        return size
+
+    return (num_items + 1 + arch.max_length) * d + 2 * d + sum(map(block, arch.inner_sizes))
 
 
 def cost_table(space: SearchSpace, num_items: int) -> np.ndarray:

@@ -40,10 +40,10 @@ class Network(nn.Module):
         self.embedding_norm = EmbeddingNorm(self.dropout)
         self.blocks = [
             Block(
-                arch.width, arch.inner, arch.heads, arch.attention, arch.gate_layers,
+                arch.width, inner, arch.heads, arch.attention, arch.gate_layers,
                 arch.conv_width, arch.learn_decay, self.dropout,
             )
-            for _ in range(arch.depth)
+            for inner in arch.inner_sizes
         ]  # fmt: skip
 
     def encode(self, items: Items, *, key: Array | None = None) -> Float[Array, "batch length width"]:

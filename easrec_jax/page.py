@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from easrec_jax.architecture import search_space
 from easrec_jax.config import Config, from_json, to_json
 from easrec_jax.files import read_json, write_text
-from easrec_jax.report import alone_figure, comparison_figure, search_figure, training_figure
+from easrec_jax.report import comparison_figure, draw_search, training_figure
 from easrec_jax.workdir import MetricsLog
 
 STYLE = """
@@ -168,14 +167,12 @@ def _run(run: Run) -> list[str]:
     finalists = _dict(architecture, "chosen_by").get("finalists")
     if isinstance(finalists, list) and finalists and all(isinstance(f, dict) for f in finalists):
         names = list(dict.fromkeys(key for f in finalists for key in f))
-        rows = [[_text(f.get(name, "-")) for name in names] for f in finalists]
+        shown = [f | {"architecture": _network(_dict(f, "architecture"))} for f in finalists]
+        rows = [[_text(f.get(name, "-")) for name in names] for f in shown]
         body += [_tag("h3", "Finalists of the search"), _table(names, rows)]
     if run.search:
-        space, budget, records = search_space(run.config), run.config.search.budget, run.search
-        draw = search_figure if "p" in records[0] else alone_figure  # a strategy without supernet trains networks alone
         body += [_tag("h3", "Search"), _drawn(
-            lambda file: draw(records, space, file, select_by=select_by, budget=budget, cost=run.config.search.cost),
-            "search trajectories",
+            lambda file: draw_search(run.search, run.config, file), "search trajectories"
         )]  # fmt: skip
     if run.training:
         body += [_tag("h3", "Training"), _drawn(

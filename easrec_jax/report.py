@@ -6,7 +6,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from easrec_jax.architecture import SearchSpace
+from easrec_jax.architecture import SearchSpace, WideSpace, space_of
+from easrec_jax.config import Config
 from easrec_jax.files import write_bytes
 
 COSTS = {"flops": "FLOPs", "latency": "latency"}
@@ -26,31 +27,70 @@ def search_figure(
     `records` are the lines of metrics.jsonl. Needs matplotlib (extra `plot`).
     """
     figure, axes = new_figure(1, 4, (15.0, 3.4))
+    p = {f"width {width}, inner {inner}": [r["p"][i] for r in records] for i, (width, inner) in enumerate(space.sizes)}
+    q = {f"{j + 1} layer{'s' if j else ''}": [r["q"][j] for r in records] for j in range(space.num_layers)}
+    _trajectories(axes, records, {"p: width": p, "q: depth": q}, select_by, budget, cost)
+    _save(figure, path)
+
+
+def wide_figure(
+    records: list[dict],
+    space: WideSpace,
+    path: Path | BytesIO,
+    *,
+    select_by: str,
+    budget: float | None = None,
+    cost: str = "flops",
+) -> None:
+    """`search_figure` of a wide space: the share of every choice, each layer's inner sizes in a panel of their own."""
+    shares = {
+        name: {str(option): [r["shares"][name][i] for r in records] for i, option in enumerate(options)}
+        for name, options in space.factors.items()
+    }
+    for layer in range(space.num_layers):
+        shares[f"inner size of layer {layer + 1}"] = {
+            str(size): [r["shares"]["inner"][layer][i] for r in records] for i, size in enumerate(space.inners)
+        }
+    rows = -(-(len(shares) + 2) // 4)
+    figure, axes = new_figure(rows, 4, (15.0, 3.1 * rows))
+    used = len(shares) + 2
+    _trajectories(axes.ravel()[:used], records, shares, select_by, budget, cost)
+    for axis in axes.ravel()[used:]:
+        axis.set_axis_off()
+    _save(figure, path)
+
+
+def _trajectories(
+    axes: Any,
+    records: list[dict],
+    shares: dict[str, dict[str, list[float]]],
+    select_by: str,
+    budget: float | None,
+    cost: str,
+) -> None:
+    """A panel for each of `shares` (title: label: values by epoch), then cost and validation NDCG."""
     epochs = [r["epoch"] for r in records]
     style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(records) < 40 else {}
-    for i, (width, inner) in enumerate(space.sizes):
-        axes[0].plot(epochs, [r["p"][i] for r in records], label=f"width {width}, inner {inner}", **style)
-    for j in range(space.num_layers):
-        axes[1].plot(epochs, [r["q"][j] for r in records], label=f"{j + 1} layer{'s' if j else ''}", **style)
-    axes[2].plot(epochs, [r["expected_cost"] for r in records], label="expected under p, q", **style)
-    axes[2].plot(epochs, [r["pick"]["cost"] for r in records], label="the pick", drawstyle="steps-post", **style)
+    for axis, lines in zip(axes[:-2], shares.values(), strict=True):
+        for label, values in lines.items():
+            axis.plot(epochs, values, label=label, **style)
+    axes[-2].plot(epochs, [r["expected_cost"] for r in records], label="expected", **style)
+    axes[-2].plot(epochs, [r["pick"]["cost"] for r in records], label="the pick", drawstyle="steps-post", **style)
     if budget is not None:
-        axes[2].axhline(budget, color="grey", linestyle="--", label="budget")
-    axes[3].plot(epochs, [r["ndcg@10"] for r in records], color="tab:green", label="the pick, cut out", **style)
-    titles = ("p: width", "q: depth", f"{COSTS[cost]} / largest network", f"validation NDCG@10 ({select_by})")
+        axes[-2].axhline(budget, color="grey", linestyle="--", label="budget")
+    axes[-1].plot(epochs, [r["ndcg@10"] for r in records], color="tab:green", label="the pick, cut out", **style)
+    titles = (*shares, f"{COSTS[cost]} / largest network", f"validation NDCG@10 ({select_by})")
     for axis, title in zip(axes, titles, strict=True):
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    for axis in axes[:3]:
+    for axis in axes[:-1]:
         axis.set_ylim(bottom=0)
-    _save(figure, path)
 
 
 def alone_figure(
     records: list[dict],
-    space: SearchSpace,
     path: Path | BytesIO,
     *,
     select_by: str,
@@ -59,16 +99,31 @@ def alone_figure(
 ) -> None:
     """Validation NDCG over cost of the networks that were trained alone, as a PNG; `records` as `search_figure`'s."""
     figure, axis = new_figure(1, 1, (5.0, 3.6))
-    for i, (width, inner) in enumerate(space.sizes):
-        mine = sorted((r["cost"], r["ndcg@10"]) for r in records if r["candidate"] == i)
-        if mine:
-            axis.plot(*zip(*mine, strict=True), marker="o", label=f"width {width}, inner {inner}")
+    for width in sorted({r["architecture"]["width"] for r in records}, reverse=True):
+        mine = sorted((r["cost"], r["ndcg@10"]) for r in records if r["architecture"]["width"] == width)
+        axis.plot(*zip(*mine, strict=True), marker="o", label=f"width {width}")
     if budget is not None:
         axis.axvline(budget, color="grey", linestyle="--", label="budget")
     axis.set(xlabel=f"{COSTS[cost]} / largest network", ylabel=f"validation NDCG@10 ({select_by})")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     _save(figure, path)
+
+
+def draw_search(records: list[dict], config: Config, path: Path | BytesIO) -> None:
+    """The picture of a search by its config: one of the three above."""
+    space = space_of(config)
+    options: Any = {
+        "select_by": config.evaluate.select_by,
+        "budget": config.search.budget,
+        "cost": config.search.cost,
+    }
+    if "expected_cost" not in records[0]:  # a strategy without supernet trains networks alone
+        alone_figure(records, path, **options)
+    elif isinstance(space, WideSpace):
+        wide_figure(records, space, path, **options)
+    else:
+        search_figure(records, space, path, **options)
 
 
 def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str) -> None:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from easrec_jax.architecture import Architecture, SearchSpace, sasrec_architecture, search_space
+from easrec_jax import elastic
+from easrec_jax.architecture import Architecture, SearchSpace, WideSpace, full_architecture, sasrec_architecture
 from easrec_jax.artifact import load_tree
 from easrec_jax.baselines import FDSA, SASRecF, fit_markov, init_baseline, markov_scores
 from easrec_jax.config import FLOORS, Config, baseline_parts
@@ -35,7 +36,7 @@ class Retrained(NamedTuple):
     test: dict
 
 
-def load_search(folder: Path, space: SearchSpace) -> tuple[Architecture, dict | None]:
+def load_search(folder: Path, space: SearchSpace | WideSpace) -> tuple[Architecture, dict | None]:
     """The pick of a finished search and its weights cut out of the supernet, None if it trained none. Errors name files."""
     if not (folder / "architecture.json").is_file():
         raise FileNotFoundError(
@@ -47,7 +48,9 @@ def load_search(folder: Path, space: SearchSpace) -> tuple[Architecture, dict | 
     space.locate(architecture)
     if not (folder / "supernet.npz").is_file():
         return architecture, None
-    return architecture, extract(load_tree(folder / "supernet.npz"), space, architecture)
+    shared = load_tree(folder / "supernet.npz")
+    wide = isinstance(space, WideSpace)
+    return architecture, (elastic.extract if wide else extract)(shared, space, architecture)  # type: ignore[arg-type]
 
 
 def make_samples(config: Config, split: Split) -> Samples:
@@ -121,7 +124,7 @@ def describe_flops(flops: int, config: Config, num_items: int) -> dict:
     """FLOPs of a request, and what fraction of the space's largest network's and of SASRec's that is."""
     return {
         "flops": flops,
-        "flops_over_largest": flops / request_flops(search_space(config).largest, num_items),
+        "flops_over_largest": flops / request_flops(full_architecture(config.model), num_items),
         "flops_over_sasrec": flops / request_flops(sasrec_architecture(config.model), num_items),
     }
 

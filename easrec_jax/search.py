@@ -197,14 +197,15 @@ def search(
     strategy = strategy or find_strategy(settings.strategy)
     costs = cost_table(space, evaluator.split.data.num_items) if costs is None else costs
     check_strategy(strategy, costs, settings)
-    train_alone = partial(
-        _train_alone, space=space, samples=samples, evaluator=evaluator, settings=settings, dropout=dropout, seed=seed,
-        checkpoints=checkpoints, resume=resume, on_step=on_step,
+    finish = partial(
+        train_alone, cut=lambda weights, architecture: extract(weights, space, architecture), samples=samples,
+        evaluator=evaluator, settings=settings, dropout=dropout, seed=seed, checkpoints=checkpoints, resume=resume,
+        on_step=on_step,
     )  # fmt: skip
     if strategy.choose is not None:
-        finalists = [_entry(i, j, costs, None) for i, j in strategy.choose(costs, settings, seed)]
-        best, finished = train_alone(finalists, None, epochs=settings.epochs, on_network=on_epoch)
-        architecture = space.architecture(best["candidate"], best["depth"])
+        finalists = [_entry(i, j, space, costs) for i, j in strategy.choose(costs, settings, seed)]
+        best, finished = finish(finalists, None, epochs=settings.epochs, on_network=on_epoch)
+        architecture = space.architecture(int(best["candidate"]), int(best["depth"]))
         return Found(architecture, finalists, None, None, settings.epochs, finished)
     state, searcher, epochs, finished = _train_supernet(
         space, samples, evaluator, strategy, costs, settings=settings, dropout=dropout, seed=seed,
@@ -212,17 +213,18 @@ def search(
     )  # fmt: skip
     shares = _shares(state, costs, searcher)
     likeliest = most_probable(np.asarray(strategy.logits(state.arch)), costs, settings.budget, settings.finalists)
-    finalists = [_entry(i, j, costs, float(shares[i, j - 1])) for i, j in likeliest]
+    finalists = [_entry(i, j, space, costs) | {"probability": float(shares[i, j - 1])} for i, j in likeliest]
     best = finalists[0]
     if finished and len(finalists) > 1:
-        best, finished = train_alone(finalists, state.weights, epochs=settings.finalist_epochs)
-    architecture = space.architecture(best["candidate"], best["depth"])
+        best, finished = finish(finalists, state.weights, epochs=settings.finalist_epochs)
+    architecture = space.architecture(int(best["candidate"]), int(best["depth"]))
     return Found(architecture, finalists, state.weights, state.arch, epochs, finished)
 
 
-def _entry(candidate: int, depth: int, costs: np.ndarray, probability: float | None) -> dict:
-    found = {"candidate": candidate, "depth": depth, "cost": float(costs[candidate, depth - 1])}
-    return found if probability is None else found | {"probability": probability}
+def _entry(candidate: int, depth: int, space: SearchSpace, costs: np.ndarray) -> dict:
+    architecture = space.architecture(candidate, depth).to_json()
+    cost = float(costs[candidate, depth - 1])
+    return {"candidate": candidate, "depth": depth, "cost": cost, "architecture": architecture}
 
 
 def _train_supernet(
@@ -271,27 +273,30 @@ def _train_supernet(
     return loop.state, searcher, int(loop.epochs_done), bool(loop.finished)
 
 
-def _train_alone(
-    finalists: list[dict], shared: dict | None, *, epochs: int, space: SearchSpace, samples: Samples,
-    evaluator: Evaluator, settings: SearchConfig, dropout: float, seed: int, checkpoints: Checkpoints | None,
+def train_alone(
+    finalists: list[dict], shared: dict | None, *, epochs: int, cut: Callable[[dict, Architecture], dict],
+    samples: Samples, evaluator: Evaluator, settings: SearchConfig, dropout: float, seed: int, checkpoints: Checkpoints | None,
     resume: bool, on_step: Callable | None, on_network: Callable | None = None,
 ) -> tuple[dict, bool]:  # fmt: skip
-    """Train each finalist, from the supernet's weights or (`shared` None) from scratch; (the best, finished)."""
+    """Train each finalist from what `cut` takes of the shared weights, or (`shared` None) from scratch; (the best, finished).
+
+    Each gets its validation `ndcg@10`.
+    """
     training = RetrainConfig(
         epochs=epochs, batch_size=settings.batch_size, buckets=settings.buckets,
         learning_rate=settings.learning_rate,
     )  # fmt: skip
     best = finalists[0]
     for number, entry in enumerate(finalists, 1):
-        architecture = space.architecture(entry["candidate"], entry["depth"])
+        architecture = Architecture.from_json(entry["architecture"])
         network: Any = Network(architecture, evaluator.split.data.num_items, dropout)
         if shared is None:  # long: with checkpoints of its own
             weights = init_network(network, jax.random.fold_in(jax.random.key(seed), 2))
-            keep = checkpoints and Checkpoints(checkpoints.folder / f"{entry['candidate']}_{entry['depth']}", keep=1)
+            keep = checkpoints and Checkpoints(checkpoints.folder / f"alone_{number}", keep=1)
             training = dataclasses.replace(training, patience=settings.patience)
             options: dict = {"checkpoints": keep, "resume": resume}
         else:
-            weights, options = extract(shared, space, architecture), {}
+            weights, options = cut(shared, architecture), {}
         alone = fit(network, weights, samples, evaluator, settings=training, seed=seed, on_step=on_step, **options)
         if not alone.finished:
             return finalists[0], False

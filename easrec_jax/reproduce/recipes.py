@@ -100,9 +100,9 @@ def _movielens(dataset: Dataset, data: DataConfig) -> Config:
         data=data,
         model=ModelConfig(width=128, inner=256, layers=4, heads=4, max_length=200, dropout=0.3),
         search=SearchConfig(
-            epochs=24 if small else 10, warmup_epochs=12 if small else 5, batch_size=8 if small else 16,
+            epochs=16 if small else 10, warmup_epochs=8 if small else 5, batch_size=8 if small else 16,
             learning_rate=0.002, arch_learning_rate=0.03, budget=0.14, tau_start=0.2, tau_decay=0.0003, tau_min=0.1,
-            finalist_epochs=8 if small else 4,
+            finalist_epochs=6 if small else 4,
         ),
         retrain=RetrainConfig(epochs=30 if small else 16, batch_size=8 if small else 16, learning_rate=0.003),
         evaluate=EvaluateConfig(select_by="pop100"),

@@ -106,12 +106,13 @@ def architecture_svg(drawn: Drawn) -> str:
 
 def _layer(canvas: _Canvas, arch: dict, layer: int, width: float, *, pruned: bool) -> None:
     gates = arch["gate_layers"]
+    inner = arch["inner"][layer] if isinstance(arch["inner"], list) else arch["inner"]
     height = 10 + ROW * (3 if gates else 2)
     if pruned:
         canvas.box(FULL, height, "none", dashed=True)
     canvas.box(width, height, FILLS["layer"])
     inside, top = width - 16, canvas.y + 7
-    rows = [("forward", f"feed-forward {arch['width']} → {arch['inner']} → {arch['width']}")]
+    rows = [("forward", f"feed-forward {arch['width']} → {inner} → {arch['width']}")]
     if gates:
         rows.append(("gate", f"gates, {gates} layer{'s' if gates > 1 else ''}"))
     rows.append(("attention", f"{arch['attention']}, {arch['heads']} heads"))  # data flows upwards

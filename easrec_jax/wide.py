@@ -1,0 +1,247 @@
+"""The search of a `WideSpace`: thousands of networks in one elastic supernet, chosen by a distribution over them all.
+
+As in Algorithm 1, weights learn on training batches and architecture parameters on validation batches, in turn. Changed,
+as a mixture of thousands of networks cannot be computed: every step runs networks that are drawn, one for a weight step
+and `DRAWS` for an architecture step, whose losses on one batch give the score-function gradient of the expected loss,
+each network's baseline being the mean of the others (Kool et al., "Buy 4 REINFORCE samples, get a baseline for free!",
+2019). The parameters are logits of each choice, those of the inner sizes by layer; a network's probability is the product
+of its choices' over the networks within the budget, whose costs are exact. Without a budget, lambda R (Eq. 15) is added
+to the loss of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from easrec_jax.architecture import WideSpace
+from easrec_jax.config import SearchConfig
+from easrec_jax.controllers import check_budget
+from easrec_jax.cost import request_flops
+from easrec_jax.data.batches import Batch, Samples, batches_per_epoch, endless_batch, epoch_batches, scoring_samples
+from easrec_jax.elastic import encode, encode_last, extract, init_elastic
+from easrec_jax.evaluate import Evaluator
+from easrec_jax.loop import Checkpoints, LoopState, run_epochs
+from easrec_jax.network import item_table
+from easrec_jax.search import Found, SearchState, train_alone
+from easrec_jax.train import next_item_loss
+
+DRAWS = 4  # networks of an architecture step
+
+
+class WideSearcher(NamedTuple):
+    """What stays fixed during a search; hashable, a static argument of the steps."""
+
+    space: WideSpace
+    weights_tx: optax.GradientTransformation
+    arch_tx: optax.GradientTransformation
+    settings: SearchConfig
+    dropout: float
+
+
+class Table(NamedTuple):
+    """The networks of the space as arrays on the device."""
+
+    choices: Array  # int32 [networks, columns]
+    costs: Array  # float32 [networks], over the largest network's
+    allowed: Array  # bool [networks]
+
+
+def network_costs(space: WideSpace, num_items: int) -> np.ndarray:
+    """Request FLOPs of every network over those of `space.largest`, [networks]."""
+    flops = [request_flops(space.architecture(n), num_items) for n in range(len(space.choices))]
+    return np.array(flops, np.float64) / request_flops(space.largest, num_items)
+
+
+def init_logits(space: WideSpace) -> dict[str, Array]:
+    """Uniform: one vector a factor, and [layers, inner sizes] for the inner sizes."""
+    logits = {name: jnp.zeros(len(options)) for name, options in space.factors.items()}
+    return logits | {"inner": jnp.zeros((space.num_layers, len(space.inners)))}
+
+
+def network_logits(logits: dict[str, Array], choices: Array) -> Array:
+    """log-probability of each network before the budget, [networks]: the sum of its choices'."""
+    total = jnp.zeros(choices.shape[0])
+    for column, name in enumerate(name for name in logits if name != "inner"):
+        total = total + jax.nn.log_softmax(logits[name])[choices[:, column]]
+    inner = choices[:, len(logits) - 1 :]
+    each = jnp.take_along_axis(jax.nn.log_softmax(logits["inner"])[None], jnp.maximum(inner, 0)[..., None], 2)[..., 0]
+    return total + jnp.sum(jnp.where(inner >= 0, each, 0.0), 1)
+
+
+def _log_shares(logits: dict[str, Array], table: Table) -> Array:
+    return jax.nn.log_softmax(jnp.where(table.allowed, network_logits(logits, table.choices), -jnp.inf))
+
+
+def _loss(weights: dict, choice: Array, batch: Batch, key: Array | None, searcher: WideSearcher) -> Array:
+    options: Any = {"space": searcher.space, "rate": searcher.dropout, "key": key}
+    return next_item_loss(
+        weights,
+        lambda items: encode(weights, items, choice, **options),
+        lambda items: encode_last(weights, items, choice, **options),
+        batch,
+    )
+
+
+@partial(jax.jit, static_argnames="searcher", donate_argnames="state")
+def weight_step(
+    state: SearchState, batch: Batch, key: Array, table: Table, *, searcher: WideSearcher
+) -> tuple[SearchState, dict[str, Array]]:
+    """One update of the shared weights through one network drawn. Keys: `fold_in(key, step)`."""
+    draw_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+    choice = table.choices[jax.random.categorical(draw_key, _log_shares(state.arch, table))]
+    loss, grads = jax.value_and_grad(_loss)(state.weights, choice, batch, dropout_key, searcher)
+    updates, opt = searcher.weights_tx.update(grads, state.weights_opt, state.weights)
+    weights = optax.apply_updates(state.weights, updates)
+    return state._replace(step=state.step + 1, weights=weights, weights_opt=opt), {"loss": loss}
+
+
+@partial(jax.jit, static_argnames="searcher", donate_argnames="state")
+def architecture_step(
+    state: SearchState, batch: Batch, key: Array, table: Table, *, searcher: WideSearcher
+) -> tuple[SearchState, dict[str, Array]]:
+    """One update of the logits by the losses of `DRAWS` networks on a validation batch, without dropout."""
+    draw_key = jax.random.fold_in(key, state.step)
+    drawn = jax.random.categorical(draw_key, _log_shares(state.arch, table), shape=(DRAWS,))
+    entropies = jax.lax.map(lambda n: _loss(state.weights, table.choices[n], batch, None, searcher), drawn)
+    settings, losses = searcher.settings, entropies
+    if settings.budget is None:
+        depths = state.arch["depth"].shape[0]
+        scale = (jnp.argmax(state.arch["depth"]) + 1) / depths if settings.dynamic else 1.0
+        losses = losses + settings.cost_weight * scale * table.costs[drawn]
+    advantages = (losses - jnp.mean(losses)) * DRAWS / (DRAWS - 1)  # each loss less the mean of the others
+
+    def surrogate(logits: dict[str, Array]) -> Array:
+        return jnp.mean(jax.lax.stop_gradient(advantages) * _log_shares(logits, table)[drawn])
+
+    grads = jax.grad(surrogate)(state.arch)
+    updates, opt = searcher.arch_tx.update(grads, state.arch_opt, state.arch)
+    arch = optax.apply_updates(state.arch, updates)
+    return state._replace(arch=arch, arch_opt=opt), {"architecture_loss": jnp.mean(entropies)}
+
+
+def search_wide(
+    space: WideSpace,
+    samples: Samples,
+    evaluator: Evaluator,
+    *,
+    settings: SearchConfig,
+    dropout: float,
+    seed: int,
+    checkpoints: Checkpoints | None = None,
+    resume: bool = False,
+    on_step: Callable[[dict], Any] | None = None,
+    on_epoch: Callable[[dict], Any] | None = None,
+) -> Found:
+    """`search.search` of a wide space, by settings.strategy "easrec" or "random"; finalists have `network`, a row of the choices.
+
+    Each epoch the most probable network within the budget is evaluated with the shared weights. Raises `ValueError` if
+    the budget is below the smallest network's cost.
+    """
+    costs = network_costs(space, evaluator.split.data.num_items)
+    check_budget(costs, settings.budget)
+    allowed = costs <= (np.inf if settings.budget is None else settings.budget)
+    finish = partial(
+        train_alone, cut=lambda weights, architecture: extract(weights, space, architecture), samples=samples,
+        evaluator=evaluator, settings=settings, dropout=dropout, seed=seed, checkpoints=checkpoints, resume=resume,
+        on_step=on_step,
+    )  # fmt: skip
+    if settings.strategy == "random":
+        drawn = np.random.default_rng((seed, len(costs))).permutation(np.flatnonzero(allowed))[: settings.finalists]
+        finalists = [_entry(int(n), space, costs) for n in drawn]
+        best, finished = finish(finalists, None, epochs=settings.epochs, on_network=on_epoch)
+        return Found(space.architecture(int(best["network"])), finalists, None, None, settings.epochs, finished)
+
+    table = Table(jnp.asarray(space.choices), jnp.asarray(costs, jnp.float32), jnp.asarray(allowed))
+    loop = _train(
+        space, samples, evaluator, table, settings=settings, dropout=dropout, seed=seed,
+        checkpoints=checkpoints, resume=resume, on_step=on_step, on_epoch=on_epoch,
+    )  # fmt: skip
+    state, finished = loop.state, bool(loop.finished)
+    shares = np.exp(np.asarray(_log_shares(state.arch, table), np.float64))
+    likeliest = [int(n) for n in np.argsort(-shares, kind="stable")[: settings.finalists] if allowed[n]]
+    finalists = [_entry(n, space, costs) | {"probability": float(shares[n])} for n in likeliest]
+    best = finalists[0]
+    if finished and len(finalists) > 1:
+        best, finished = finish(finalists, state.weights, epochs=settings.finalist_epochs)
+    architecture = space.architecture(int(best["network"]))
+    return Found(architecture, finalists, state.weights, state.arch, int(loop.epochs_done), finished)
+
+
+def _entry(network: int, space: WideSpace, costs: np.ndarray) -> dict:
+    architecture = space.architecture(network)
+    return {"network": network, "cost": float(costs[network]), "architecture": architecture.to_json()}
+
+
+def _train(
+    space: WideSpace, samples: Samples, evaluator: Evaluator, table: Table, *, settings: SearchConfig, dropout: float,
+    seed: int, **options: Any,
+) -> LoopState:  # fmt: skip
+    """The two steps in turn, to the last epoch; `options` are those of `run_epochs`."""
+    init_key, weight_key, arch_key = jax.random.split(jax.random.key(seed), 3)
+    length = space.largest.max_length
+    plan = {"max_length": length, "batch_size": settings.batch_size, "buckets": settings.buckets}
+    steps = batches_per_epoch(samples, **plan)
+    searcher = WideSearcher(
+        space, optax.adam(settings.learning_rate), optax.adam(settings.arch_learning_rate), settings, dropout
+    )
+    weights, arch = init_elastic(space, evaluator.split.data.num_items, init_key), init_logits(space)
+    state = SearchState(jnp.int32(0), weights, searcher.weights_tx.init(weights), arch, searcher.arch_tx.init(arch))
+    validation = scoring_samples(evaluator.split, "validation", max_length=length)
+
+    def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:
+        state, scalars = weight_step(state, batch, weight_key, table, searcher=searcher)
+        if (number + 1) % settings.every == 0 and number >= settings.warmup_epochs * steps:
+            held_out = endless_batch(validation, number // settings.every, **plan, seed=seed)
+            state, more = architecture_step(state, held_out, arch_key, table, searcher=searcher)
+            scalars |= more
+        return state, scalars
+
+    def scores(weights: tuple[dict, Array], items: Array) -> Array:
+        return encode_last(weights[0], items, weights[1], space=space) @ item_table(weights[0]).T
+
+    def evaluate(state: SearchState) -> dict:
+        record, network = describe_state(state, space, table)
+        results = evaluator(scores, (state.weights, table.choices[network]))
+        return record | {"validation": results, "ndcg@10": results[evaluator.protocols[0]]["ndcg@10"]}
+
+    return run_epochs(
+        LoopState.start(state, keep=()),
+        step=step,
+        batches=lambda epoch, skip: epoch_batches(samples, **plan, seed=seed, epoch=epoch, skip=skip),
+        evaluate=evaluate,
+        keep=lambda state: (),
+        steps_per_epoch=steps,
+        epochs=settings.epochs,
+        patience=settings.patience,
+        **options,
+    )
+
+
+def describe_state(state: SearchState, space: WideSpace, table: Table) -> tuple[dict, int]:
+    """Shares of every choice, expected and picked cost as plain numbers for a log; and the most probable network."""
+    shares = np.exp(np.asarray(_log_shares(state.arch, table), np.float64))
+    choices, costs = np.asarray(table.choices), np.asarray(table.costs, np.float64)
+    pick = int(np.argmax(shares))
+    of = {
+        name: [float(shares[choices[:, column] == option].sum()) for option in range(len(options))]
+        for column, (name, options) in enumerate(space.factors.items())
+    }
+    first = len(space.factors)
+    inner = [
+        [float(shares[choices[:, first + layer] == option].sum()) for option in range(len(space.inners))]
+        for layer in range(space.num_layers)
+    ]  # a layer's shares sum to the probability that it is there
+    record = {
+        "shares": of | {"inner": inner},
+        "expected_cost": float(shares @ costs),
+        "pick": {"network": pick, "what": space.architecture(pick).describe(), "cost": float(costs[pick])},
+    }
+    return record, pick
