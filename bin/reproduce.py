@@ -1,9 +1,11 @@
 """Experiments beside the paper's: WORKDIR/DATASET-SCALE/ (finished cells, JSON, CSV, Markdown, PNG).
 
 space: every network of the space trained alone, and what each search strategy picked of it. table3: accuracy of all
-models; table4: their inference time and memory; table5: gates; figure4: the weight lambda of the constraint.
+models; table4: their inference time and memory; table5: ablations; figure4: the weight lambda of the constraint, and
+budgets. results: everything finished in WORKDIR as one document, docs/results.md.
 """
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,12 +13,12 @@ from typing import Annotated, Literal
 import tyro
 
 from easrec_jax.cli import fail, main
-from easrec_jax.reproduce.recipes import Dataset, Scale
+from easrec_jax.reproduce.recipes import FEATURELESS, Dataset, Scale
 
 
 @dataclass(frozen=True)
 class Arguments:
-    experiment: Annotated[Literal["space", "table3", "table4", "table5", "figure4"], tyro.conf.Positional]
+    experiment: Annotated[Literal["space", "table3", "table4", "table5", "figure4", "results"], tyro.conf.Positional]
     """What to run; finished cells are not run again."""
     dataset: Dataset = "planted"
     """Which data."""
@@ -24,12 +26,16 @@ class Arguments:
     """File of interactions (default: the catalogue's, downloaded once)."""
     features: str = ""
     """RecBole .item file of item features, for SASRecF and FDSA (table3, table4)."""
+    rows: tuple[str, ...] = ()
+    """table3, table4, table5: only the rows of these names (default: all)."""
     seeds: int = 1
     """How many seeds, from 0."""
     scale: Scale = "cpu"
     """smoke: minutes, meaningless figures; cpu: two cores; paper: Table II, for a GPU."""
     workdir: Path = Path("runs/reproduce")
     """Where experiments live."""
+    out: Path = Path("docs/results.md")
+    """results: the document to write, its pictures beside it."""
 
 
 def command() -> None:
@@ -37,30 +43,53 @@ def command() -> None:
 
     from easrec_jax.data.load import load_data, load_features
     from easrec_jax.data.split import Split
-    from easrec_jax.reproduce import tables
+    from easrec_jax.reproduce.ablations import run_table5
     from easrec_jax.reproduce.cells import Interrupted
     from easrec_jax.reproduce.recipes import recipe
+    from easrec_jax.reproduce.results import record, write_document
     from easrec_jax.reproduce.space import run_space
+    from easrec_jax.reproduce.tables import run_table3, run_table4
+    from easrec_jax.reproduce.tradeoff import run_figure4
 
-    if arguments.seeds < 1:
-        raise ValueError(f"seeds: expected at least 1, got {arguments.seeds}")
-    config = recipe(arguments.dataset, arguments.scale, path=arguments.data)
-    folder = arguments.workdir / f"{arguments.dataset}-{arguments.scale}"
+    name, seeds, dataset = arguments.experiment, arguments.seeds, arguments.dataset
+    if name == "results":
+        found = write_document(arguments.workdir, arguments.out)
+        print("".join(f"{entry}\n" for entry in found) + f"written to {arguments.out}")
+        return
+    if seeds < 1:
+        raise ValueError(f"seeds: expected at least 1, got {seeds}")
+    if arguments.rows and not name.startswith("table"):
+        raise ValueError(f"rows: expected none with {name}, which has none to choose from, got {arguments.rows}")
+    config = recipe(dataset, arguments.scale, path=arguments.data)
+    folder = arguments.workdir / f"{dataset}-{arguments.scale}"
     data, truth = load_data(config.data, seed=0)
-    common = {"seeds": arguments.seeds, "dataset": arguments.dataset}
+    split = Split(data)
     try:
-        if arguments.experiment == "space":
-            text = run_space(config, Split(data), folder, seeds=arguments.seeds)
-        elif arguments.experiment in ("table3", "table4"):
-            run = tables.run_table3 if arguments.experiment == "table3" else tables.run_table4
-            features = load_features(replace(config.data, features=arguments.features), data, truth)
-            text = run(config, Split(data), folder, features=features, **common)
+        if name == "space":
+            text = run_space(config, split, folder, seeds=seeds)
+        elif name in ("table3", "table4"):
+            run, features = run_table3 if name == "table3" else run_table4, None
+            if dataset not in FEATURELESS or arguments.features:
+                features = load_features(replace(config.data, features=arguments.features), data, truth)
+            text = run(config, split, folder, seeds=seeds, dataset=dataset, features=features, rows=arguments.rows)
+        elif name == "table5":
+            text = run_table5(config, split, folder, seeds=seeds, dataset=dataset, rows=arguments.rows)
         else:
-            run = tables.run_table5 if arguments.experiment == "table5" else tables.run_figure4
-            text = run(config, Split(data), folder, **common)
+            text = run_figure4(config, split, folder, seeds=seeds, dataset=dataset)
     except Interrupted:
         fail(f"interrupted; the finished cells in {folder / 'cells'} are kept: run the same command to go on")
+    record(folder, name, config, split, command=command_line(arguments), seeds=seeds)
     print(f"{text}\nwritten to {folder}")
+
+
+def command_line(arguments: Arguments) -> str:
+    """The command, its files by name alone."""
+    words = ["python", "bin/reproduce.py", arguments.experiment, "--dataset", arguments.dataset]
+    for flag in ("data", "features"):
+        if value := getattr(arguments, flag):
+            words += [f"--{flag}", Path(value).name]
+    words += ["--rows", *arguments.rows] if arguments.rows else []
+    return shlex.join([*words, "--seeds", str(arguments.seeds), "--scale", arguments.scale])
 
 
 if __name__ == "__main__":

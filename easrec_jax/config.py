@@ -73,7 +73,10 @@ class DataConfig:
         check(self.planted_users >= 10, "data.planted_users", "at least 10", self.planted_users)
         for name in ("clusters", "tastes", "variants"):
             check(
-                getattr(self, f"planted_{name}") >= 1, f"data.planted_{name}", "at least 1", getattr(self, f"planted_{name}")
+                getattr(self, f"planted_{name}") >= 1,
+                f"data.planted_{name}",
+                "at least 1",
+                getattr(self, f"planted_{name}"),
             )
         favoured = 2 * self.planted_variants * self.planted_clusters
         check(

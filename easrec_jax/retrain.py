@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from easrec_jax import elastic
 from easrec_jax.architecture import Architecture, SearchSpace, WideSpace, full_architecture, sasrec_architecture
@@ -22,6 +23,7 @@ from easrec_jax.data.split import Part, Split
 from easrec_jax.evaluate import Evaluator, ScoreFunction, popularity_scores
 from easrec_jax.files import read_json
 from easrec_jax.loop import Checkpoints
+from easrec_jax.metrics import metrics
 from easrec_jax.network import Network, init_network
 from easrec_jax.supernet import extract
 from easrec_jax.train import Fitted, fit, network_scores
@@ -34,6 +36,7 @@ class Retrained(NamedTuple):
     fitted: Fitted
     validation: dict
     test: dict
+    ranks: dict[str, np.ndarray]  # int [users] by `part/protocol`, what the figures are means of
 
 
 def load_search(folder: Path, space: SearchSpace | WideSpace) -> tuple[Architecture, dict | None]:
@@ -107,10 +110,17 @@ def train_and_evaluate(network: Any, weights: dict, config: Config, split: Split
     return Retrained(network.architecture, fitted, *both)
 
 
-def evaluate_both(config: Config, split: Split, scores: ScoreFunction, weights: Any) -> tuple[dict, dict]:
-    """(validation, test) figures by all protocols of the config."""
-    protocols = config.evaluate.protocols
-    return tuple(make_evaluator(config, split, part, protocols)(scores, weights) for part in ("validation", "test"))  # type: ignore[return-value]
+def evaluate_both(
+    config: Config, split: Split, scores: ScoreFunction, weights: Any
+) -> tuple[dict, dict, dict[str, np.ndarray]]:
+    """(validation figures, test figures, ranks) by all protocols of the config, as in `Retrained`."""
+    parts: tuple[Part, Part] = ("validation", "test")
+    figures, ranks = [], {}
+    for part in parts:
+        by_protocol = make_evaluator(config, split, part, config.evaluate.protocols).ranks(scores, weights)
+        figures.append({name: metrics(values, config.evaluate.ks) for name, values in by_protocol.items()})
+        ranks |= {f"{part}/{name}": values for name, values in by_protocol.items()}
+    return figures[0], figures[1], ranks
 
 
 def describe_architecture(architecture: Architecture, config: Config, num_items: int, chosen_by: dict) -> dict:
@@ -135,9 +145,17 @@ def needs_features(name: str) -> bool:
 
 
 def baseline(
-    name: str, config: Config, split: Split, features: ItemFeatures | None = None, **options: Any
+    name: str,
+    config: Config,
+    split: Split,
+    features: ItemFeatures | None = None,
+    *,
+    keep_ranks: bool = False,
+    **options: Any,
 ) -> dict | None:
     """Figures of a baseline under the same data, protocol and effort; None if interrupted. `options` are those of `fit`.
+
+    `keep_ranks` adds `Retrained.ranks`, which are no JSON.
 
     "popularity" ranks by training interactions, "markov" by training transitions; "sasrec", "sasrecf" and "fdsa" are two
     layers of the config's width without gates, trained from scratch by the same code, softmax or the attention after a
@@ -149,8 +167,8 @@ def baseline(
             "popularity": (popularity_scores, jnp.asarray(split.popularity(), jnp.float32)),
             "markov": (markov_scores, fit_markov(split)),
         }[model]
-        validation, test = evaluate_both(config, split, *floor)
-        return {"validation": validation, "test": test}
+        validation, test, ranks = evaluate_both(config, split, *floor)
+        return {"validation": validation, "test": test} | ({"ranks": ranks} if keep_ranks else {})
     architecture: Any = sasrec_architecture(config.model, attention)  # type: ignore[arg-type]
     size = {"num_items": split.data.num_items, "dropout": config.model.dropout}
     described = describe_architecture(architecture, config, split.data.num_items, {"method": "fixed"})
@@ -171,7 +189,7 @@ def baseline(
         "best_epoch": done.fitted.epoch,
         "validation": done.validation,
         "test": done.test,
-    }
+    } | ({"ranks": done.ranks} if keep_ranks else {})
 
 
 def planted_ceiling(config: Config, split: Split, truth: Any) -> dict:
@@ -186,7 +204,7 @@ def planted_ceiling(config: Config, split: Split, truth: Any) -> dict:
         )
     rows = {}
     for name, scores in (("ceiling", ideal_scores), ("ceiling, last item only", myopic_scores)):
-        validation, test = evaluate_both(config, split, scores, truth)
+        validation, test, _ = evaluate_both(config, split, scores, truth)
         rows[name] = {"validation": validation, "test": test}
     return rows
 

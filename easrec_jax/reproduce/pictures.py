@@ -53,19 +53,35 @@ def space_figure(results: dict, space: SearchSpace, path: Path, *, select_by: st
     figure.savefig(path, dpi=110)
 
 
-def cost_weight_figure(rows: list[dict], path: Path) -> None:
-    """FLOPs of the pick and test NDCG over lambda (Figure 4), as a PNG; a line of `rows` is one seed's."""
-    figure, axes = new_figure(1, 2, (9.0, 3.6))
-    weights = sorted({row["lambda"] for row in rows})
-    for axis, key, scale, label in (
-        (axes[0], "flops", 1e-6, "MFLOPs of the pick"),
-        (axes[1], "ndcg@10", 1, "test NDCG@10 (pop100)"),
-    ):
-        values = [[row[key] * scale for row in rows if row["lambda"] == w] for w in weights]
-        axis.plot(range(len(weights)), [np.mean(v) for v in values], marker="o")
-        for x, v in enumerate(values):
-            axis.plot([x] * len(v), v, "k.", markersize=3)
-        axis.set(xlabel="lambda", ylabel=label, xticks=range(len(weights)), xticklabels=[f"{w:g}" for w in weights])
-        axis.set_ylim(0, 1.1 * max(map(max, values)))
+def tradeoff_figure(rows: list[dict], path: Path) -> None:
+    """FLOPs of the pick and test NDCG, over lambda and over the budget on the same axes, and one over the other, as a PNG.
+
+    A line of `rows` is one seed's, of `mode` lambda or budget (Figure 4).
+    """
+    figure, axes = new_figure(1, 3, (14.0, 3.8))
+    ticks = list(dict.fromkeys((row["mode"], row["value"]) for row in rows))
+    measures = (("flops", 1e-6, "MFLOPs of the pick"), ("ndcg@10", 1, "test NDCG@10 (pop100)"))
+    for axis, (key, scale, label) in zip(axes, measures, strict=False):
+        for mode, colour in (("lambda", "C0"), ("budget", "C1")):
+            at = [x for x, tick in enumerate(ticks) if tick[0] == mode]
+            values = [[row[key] * scale for row in rows if (row["mode"], row["value"]) == ticks[x]] for x in at]
+            axis.plot(at, [np.mean(v) for v in values], marker="o", color=colour, label=mode)
+            for x, v in zip(at, values, strict=True):
+                axis.plot([x] * len(v), v, ".", color="black", markersize=3)
+        names = [f"{'λ' if mode == 'lambda' else 'budget'}\n{value:g}" for mode, value in ticks]
+        axis.set(ylabel=label, xticks=range(len(ticks)), xticklabels=names)
+        axis.set_ylim(0, 1.1 * scale * max(row[key] for row in rows))
+    for mode, mark in (("lambda", "o"), ("budget", "s")):
+        mine = [tick for tick in ticks if tick[0] == mode]
+        points = [
+            [np.mean([row[key] * scale for row in rows if (row["mode"], row["value"]) == tick]) for tick in mine]
+            for key, scale, _ in measures
+        ]
+        axes[2].plot(*points, mark, label=mode)
+        for tick, x, y in zip(mine, *points, strict=True):
+            axes[2].annotate(f" {tick[1]:g}", (x, y), fontsize=8)
+    axes[2].set(xlabel=measures[0][2], ylabel=measures[1][2])
+    for axis in axes:
         axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
     figure.savefig(path, dpi=110)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from easrec_jax.data.split import Split
 from easrec_jax.latency import latency_table
 from easrec_jax.network import Network
 from easrec_jax.reproduce.cells import Cells, markdown, write_results
+from easrec_jax.reproduce.effort import Drawn, alone_flops, batch_shapes, epochs_run, everything_drawn, search_flops
+from easrec_jax.reproduce.models import for_strategy
 from easrec_jax.reproduce.pictures import space_figure
 from easrec_jax.retrain import make_evaluator, make_samples, retrain
 from easrec_jax.search import Found, search
+from easrec_jax.strategies import STRATEGIES, find_strategy
 from easrec_jax.supernet import extract
 from easrec_jax.train import network_scores
 
@@ -50,7 +54,9 @@ def run_space(config: Config, split: Split, folder: Path, *, seeds: int) -> str:
             mine = for_strategy(seeded, name)
             cell = cells.run(f"search-{name}-seed{seed}", lambda on, c=mine: search_cell(space, c, split, on))
             searches.append({"strategy": name, "seed": seed} | cell)
+    add_flops(alone, searches, space, config, split)
     results = analyse(alone, searches, flops, seconds, config)
+    results["made"] = cells.made()
     text = report(results, space, config)
     rows = [{k: v for k, v in r.items() if not isinstance(v, list)} for r in [*results["networks"], *results["picks"]]]
     write_results(folder, "space", results, rows, text)
@@ -63,12 +69,6 @@ def networks(space: SearchSpace) -> list[list[Any]]:
     return [[space.architecture(i, j) for j in range(1, space.num_layers + 1)] for i in range(space.num_candidates)]
 
 
-def for_strategy(config: Config, name: str) -> Config:
-    """The config with another strategy; those that keep no budget get none."""
-    budget = config.search.budget if name in ("easrec", "recnas", "random", "exhaustive") else None
-    return dataclasses.replace(config, search=dataclasses.replace(config.search, strategy=name, budget=budget))
-
-
 def network_cell(architecture: Any, config: Config, split: Split, callbacks: dict) -> dict | None:
     """One network from scratch: validation and test figures of its best epoch."""
     done = retrain(architecture, None, config, split, **callbacks)
@@ -78,10 +78,11 @@ def network_cell(architecture: Any, config: Config, split: Split, callbacks: dic
 def search_cell(space: SearchSpace, config: Config, split: Split, callbacks: dict) -> dict | None:
     """One search, and the score of every network as it stands in the supernet; no test item is touched."""
     evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
-    samples = make_samples(config, split)
+    samples, drawn = make_samples(config, split), Drawn(space)
     found: Found = search(
-        space, samples, evaluator, settings=config.search, dropout=config.model.dropout, seed=config.seed, **callbacks
-    )
+        space, samples, evaluator, settings=config.search, dropout=config.model.dropout, seed=config.seed,
+        strategy=drawn.watch(find_strategy(config.search.strategy)), **callbacks,
+    )  # fmt: skip
     if not found.finished:
         return None
 
@@ -95,8 +96,28 @@ def search_cell(space: SearchSpace, config: Config, split: Split, callbacks: dic
         "pick": list(space.locate(found.architecture)),
         "likeliest": [likeliest["candidate"], likeliest["depth"]],
         "finalists": found.finalists,
+        "drawn": drawn.to_json(),
         "supernet_scores": [[score(n) for n in row] for row in networks(space)],
     }
+
+
+def add_flops(alone: list, searches: list[dict], space: SearchSpace, config: Config, split: Split) -> None:
+    """`training_flops` of every cell; of searches that did not count their draws an upper bound (`flops_bound`)."""
+    samples, length, items = make_samples(config, split), config.model.max_length, split.data.num_items
+    every = samples.every_position
+    shapes = batch_shapes(samples, length, config.retrain)
+    for row in alone:
+        for cells, architectures in zip(row, networks(space), strict=True):
+            for cell, architecture in zip(cells, architectures, strict=True):
+                epoch = alone_flops(architecture, items, shapes, every_position=every)
+                cell["training_flops"] = epoch * epochs_run(cell, config.retrain)
+    shapes = batch_shapes(samples, length, config.search)
+    for cell in searches:
+        cell["flops_bound"] = "drawn" not in cell
+        drawn = cell.get("drawn") or everything_drawn(space, shapes, config.search)
+        cell["training_flops"] = search_flops(
+            space, items, shapes, drawn, cell["finalists"], config.search, every_position=every
+        )
 
 
 def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.ndarray, config: Config) -> dict:
@@ -105,7 +126,7 @@ def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.nd
     validation, test = (figures(alone, part, by) for part in ("validation", "test"))
     mean = validation.mean(0)
     admitted = flops <= (np.inf if budget is None else budget * flops.max())
-    price = np.array([[[cell["cpu_seconds"] for cell in row] for row in rows] for rows in alone])
+    prices = {key: of_cells(alone, lambda cell, key=key: cell[key]) for key in ("cpu_seconds", "training_flops")}
     front = pareto(flops, mean)
     rows = []
     for (i, j), _ in np.ndenumerate(mean):
@@ -113,27 +134,23 @@ def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.nd
             {
                 "what": "network", "candidate": i, "depth": j + 1, "flops": flops[i, j], "latency_ms": 1e3 * seconds[i, j],
                 "validation": mean[i, j], "validation_sd": spread(validation[:, i, j]), "test": test[:, i, j].mean(),
-                "test_sd": spread(test[:, i, j]), "front": bool(front[i, j]), "cpu_seconds": price[:, i, j].mean(),
-            }
+                "test_sd": spread(test[:, i, j]), "front": bool(front[i, j]),
+            } | {key: price[:, i, j].mean() for key, price in prices.items()}
         )  # fmt: skip
     picks = []
     for cell in searches:
         i, j = cell["pick"]
-        exhaustive = price[cell["seed"]].sum()
         picks.append(
             pick_row(cell["strategy"], cell["seed"], (i, j), mean, test, flops)
-            | {"likeliest": cell["likeliest"], "finalists": cell["finalists"]}
+            | {"likeliest": cell["likeliest"], "finalists": cell["finalists"], "flops_bound": cell["flops_bound"]}
             | {"kendall": kendall(cell["supernet_scores"], validation[cell["seed"]])}
-            | {"cpu_seconds": cell["cpu_seconds"], "cost_over_exhaustive": cell["cpu_seconds"] / exhaustive}
+            | over_exhaustive({key: cell[key] for key in prices}, prices, cell["seed"])
         )
     for seed in range(len(alone)):
         for name, chosen in chosen_alone(flops / flops.max(), config, seed).items():
             best = max(chosen, key=lambda pair: validation[seed, pair[0], pair[1] - 1])
-            spent = sum(price[seed, i, j - 1] for i, j in chosen)
-            picks.append(
-                pick_row(name, seed, best, mean, test, flops)
-                | {"cpu_seconds": spent, "cost_over_exhaustive": spent / price[seed].sum()}
-            )
+            spent = {key: float(sum(price[seed, i, j - 1] for i, j in chosen)) for key, price in prices.items()}
+            picks.append(pick_row(name, seed, best, mean, test, flops) | over_exhaustive(spent, prices, seed))
     best = np.unravel_index(np.argmax(np.where(admitted, mean, -1.0)), mean.shape)
     oracle = {"candidate": int(best[0]), "depth": int(best[1]) + 1, "validation": mean[best], "flops": flops[best]}
     return {"seeds": len(alone), "protocol": by, "budget": budget, "oracle": oracle, "networks": rows, "picks": picks}
@@ -141,8 +158,6 @@ def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.nd
 
 def chosen_alone(costs: np.ndarray, config: Config, seed: int) -> dict[str, list[tuple[int, int]]]:
     """What random search and the exhaustive oracle would train, by their own functions."""
-    from easrec_jax.strategies import STRATEGIES
-
     found = {}
     for name in ("random", "exhaustive"):
         choose = STRATEGIES[name].choose
@@ -161,9 +176,20 @@ def pick_row(name: str, seed: int, pair: tuple, mean: np.ndarray, test: np.ndarr
     }  # fmt: skip
 
 
+def over_exhaustive(spent: dict[str, float], prices: dict[str, np.ndarray], seed: int) -> dict[str, float]:
+    """What a pick cost, and what share of training every network of the space that is."""
+    shares = {f"{key}_over_exhaustive": value / prices[key][seed].sum() for key, value in spent.items()}
+    return spent | shares
+
+
 def figures(alone: list, part: str, protocol: str) -> np.ndarray:
     """NDCG@10, [seeds candidates depths]."""
-    return np.array([[[cell[part][protocol]["ndcg@10"] for cell in row] for row in rows] for rows in alone])
+    return of_cells(alone, lambda cell: cell[part][protocol]["ndcg@10"])
+
+
+def of_cells(alone: list, value: Callable[[dict], float]) -> np.ndarray:
+    """A number of each network's cell, [seeds candidates depths]."""
+    return np.array([[[value(cell) for cell in row] for row in rows] for rows in alone])
 
 
 def pareto(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -190,12 +216,22 @@ def kendall(scores: Any, validation: np.ndarray) -> float:
 def report(results: dict, space: SearchSpace, config: Config) -> str:
     """Two tables: the networks in order of FLOPs, the strategies with their seeds averaged."""
     by, seeds = results["protocol"], results["seeds"]
-    head = ["network", "MFLOPs", "ms / 16 users", f"validation NDCG@10 ({by})", "test NDCG@10", "on the front", "CPU s"]
+    head = [
+        "network",
+        "MFLOPs",
+        "ms / 16 users",
+        f"validation NDCG@10 ({by})",
+        "test NDCG@10",
+        "on the front",
+        "CPU s",
+        "TFLOPs",
+    ]
     rows = [
         [
             f"{r['depth']} x {space.sizes[r['candidate']][0]}/{space.sizes[r['candidate']][1]}", f"{r['flops'] / 1e6:.2f}",
             f"{r['latency_ms']:.2f}", f"{r['validation']:.4f} ± {r['validation_sd']:.4f}",
             f"{r['test']:.4f} ± {r['test_sd']:.4f}", "yes" if r["front"] else "", f"{r['cpu_seconds']:.0f}",
+            f"{r['training_flops'] / 1e12:.3g}",
         ]
         for r in sorted(results["networks"], key=lambda r: r["flops"])
     ]  # fmt: skip
@@ -208,6 +244,7 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
         "test",
         "regret at its FLOPs",
         "CPU s / exhaustive",
+        "FLOPs / exhaustive",
         "Kendall tau",
     ]
     rows = []
@@ -217,14 +254,28 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
         tau = [r["kendall"] for r in mine if "kendall" in r]
         average = {
             key: np.mean([r[key] for r in mine])
-            for key in ("flops", "validation", "test", "regret", "cost_over_exhaustive")
+            for key in (
+                "flops",
+                "validation",
+                "test",
+                "regret",
+                "cpu_seconds_over_exhaustive",
+                "training_flops_over_exhaustive",
+            )
         }
+        at_most = "≤ " if any(r.get("flops_bound") for r in mine) else ""
         rows.append(
             [
                 name, ", ".join(names), f"{average['flops'] / 1e6:.2f}", f"{average['validation']:.4f}",
-                f"{average['test']:.4f}", f"{average['regret']:.4f}", f"{average['cost_over_exhaustive']:.2f}",
-                f"{np.mean(tau):.2f}" if tau else "-",
+                f"{average['test']:.4f}", f"{average['regret']:.4f}", f"{average['cpu_seconds_over_exhaustive']:.2f}",
+                f"{at_most}{average['training_flops_over_exhaustive']:.2f}", f"{np.mean(tau):.2f}" if tau else "-",
             ]
         )  # fmt: skip
     budget = "" if results["budget"] is None else f"; budget {results['budget']} of the largest network's FLOPs"
-    return f"{first}\n\n{markdown(head, rows)}\n\n{seeds} seeds{budget}; darts and proxyless keep none."
+    note = (
+        f"{seeds} seed{'s' * (seeds > 1)}{budget}; darts and proxyless keep none. Exhaustive is training all networks; FLOPs "
+        "of training by the closed form of easrec_jax/reproduce/effort.py"
+    )
+    if any(r.get("flops_bound") for r in results["picks"]):
+        note += "; ≤: a search whose draws were not counted, as if all blocks had been computed in every step"
+    return f"{first}\n\n{markdown(head, rows)}\n\n{note}."

@@ -1,16 +1,15 @@
-"""The paper's Tables III, IV and V and Figure 4, in this package's own runs, beside the paper's figures."""
+"""The paper's Tables III and IV, in this package's own runs, beside the paper's figures."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from easrec_jax.architecture import Architecture, search_space
+from easrec_jax.architecture import Architecture
 from easrec_jax.baselines import FDSA, SASRecF
 from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
@@ -18,210 +17,214 @@ from easrec_jax.data.split import Split
 from easrec_jax.latency import measure_latency
 from easrec_jax.network import Network
 from easrec_jax.reproduce.cells import Cells, markdown, plus_minus, write_results
-from easrec_jax.reproduce.paper import TABLE3, TABLE4, TABLE5
-from easrec_jax.reproduce.pictures import cost_weight_figure
-from easrec_jax.reproduce.space import for_strategy
-from easrec_jax.retrain import baseline, describe_architecture, make_evaluator, make_samples, retrain
-from easrec_jax.search import search
-from easrec_jax.supernet import extract
+from easrec_jax.reproduce.compare import LEVEL, METRICS, PARTS, PROTOCOL, Row, beside, best_of, compare, show_p, tally
+from easrec_jax.reproduce.models import cell_name, models
+from easrec_jax.reproduce.paper import TABLE3, TABLE4
 
-METRICS = ("recall@10", "mrr@10", "ndcg@10")
-SEARCHED = {
-    "EASRec": "easrec",
-    "DARTS + SASRec": "darts",
-    "ProxylessNAS + SASRec": "proxyless",
-    "RecNAS + SASRec": "recnas",
-}
-TRAINED = {"SASRec": "sasrec", "FDSA": "fdsa", "SASRecF": "sasrecf"}
-COST_WEIGHTS = (0.0, 0.01, 0.1, 1.0, 10.0)
 BULK_USERS = 128
+NAMES = {"recall@10": "Recall@10", "mrr@10": "MRR@10", "ndcg@10": "NDCG@10"}
 
 
-def searched_cell(config: Config, split: Split, callbacks: dict) -> dict | None:
-    """Search, cut the pick out, retrain it; figures of its best epoch, the test items looked at once."""
-    space, evaluator = search_space(config), make_evaluator(config, split, "validation", (config.evaluate.select_by,))
-    samples, dropout = make_samples(config, split), config.model.dropout
-    found = search(space, samples, evaluator, settings=config.search, dropout=dropout, seed=config.seed, **callbacks)
-    if not found.finished:
-        return None
-    copied = extract(found.weights, space, found.architecture) if found.weights is not None else None
-    done = retrain(found.architecture, copied, config, split, **callbacks)
-    if done is None:
-        return None
-    chosen = {"method": config.search.strategy, "finalists": found.finalists}
-    described = describe_architecture(found.architecture, config, split.data.num_items, chosen)
-    return {
-        "architecture": described,
-        "validation": done.validation,
-        "test": done.test,
-        "best_epoch": done.fitted.epoch,
-    }
-
-
-def models(config: Config, split: Split, features: ItemFeatures) -> dict[str, Callable[[Config, dict], dict | None]]:
-    """The rows of Table III by name: `(config with its seed, callbacks) -> cell`. Rival searches run over SASRec's blocks."""
-    backbone = dataclasses.replace(config.model, attention="softmax", gate_layers=0)
-    linear = "linrec" if config.data.targets == "last" else "causal_linrec"
-
-    def searched(name: str) -> Callable[[Config, dict], dict | None]:
-        def make(config: Config, callbacks: dict) -> dict | None:
-            mine = for_strategy(config, name)
-            if name != "easrec":
-                mine = dataclasses.replace(mine, model=backbone)
-            return searched_cell(mine, split, callbacks)
-
-        return make
-
-    def trained(name: str) -> Callable[[Config, dict], dict | None]:
-        return lambda config, callbacks: baseline(name, config, split, features, **callbacks)
-
-    rows = {label: searched(name) for label, name in SEARCHED.items()}
-    rows |= {label: trained(name) for label, name in TRAINED.items()}
-    return rows | {f"{label} + LinRec": trained(f"{name}+{linear}") for label, name in TRAINED.items()}
-
-
-def table3_cells(
-    config: Config, split: Split, features: ItemFeatures, cells: Cells, seeds: int
-) -> dict[str, list[dict]]:
-    """The finished cells of every row, a seed each."""
-    found: dict[str, list[dict]] = {}
+def table3_rows(
+    config: Config, split: Split, features: ItemFeatures | None, cells: Cells, *, seeds: int, only: tuple[str, ...] = ()
+) -> list[Row]:
+    """The rows of Table III (those of the names `only`, if given), their cells run if they are not finished."""
+    known = models(config, split, features)
+    wanted = chosen_rows(tuple(known), only)
     for seed in range(seeds):
         seeded = dataclasses.replace(config, seed=seed)
-        for label, make in models(config, split, features).items():
-            file = f"table3-{label.replace(' + ', '-').lower()}-seed{seed}"
-            cell = cells.run(file, lambda on, make=make, seeded=seeded: make(seeded, on))
-            found.setdefault(label, []).append(cell)
+        for label in wanted:
+            cells.run(f"{cell_name(label)}-seed{seed}", lambda on, m=known[label], c=seeded: m(c, on))
+    return [Row.finished(label, cells, [f"{cell_name(label)}-seed{seed}" for seed in range(seeds)]) for label in wanted]
+
+
+def chosen_rows(known: tuple[str, ...], only: tuple[str, ...]) -> list[str]:
+    """Those of `known` that are asked for, all if none is; `ValueError` for a name that is none."""
+    unknown = [name for name in only if name not in known]
+    if unknown:
+        raise ValueError(f"rows: expected some of {', '.join(map(repr, known))}, got {', '.join(map(repr, unknown))}")
+    return [name for name in known if not only or name in only]
+
+
+def run_table3(
+    config: Config, split: Split, folder: Path, *, seeds: int, dataset: str, features: ItemFeatures | None,
+    rows: tuple[str, ...] = (),
+) -> str:  # fmt: skip
+    """Accuracy of every model beside the paper's, and EASRec tested against its rivals; table3.json, .csv, .md."""
+    cells = Cells(folder, config)
+    found = table3_rows(config, split, features, cells, seeds=seeds, only=rows)
+    ours = next((row for row in found if row.label == "EASRec"), None)
+    rivals = [row for row in found if row is not ours]
+    texts = [f"{part.capitalize()} items, {PROTOCOL}.\n\n{_accuracy(found, part, dataset)}" for part in reversed(PARTS)]
+    against = _against_the_best(ours, rivals) if ours is not None and rivals else []
+    if ours is not None and rivals:
+        texts += [_significance(against), _rivals(ours, rivals)]
+    texts.append(f"Test NDCG@10 by all protocols.\n\n{_protocols(found, config.evaluate.protocols)}")
+    text = "\n\n".join([*texts, f"{dataset}, {seeds} seed{'s' * (seeds > 1)}, mean ± standard deviation."])
+    fields = [row.as_fields() | _paper_fields(row, dataset) for row in found]
+    if ours is not None:
+        for row, line in zip(found, fields, strict=True):
+            if row is not ours:
+                test = compare(ours, row, "test", "ndcg@10").as_fields()
+                line |= {f"easrec {name}": value for name, value in (test | tally(ours, row)).items()}
+    results = {"rows": fields, "best rival": against, "cells": {row.label: row.cells for row in found}}
+    write_results(folder, "table3", results | {"made": cells.made()}, fields, text)
+    return text
+
+
+def _accuracy(rows: list[Row], part: str, dataset: str) -> str:
+    head, lines = ["model"], []
+    for metric in METRICS:
+        head += [NAMES[metric], "paper (ours relative to it)"]
+    for row in rows:
+        line, paper = [row.label], _paper(dataset, row.label, part)
+        for metric in METRICS:
+            values = row.values(part, metric)
+            line += [plus_minus(values), beside(np.mean(values), paper.get(metric))]
+        lines.append([*line, f"{row.flops / 1e6:.1f}"])
+    return markdown([*head, "MFLOPs"], lines)
+
+
+def _paper(dataset: str, label: str, part: str) -> dict[str, float]:
+    figures = TABLE3.get(dataset, {}).get(label)
+    return {} if figures is None else dict(zip(METRICS, figures[PARTS.index(part)], strict=True))
+
+
+def _paper_fields(row: Row, dataset: str) -> dict[str, float]:
+    """The paper's figures and how far ours are from them."""
+    fields = {}
+    for part in PARTS:
+        for metric, value in _paper(dataset, row.label, part).items():
+            fields |= {f"{part} {metric} paper": value}
+            fields |= {f"{part} {metric} relative": float(np.mean(row.values(part, metric))) / value - 1}
+    return fields
+
+
+def _against_the_best(ours: Row, rivals: list[Row]) -> list[dict]:
+    """EASRec against the rival that is best in each figure: the hardest one, since it is chosen with hindsight."""
+    found = []
+    for part in reversed(PARTS):
+        for metric in METRICS:
+            best = best_of(rivals, part, metric)
+            means = {
+                name: float(np.mean(row.values(part, metric))) for name, row in (("EASRec", ours), ("rival", best))
+            }
+            test = compare(ours, best, part, metric).as_fields()
+            found.append({"part": part, "metric": metric, "best rival": best.label} | means | test)
     return found
 
 
-def run_table3(config: Config, split: Split, folder: Path, *, seeds: int, dataset: str, features: ItemFeatures) -> str:
-    """Accuracy of every model on the test items by pop100, beside the paper's; table3.json, .csv, .md."""
-    found = table3_cells(config, split, features, Cells(folder, config), seeds)
-    rows, lines = [], []
-    ours = [cell["test"]["pop100"]["ndcg@10"] for cell in found["EASRec"]]
-    for label, seeds_of in found.items():
-        paper = TABLE3.get(dataset, {}).get(label)
-        row: dict[str, Any] = {
-            "model": label,
-            "seeds": seeds,
-            "flops": np.mean([c["architecture"]["flops"] for c in seeds_of]),
-        }
-        line = [label]
-        for number, metric in enumerate(METRICS):
-            values = [cell["test"]["pop100"][metric] for cell in seeds_of]
-            row |= {metric: float(np.mean(values)), f"{metric} sd": float(np.std(values, ddof=1)) if seeds > 1 else 0.0}
-            if paper is not None:
-                row |= {f"{metric} paper": paper[number], f"{metric} relative": np.mean(values) / paper[number] - 1}
-            line += [plus_minus(values), beside(np.mean(values), paper and paper[number])]
-        row["p"] = paired(ours, [cell["test"]["pop100"]["ndcg@10"] for cell in seeds_of])
-        rows.append(row)
-        lines.append([*line, f"{row['flops'] / 1e6:.1f}", "-" if np.isnan(row["p"]) else f"{row['p']:.3f}"])
-    head = ["model"]
-    for name in ("Recall@10", "MRR@10", "NDCG@10"):
-        head += [name, "paper (ours relative to it)"]
-    text = markdown([*head, "MFLOPs", "p against EASRec (NDCG, paired t)"], lines)
-    text += f"\n\n{dataset}, test items, pop100, {seeds} seeds."
-    write_results(folder, "table3", {"rows": rows, "cells": found}, rows, text)
-    return text
-
-
-def run_table4(config: Config, split: Split, folder: Path, *, seeds: int, dataset: str, features: ItemFeatures) -> str:
-    """Inference time and memory of the networks of Table III (seed 0), as ratios beside the paper's; table4.json, .csv, .md."""
-    found = table3_cells(config, split, features, Cells(folder, config), seeds)
-    networks = []
-    for label, cells in found.items():
-        architecture = Architecture.from_json(cells[0]["architecture"])
-        kind = {"FDSA": FDSA, "SASRecF": SASRecF}.get(label.removesuffix(" + LinRec"))
-        size: Any = {"num_items": split.data.num_items}
-        networks.append(kind(architecture, features, **size) if kind else Network(architecture, **size))
-    measured = measure_latency(networks, rows=BULK_USERS, repeats=7)
-    per_user = measured.seconds / BULK_USERS
-    rows, lines = [], []
-    for number, label in enumerate(found):
-        ratio = per_user[number] / per_user[0]
-        memory = measured.temporary_bytes[number] / measured.temporary_bytes[0]
-        paper, base = (TABLE4.get(dataset, {}).get(name) for name in (label, "EASRec"))
-        row = {
-            "model": label, "ms_per_user": 1e3 * per_user[number], "temporary_mb": measured.temporary_bytes[number] / 2**20,
-            "time_over_easrec": ratio, "memory_over_easrec": memory,
-        }  # fmt: skip
-        line = [label, f"{row['ms_per_user']:.3f}", f"{row['temporary_mb']:.1f}"]
-        for value, index in ((ratio, 0), (memory, 1)):
-            line += [f"{value:.2f}", beside(value, paper[index] / base[index] if paper and base else None, digits=2)]
-        rows.append(row)
-        lines.append(line)
-    head = ["model", "ms a user", "MB of temporaries", "time / EASRec", "paper", "memory / EASRec", "paper"]
-    text = (
-        markdown(head, lines)
-        + f"\n\n{jax.devices()[0].device_kind}, batches of {BULK_USERS} users of N events, seed 0's picks."
-    )
-    write_results(folder, "table4", {"rows": rows, "device": jax.devices()[0].device_kind}, rows, text)
-    return text
-
-
-def run_table5(config: Config, split: Split, folder: Path, *, seeds: int, dataset: str) -> str:
-    """Gates of 2, 1 and 0 layers: search and retrain, validation items by pop100; table5.json, .csv, .md."""
-    cells, rows, lines, found = Cells(folder, config), [], [], {}
-    for layers, paper in TABLE5.items():
-        model = dataclasses.replace(config.model, gate_layers=layers)  # type: ignore[arg-type]
-        found[layers] = [
-            cells.run(f"table5-gates{layers}-seed{seed}", lambda on, c=c: searched_cell(c, split, on))
-            for seed in range(seeds)
-            for c in [dataclasses.replace(config, model=model, seed=seed)]
+def _significance(against: list[dict]) -> str:
+    lines = [
+        [
+            f"{r['part']} {NAMES[r['metric']]}", r["best rival"], f"{r['rival']:.4f}", f"{r['EASRec']:.4f}",
+            f"{r['EASRec'] / r['rival'] - 1:+.1%}",
+            *(show_p(float("nan") if r[k] is None else r[k]) for k in ("over_seeds", "over_users")), r["verdict"],
         ]
-        paper = paper if dataset == "ml-1m" else None
-        row: dict[str, Any] = {"gate_layers": layers, "seeds": seeds}
-        line = [str(layers)]
-        for number, metric in enumerate(METRICS):
-            values = [cell["validation"]["pop100"][metric] for cell in found[layers]]
-            row |= {metric: float(np.mean(values))}
-            line += [plus_minus(values), beside(np.mean(values), paper and paper[number])]
-        row["p"] = paired(*([c["validation"]["pop100"]["ndcg@10"] for c in found[k]] for k in (2, layers)))
-        rows.append(row)
-        lines.append([*line, "-" if np.isnan(row["p"]) else f"{row['p']:.3f}"])
-    head = ["gate layers"]
-    for name in ("Recall@10", "MRR@10", "NDCG@10"):
-        head += [name, "paper (ours relative to it)"]
-    text = markdown([*head, "p against 2 (NDCG, paired t)"], lines)
-    text += f"\n\n{dataset}, validation items, pop100, {seeds} seeds."
-    write_results(folder, "table5", {"rows": rows}, rows, text)
+        for r in against
+    ]  # fmt: skip
+    head = ["figure", "best rival", "rival", "EASRec", "relative", "p over seeds", "p over users", "EASRec's"]
+    note = (
+        f"EASRec against the best rival of each figure. p: two-sided paired t-tests, over seeds, and over users, each "
+        f"averaged over the seeds; a win or a loss is p < {LEVEL} over users. The users' test knows the noise of the "
+        "users, not that of training: with one seed it takes a lucky run for a better model."
+    )
+    return f"{note}\n\n{markdown(head, lines)}"
+
+
+def _rivals(ours: Row, rivals: list[Row]) -> str:
+    lines = []
+    for row in rivals:
+        test, counts = compare(ours, row, "test", "ndcg@10"), tally(ours, row)
+        score = " / ".join(str(counts[k]) for k in ("win", "tie", "loss"))
+        lines.append(
+            [
+                row.label,
+                f"{test.difference:+.4f}",
+                show_p(test.over_seeds),
+                show_p(test.over_users),
+                test.verdict,
+                score,
+            ]
+        )
+    head = ["rival", "EASRec's test NDCG@10 less its", "p over seeds", "p over users", "EASRec's", "win / tie / loss"]
+    return f"EASRec against each rival; the last column counts three figures on both parts.\n\n{markdown(head, lines)}"
+
+
+def _protocols(rows: list[Row], protocols: tuple[str, ...]) -> str:
+    lines = [[row.label, *(plus_minus(row.values("test", "ndcg@10", p)) for p in protocols)] for row in rows]
+    return markdown(["model", *protocols], lines)
+
+
+def run_table4(
+    config: Config, split: Split, folder: Path, *, seeds: int, dataset: str, features: ItemFeatures | None,
+    rows: tuple[str, ...] = (),
+) -> str:  # fmt: skip
+    """Inference time and memory of Table III's networks as ratios to SASRec, beside the paper's; table4.json, .csv, .md."""
+    if rows and "SASRec" not in rows:
+        raise ValueError("rows: expected SASRec among them, table4 gives ratios to it")
+    cells = Cells(folder, config)
+    found = table3_rows(config, split, features, cells, seeds=seeds, only=rows)
+    measured = _measure(found, features, split.data.num_items)
+    base = measured["SASRec"] | {"flops": next(row.flops for row in found if row.label == "SASRec")}
+    paper, fields, lines = TABLE4.get(dataset, {}), [], []
+    for row in found:
+        mine: dict[str, Any] = measured[row.label] | {"flops": row.flops}
+        field = {
+            "model": row.label,
+            "ms_per_user": 1e3 * mine["time"] / BULK_USERS,
+            "temporary_mb": mine["memory"] / 2**20,
+        }
+        line = [row.label, f"{field['ms_per_user']:.3f}", f"{field['temporary_mb']:.1f}"]
+        for number, name in enumerate(("time", "memory", "flops")):
+            field[f"{name}_over_sasrec"] = ratio = mine[name] / base[name]
+            line.append(f"{ratio:.2f}")
+            if name != "flops":
+                theirs = paper[row.label][number] / paper["SASRec"][number] if row.label in paper else None
+                field |= {} if theirs is None else {f"{name}_over_sasrec paper": theirs}
+                line.append(beside(ratio, theirs, digits=2))
+        fields.append(field)
+        lines.append(line)
+    head = [
+        "model",
+        "ms a user",
+        "MB of temporaries",
+        "time / SASRec",
+        "paper",
+        "memory / SASRec",
+        "paper",
+        "FLOPs / SASRec",
+    ]
+    device = jax.devices()[0].device_kind
+    text = (
+        f"{markdown(head, lines)}\n\n{dataset}, {device}, batches of {BULK_USERS} users of {config.model.max_length} "
+        f"events, the fastest of 7 calls in turn, averaged over the picks of {seeds} seed{'s' * (seeds > 1)}. The paper gives "
+        "seconds for its test set and GB of the GPU, so ratios alone compare; memory here is what XLA allots beside "
+        "weights, input and scores."
+    )
+    write_results(folder, "table4", {"rows": fields, "device": device, "made": cells.made()}, fields, text)
     return text
 
 
-def run_figure4(config: Config, split: Split, folder: Path, *, seeds: int, dataset: str) -> str:
-    """EASRec without a budget under several lambda: FLOPs of the pick and its accuracy; figure4.json, .csv, .md, .png."""
-    cells, rows, lines = Cells(folder, config), [], []
-    for weight in COST_WEIGHTS:
-        settings = dataclasses.replace(config.search, strategy="easrec", budget=None, cost_weight=weight)
-        for seed in range(seeds):
-            mine = dataclasses.replace(config, search=settings, seed=seed)
-            cell = cells.run(f"figure4-lambda{weight:g}-seed{seed}", lambda on, c=mine: searched_cell(c, split, on))
-            test, size = cell["test"]["pop100"], cell["architecture"]
-            rows.append(
-                {"lambda": weight, "seed": seed, "flops": size["flops"], "width": size["width"], "depth": size["depth"]}
-                | test
-            )
-        mine = [row for row in rows if row["lambda"] == weight]
-        picks = ", ".join(f"{row['depth']} x {row['width']}" for row in mine)
-        flops = f"{np.mean([row['flops'] for row in mine]) / 1e6:.1f}"
-        lines.append([f"{weight:g}", picks, flops, *(plus_minus([row[m] for row in mine]) for m in METRICS)])
-    text = markdown(["lambda", "picks", "MFLOPs", "Recall@10", "MRR@10", "NDCG@10"], lines)
-    text += f"\n\n{dataset}, test items, pop100, {seeds} seeds."
-    write_results(folder, "figure4", {"rows": rows}, rows, text)
-    cost_weight_figure(rows, folder / "figure4.png")
-    return text
-
-
-def beside(value: Any, paper: float | None, digits: int = 4) -> str:
-    """The paper's figure and how far ours is from it; "-" where it has none."""
-    return "-" if paper is None else f"{paper:.{digits}f} ({value / paper - 1:+.1%})"
-
-
-def paired(first: list[float], second: list[float]) -> float:
-    """p of a two-sided paired t-test over seeds; nan for a single seed or for no difference at all."""
-    if len(first) < 2 or np.allclose(first, second):
-        return float("nan")
-    from scipy.stats import ttest_rel
-
-    result: Any = ttest_rel(first, second)
-    return float(result.pvalue)
+def _measure(rows: list[Row], features: ItemFeatures | None, num_items: int) -> dict[str, dict[str, float]]:
+    """`time` in seconds and `memory` in bytes of a batch, by label; each network is measured once, seeds are averaged."""
+    networks: dict[tuple[str, Architecture], Any] = {}
+    wanted = []
+    for row in rows:
+        kind = row.label.removesuffix(" + LinRec")
+        kind = kind if kind in ("FDSA", "SASRecF") else ""
+        for cell in row.cells:
+            key = kind, Architecture.from_json(cell["architecture"])
+            if key not in networks:
+                size: Any = {"num_items": num_items}
+                rival = {"FDSA": FDSA, "SASRecF": SASRecF}.get(kind)
+                networks[key] = rival(key[1], features, **size) if rival else Network(key[1], **size)
+            wanted.append((row.label, key))
+    measured = measure_latency(list(networks.values()), rows=BULK_USERS, repeats=7)
+    places = {key: place for place, key in enumerate(networks)}
+    found = {}
+    for row in rows:
+        at = [places[key] for label, key in wanted if label == row.label]
+        time, memory = measured.seconds[at], measured.temporary_bytes[at]
+        found[row.label] = {"time": float(time.mean()), "memory": float(memory.mean())}
+    return found

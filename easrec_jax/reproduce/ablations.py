@@ -1,0 +1,206 @@
+"""The paper's Table V, and what it left out: each row one thing changed, tested against the first of its group."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from easrec_jax.architecture import Architecture, full_architecture
+from easrec_jax.config import Config
+from easrec_jax.data.split import Split
+from easrec_jax.reproduce.cells import Cells, markdown, plus_minus, write_results
+from easrec_jax.reproduce.compare import LEVEL, METRICS, PROTOCOL, Row, beside, compare, show_p
+from easrec_jax.reproduce.models import EASREC_CELL, Make, alone_cell, for_strategy, searched_cell
+from easrec_jax.reproduce.paper import TABLE5
+from easrec_jax.reproduce.tables import NAMES, chosen_rows
+
+
+class Variant(NamedTuple):
+    """A row: its cells are `CELL-seedN`, shared with other tables where they would be the same."""
+
+    label: str
+    cell: str
+    make: Make
+
+
+def run_table5(
+    config: Config, split: Split, folder: Path, *, seeds: int, dataset: str, rows: tuple[str, ...] = ()
+) -> str:
+    """Ablations, validation items by pop100; table5.json, .csv, .md."""
+    cells = Cells(folder, config)
+    groups = ablations(config, split, cells)
+    wanted = chosen_rows(tuple(v.label for variants in groups.values() for v in variants), rows)
+    fields, lines = [], []
+    for group, variants in groups.items():
+        found: list[Row] = []
+        for variant in variants:
+            if variant.label not in wanted:
+                continue
+            for seed in range(seeds):
+                seeded = dataclasses.replace(config, seed=seed)
+                cells.run(f"{variant.cell}-seed{seed}", lambda on, v=variant, c=seeded: v.make(c, on))
+            names = [f"{variant.cell}-seed{seed}" for seed in range(seeds)]
+            found.append(Row.finished(variant.label, cells, names))
+            paper = TABLE5.get(variant.label) if dataset == "ml-1m" else None
+            lines.append([group if len(found) == 1 else "", *_line(found[-1], found[0], paper)])
+            fields.append({"group": group} | _fields(found[-1], found[0], paper))
+    head = ["what", "variant"]
+    for metric in METRICS:
+        head += [NAMES[metric]]
+    head += ["paper's NDCG@10 (ours relative to it)", "MFLOPs", "p over seeds", "p over users", "it"]
+    text = (
+        f"{markdown(head, lines)}\n\n{dataset}, validation items, {PROTOCOL}, {seeds} seed{'s' * (seeds > 1)}. p and win, "
+        f"tie or loss (p < {LEVEL} over users): NDCG@10 against the first row of the group, two-sided paired t-tests."
+    )
+    results = {"rows": fields, "made": cells.made()}
+    write_results(folder, "table5", results, fields, text)
+    return text
+
+
+def _line(row: Row, first: Row, paper: Any) -> list[str]:
+    test = compare(row, first, "validation", "ndcg@10")
+    ndcg = float(np.mean(row.values("validation", "ndcg@10")))
+    verdict = "" if row is first else test.verdict
+    ps = ["", ""] if row is first else [show_p(test.over_seeds), show_p(test.over_users)]
+    figures = [plus_minus(row.values("validation", metric)) for metric in METRICS]
+    return [row.label, *figures, beside(ndcg, paper and paper[2]), f"{row.flops / 1e6:.2f}", *ps, verdict]
+
+
+def _fields(row: Row, first: Row, paper: Any) -> dict[str, Any]:
+    fields = row.as_fields()
+    if paper:
+        fields |= {f"validation {metric} paper": value for metric, value in zip(METRICS, paper, strict=True)}
+    if row is not first:
+        fields |= {"against": first.label} | compare(row, first, "validation", "ndcg@10").as_fields()
+    return fields
+
+
+def ablations(config: Config, split: Split, cells: Cells) -> dict[str, list[Variant]]:
+    """All rows by group; the first of a group is what the others are tested against."""
+    groups = {
+        "gates": _gates(config, split),
+        "constraint": _constraints(config, split),
+        "weights at the start of retraining": _weights(config, split, cells),
+        f"attention ({_two_layers(config).describe()}, no search)": _attentions(config, split),
+    }
+    if config.data.targets == "all":
+        groups["bidirectional or causal (small, no search)"] = _small(config, split)
+    return groups
+
+
+def _searched(split: Split, change: Callable[[Config], Config]) -> Make:
+    return lambda config, callbacks: searched_cell(change(for_strategy(config, "easrec")), split, callbacks)
+
+
+def _gates(config: Config, split: Split) -> list[Variant]:
+    def with_gates(layers: Any) -> Make:
+        return _searched(
+            split, lambda c: dataclasses.replace(c, model=dataclasses.replace(c.model, gate_layers=layers))
+        )
+
+    labels = {2: "2 layers", 1: "1 layer", 0: "no gates"}
+    own = config.model.gate_layers
+    return [
+        Variant(label, EASREC_CELL if layers == own else f"table5-gates{layers}", with_gates(layers))
+        for layers, label in labels.items()
+    ]
+
+
+def _constraints(config: Config, split: Split) -> list[Variant]:
+    """Dynamic, static, none; they only act without a budget, so the recipe's own budget is a row of its own."""
+    weight = config.search.cost_weight
+
+    def priced(weight: float, dynamic: bool) -> Make:
+        return _searched(split, lambda c: without_budget(c, weight, dynamic=dynamic))
+
+    rows = [
+        Variant(f"dynamic, lambda {weight:g}", f"figure4-lambda{weight:g}", priced(weight, True)),
+        Variant(f"static, lambda {weight:g}", "table5-static", priced(weight, False)),
+        Variant("none (lambda 0)", "figure4-lambda0", priced(0.0, True)),
+    ]
+    if config.search.budget is not None:
+        rows.append(Variant(f"a budget of {config.search.budget:g}", EASREC_CELL, _searched(split, lambda c: c)))
+    return rows
+
+
+def without_budget(config: Config, weight: float, *, dynamic: bool = True) -> Config:
+    """EASRec with the constraint as a price in the loss."""
+    search = dataclasses.replace(config.search, budget=None, cost_weight=weight, dynamic=dynamic)
+    return dataclasses.replace(config, search=search)
+
+
+def _weights(config: Config, split: Split, cells: Cells) -> list[Variant]:
+    own = _searched(split, lambda c: c)
+
+    def fresh(config: Config, callbacks: dict) -> dict | None:
+        """The network that the search of that seed picked, from scratch."""
+        searched = cells.run(f"{EASREC_CELL}-seed{config.seed}", lambda on: own(config, on))
+        return alone_cell(Architecture.from_json(searched["architecture"]), config, split, callbacks)
+
+    return [Variant("copied from the supernet", EASREC_CELL, own), Variant("fresh", "table5-fresh", fresh)]
+
+
+def _two_layers(config: Config) -> Architecture:
+    """The network that attentions are compared in: the config's width and gates, as deep as SASRec."""
+    model = dataclasses.replace(config.model, layers=2, attention="recent_linrec")
+    return dataclasses.replace(full_architecture(model), conv_width=config.model.conv_width, learn_decay=False)
+
+
+def _attentions(config: Config, split: Split) -> list[Variant]:
+    """Decay and convolution together, each alone, neither; decays learned; softmax. Bidirectional linrec where it may train."""
+    base = _two_layers(config)
+    changes: dict[str, dict[str, Any]] = {
+        "recent linrec (decay and convolution)": {},
+        "decays learned": {"learn_decay": True},
+        "decay without convolution": {"conv_width": 0},
+        "convolution without decay": {"attention": "causal_linrec"},
+        "causal linrec (neither)": {"attention": "causal_linrec", "conv_width": 0},
+        "softmax": {"attention": "softmax", "conv_width": 0},
+    }
+    if config.data.targets == "last":
+        changes["bidirectional linrec"] = {"attention": "linrec", "conv_width": 0}
+    names = ("recent", "learned", "decay", "convolution", "causal", "softmax", "linrec")
+    return [
+        Variant(label, f"table5-{name}", _alone(dataclasses.replace(base, **change), split, lambda c: c))
+        for (label, change), name in zip(changes.items(), names, strict=False)
+    ]
+
+
+def _alone(architecture: Architecture, split: Split, change: Callable[[Config], Config]) -> Make:
+    return lambda config, callbacks: alone_cell(architecture, change(config), split, callbacks)
+
+
+def _small(config: Config, split: Split) -> list[Variant]:
+    """Bidirectional linrec needs one sample a prefix, the whole history for one target: one layer, at most 50 events."""
+    model = dataclasses.replace(
+        config.model, width=min(64, config.model.width), inner=min(128, config.model.inner), layers=1,
+        max_length=min(50, config.model.max_length), attention="causal_linrec",
+    )  # fmt: skip
+    few = max(1, config.retrain.epochs // 5)
+
+    def prefixes(config: Config) -> Config:
+        retrain = dataclasses.replace(config.retrain, epochs=few, batch_size=256)
+        return dataclasses.replace(
+            config, model=model, retrain=retrain, data=dataclasses.replace(config.data, targets="last")
+        )
+
+    def positions(config: Config) -> Config:
+        return dataclasses.replace(config, model=model)
+
+    causal = full_architecture(model)
+    both_ways = dataclasses.replace(causal, attention="linrec")
+    epochs = f"{few} epoch{'s' * (few > 1)}"
+    return [
+        Variant(
+            f"bidirectional linrec, a sample a prefix, {epochs}", "table5-small-linrec", _alone(both_ways, split, prefixes)
+        ),
+        Variant(f"causal linrec, a sample a prefix, {epochs}", "table5-small-causal", _alone(causal, split, prefixes)),
+        Variant(
+            f"causal linrec, a loss at every position, {config.retrain.epochs} epochs", "table5-small-positions",
+            _alone(causal, split, positions),
+        ),
+    ]  # fmt: skip

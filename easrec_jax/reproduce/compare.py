@@ -1,0 +1,112 @@
+"""Rows of a table against each other: paired tests over seeds and over users, wins, ties and losses."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from easrec_jax.metrics import gains
+from easrec_jax.reproduce.cells import Cells
+
+PROTOCOL = "pop100"  # the paper's
+METRICS = ("recall@10", "mrr@10", "ndcg@10")
+PARTS = ("validation", "test")
+LEVEL = 0.05
+
+Verdict = Literal["win", "tie", "loss"]
+
+
+class Row(NamedTuple):
+    """The finished cells of one model or variant, one a seed, and each user's ranks (None: the cell kept none)."""
+
+    label: str
+    cells: list[dict]
+    ranks: list[dict[str, np.ndarray] | None]
+
+    @classmethod
+    def finished(cls, label: str, cells: Cells, names: list[str]) -> Row:
+        """The row of cells that have been run."""
+        return cls(label, [cells.used[name] for name in names], [cells.ranks(name) for name in names])
+
+    def values(self, part: str, metric: str, protocol: str = PROTOCOL) -> list[float]:
+        """A figure of each seed."""
+        return [cell[part][protocol][metric] for cell in self.cells]
+
+    def of_users(self, part: str, metric: str) -> np.ndarray | None:
+        """float64 [users]: the same of each user, averaged over seeds."""
+        key = f"{part}/{PROTOCOL}"
+        kept = [gains(ranks[key])[metric] for ranks in self.ranks if ranks is not None and key in ranks]
+        return np.mean(kept, 0) if len(kept) == len(self.ranks) else None
+
+    @property
+    def flops(self) -> float:
+        """Of a request, averaged over seeds."""
+        return float(np.mean([cell["architecture"]["flops"] for cell in self.cells]))
+
+    def as_fields(self) -> dict[str, Any]:
+        """The row of a CSV file: means and standard deviations over seeds."""
+        fields: dict[str, Any] = {"model": self.label, "seeds": len(self.cells), "flops": self.flops}
+        for part in PARTS:
+            for metric in METRICS:
+                values = self.values(part, metric)
+                fields[f"{part} {metric}"] = float(np.mean(values))
+                fields[f"{part} {metric} sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        return fields
+
+
+class Comparison(NamedTuple):
+    """One row against another in one figure."""
+
+    difference: float  # of the means
+    over_seeds: float  # p of a two-sided paired t-test over seeds; nan where it says nothing
+    over_users: float  # the same over users, each averaged over seeds; nan where cells kept no ranks
+    verdict: Verdict  # by the users' p, by the seeds' where there is none: win or loss below LEVEL
+
+    def as_fields(self) -> dict[str, Any]:
+        """As JSON: nan becomes None."""
+        return {name: None if value != value else value for name, value in self._asdict().items()}
+
+
+def compare(first: Row, second: Row, part: str, metric: str) -> Comparison:
+    """`first` against `second`; a win is the first one's."""
+    ours, theirs = first.values(part, metric), second.values(part, metric)
+    difference = float(np.mean(ours) - np.mean(theirs))
+    over_seeds, over_users = paired(ours, theirs), float("nan")
+    mine, others = first.of_users(part, metric), second.of_users(part, metric)
+    if mine is not None and others is not None:
+        over_users = 1.0 if np.array_equal(mine, others) else paired(mine, others)
+    p = over_seeds if np.isnan(over_users) else over_users
+    verdict: Verdict = "tie" if not p < LEVEL else "win" if difference > 0 else "loss"
+    return Comparison(difference, over_seeds, over_users, verdict)
+
+
+def best_of(rows: list[Row], part: str, metric: str) -> Row:
+    """The row of the highest mean."""
+    return max(rows, key=lambda row: np.mean(row.values(part, metric)))
+
+
+def tally(first: Row, second: Row) -> dict[Verdict, int]:
+    """Wins, ties and losses of `first` over (part, metric): six comparisons."""
+    verdicts = [compare(first, second, part, metric).verdict for part in PARTS for metric in METRICS]
+    return {"win": verdicts.count("win"), "tie": verdicts.count("tie"), "loss": verdicts.count("loss")}
+
+
+def paired(first: Any, second: Any) -> float:
+    """p of a two-sided paired t-test; nan for a single pair or for no difference at all."""
+    if len(first) < 2 or np.allclose(first, second):
+        return float("nan")
+    from scipy.stats import ttest_rel
+
+    result: Any = ttest_rel(first, second)
+    return float(result.pvalue)
+
+
+def show_p(p: float) -> str:
+    """For a table; "-" where there is none."""
+    return "-" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def beside(value: Any, paper: float | None, digits: int = 4) -> str:
+    """The paper's figure and how far ours is from it; "-" where it has none."""
+    return "-" if paper is None else f"{paper:.{digits}f} ({value / paper - 1:+.1%})"

@@ -1,0 +1,89 @@
+"""What a cell of the tables does: train one rival, or search, cut the pick out and retrain it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from easrec_jax.architecture import Architecture, search_space
+from easrec_jax.config import Config
+from easrec_jax.data.features import ItemFeatures
+from easrec_jax.data.split import Split
+from easrec_jax.retrain import Retrained, baseline, describe_architecture, make_evaluator, make_samples, retrain
+from easrec_jax.search import search
+from easrec_jax.supernet import extract
+
+Make = Callable[[Config, dict], dict | None]  # (config with its seed, callbacks) -> a cell, None if interrupted
+
+SEARCHED = {
+    "EASRec": "easrec",
+    "DARTS + SASRec": "darts",
+    "ProxylessNAS + SASRec": "proxyless",
+    "RecNAS + SASRec": "recnas",
+}
+TRAINED = {"SASRec": "sasrec", "FDSA": "fdsa", "SASRecF": "sasrecf"}
+EASREC_CELL = "table3-easrec"  # EASRec as the recipe says: one cell a seed for all tables
+
+
+def models(config: Config, split: Split, features: ItemFeatures | None) -> dict[str, Make]:
+    """The rows of Table III by name. Rival searches run over SASRec's blocks; without features there is no SASRecF, no FDSA."""
+    backbone = dataclasses.replace(config.model, attention="softmax", gate_layers=0)
+    linear = "linrec" if config.data.targets == "last" else "causal_linrec"
+    trained = {k: v for k, v in TRAINED.items() if features is not None or k == "SASRec"}
+
+    def searched(name: str) -> Make:
+        def make(config: Config, callbacks: dict) -> dict | None:
+            mine = for_strategy(config, name)
+            if name != "easrec":
+                mine = dataclasses.replace(mine, model=backbone)
+            return searched_cell(mine, split, callbacks)
+
+        return make
+
+    def alone(name: str) -> Make:
+        return lambda config, callbacks: baseline(name, config, split, features, keep_ranks=True, **callbacks)
+
+    rows = {label: searched(name) for label, name in SEARCHED.items()}
+    rows |= {label: alone(name) for label, name in trained.items()}
+    return rows | {f"{label} + LinRec": alone(f"{name}+{linear}") for label, name in trained.items()}
+
+
+def cell_name(label: str) -> str:
+    """Of a row of Table III, without the seed."""
+    return f"table3-{label.replace(' + ', '-').lower()}"
+
+
+def for_strategy(config: Config, name: str) -> Config:
+    """The config with another strategy; those that keep no budget get none."""
+    budget = config.search.budget if name in ("easrec", "recnas", "random", "exhaustive") else None
+    return dataclasses.replace(config, search=dataclasses.replace(config.search, strategy=name, budget=budget))
+
+
+def searched_cell(config: Config, split: Split, callbacks: dict) -> dict | None:
+    """Search, cut the pick out, retrain it; figures of its best epoch, the test items looked at once."""
+    space, evaluator = search_space(config), make_evaluator(config, split, "validation", (config.evaluate.select_by,))
+    samples, dropout = make_samples(config, split), config.model.dropout
+    found = search(space, samples, evaluator, settings=config.search, dropout=dropout, seed=config.seed, **callbacks)
+    if not found.finished:
+        return None
+    copied = extract(found.weights, space, found.architecture) if found.weights is not None else None
+    done = retrain(found.architecture, copied, config, split, **callbacks)
+    chosen = {"method": config.search.strategy, "finalists": found.finalists}
+    return done and _cell(done, config, split, chosen)
+
+
+def alone_cell(architecture: Architecture, config: Config, split: Split, callbacks: dict) -> dict | None:
+    """One network from scratch."""
+    done = retrain(architecture, None, config, split, **callbacks)
+    return done and _cell(done, config, split, {"method": "fixed"})
+
+
+def _cell(done: Retrained, config: Config, split: Split, chosen: dict[str, Any]) -> dict:
+    return {
+        "architecture": describe_architecture(done.architecture, config, split.data.num_items, chosen),
+        "validation": done.validation,
+        "test": done.test,
+        "best_epoch": done.fitted.epoch,
+        "ranks": done.ranks,
+    }

@@ -1,0 +1,97 @@
+"""`docs/results.md` from what the experiments wrote, and from nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from easrec_jax.config import Config
+from easrec_jax.data.split import Split
+from easrec_jax.files import read_json, write_text
+from easrec_jax.retrain import data_counts
+
+EXPERIMENTS = {
+    "table3": "Table III: accuracy",
+    "table4": "Table IV: inference time and memory",
+    "table5": "Table V: ablations",
+    "figure4": "Figure 4: lambda and the budget",
+    "space": "The whole space, and what each search picked of it",
+    "wide": "The wide space",
+}
+
+
+def record(folder: Path, experiment: str, config: Config, split: Split, *, command: str, seeds: int) -> None:
+    """Add to EXPERIMENT.json how it was made (`about`): command, seeds, data, protocols, versions, devices."""
+    path = folder / f"{experiment}.json"
+    results, counts = read_json(path), data_counts(config, split)
+    made = results.get("made", {})
+    results["about"] = {
+        "command": command,
+        "seeds": seeds,
+        "data": {key: counts[key] for key in ("source", "users", "items", "interactions")},
+        "protocols": list(config.evaluate.protocols),
+        "select_by": config.evaluate.select_by,
+        "targets": config.data.targets,
+        "commits": made.get("commits", []),
+        "devices": made.get("devices", []),
+        "jax": made.get("jax", []),
+    }
+    write_text(path, json.dumps(results, indent=2) + "\n")
+
+
+def write_document(workdir: Path, path: Path) -> list[str]:
+    """Write `path` (Markdown) and its pictures beside it from WORKDIR/DATASET-SCALE/EXPERIMENT.json; what it holds is returned.
+
+    Smoke scale is left out, its figures mean nothing. Raises `ValueError` where there is no finished experiment.
+    """
+    sections, found = [], []
+    for folder in sorted(p for p in workdir.glob("*") if p.is_dir() and not p.name.endswith("-smoke")):
+        there = [
+            name for name in EXPERIMENTS if (folder / f"{name}.json").is_file() and (folder / f"{name}.md").is_file()
+        ]
+        for name in there:
+            sections.append(_section(folder, name, path.parent))
+            found.append(f"{folder.name} {name}")
+        if there and (missing := [name for name in EXPERIMENTS if name not in there]):
+            sections.append(f"Not run on {folder.name}: {', '.join(missing)}.")
+    if not found:
+        raise ValueError(f"{workdir}: expected finished experiments in DATASET-SCALE/, found none")
+    write_text(path, "\n\n".join([HEAD, *sections]) + "\n")
+    return found
+
+
+HEAD = """# Results
+
+Written by `python bin/reproduce.py results` from the JSON files of finished experiments; do not edit. Each table says how
+it was made. `cpu` is the scale that two cores manage, `paper` the paper's own settings (`easrec_jax/reproduce/recipes.py`).
+A commit with a plus sign had changes on top. The paper's data are not the same: its ML-1M has 6,040 users, 3,706 items and
+1,000,209 interactions, its Gowalla 64,115 users, 164,532 items and 2,018,421 interactions, its Douban 110,090 users, 28
+items and 2,125,056 interactions (planted data of that shape stand in for it); the rest is not in the paper."""
+
+
+def _section(folder: Path, name: str, docs: Path) -> str:
+    about = read_json(folder / f"{name}.json").get("about")
+    parts = [f"## {folder.name}: {EXPERIMENTS[name]}", _how(about), (folder / f"{name}.md").read_text().strip()]
+    picture = folder / f"{name}.png"
+    if picture.is_file():
+        target = docs / f"results_{folder.name}_{name}.png"
+        docs.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(picture, target)
+        parts.append(f"![{EXPERIMENTS[name]}, {folder.name}]({target.name})")
+    return "\n\n".join(parts)
+
+
+def _how(about: Any) -> str:
+    """The lines under a heading."""
+    if not about:
+        return "How this was made is not recorded."
+    data, several = about["data"], lambda values: ", ".join(values) or "not recorded"
+    return (
+        f"    {about['command']}\n\n"
+        f"Commit {several(about['commits'])}; data {data['source']}: {data['users']:,} users, {data['items']:,} items, "
+        f"{data['interactions']:,} interactions; loss at {'every position' if about['targets'] == 'all' else 'the last position'}; "
+        f"epochs chosen by validation {about['select_by']}; {about['seeds']} seed{'s' * (about['seeds'] > 1)}; "
+        f"{several(about['devices'])}; JAX {several(about['jax'])}."
+    )

@@ -1,0 +1,62 @@
+"""The paper's Figure 4: the weight lambda against FLOPs and accuracy, and the budget mode on the same axes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from easrec_jax.architecture import search_space
+from easrec_jax.config import Config
+from easrec_jax.cost import cost_table
+from easrec_jax.data.split import Split
+from easrec_jax.reproduce.ablations import without_budget
+from easrec_jax.reproduce.cells import Cells, markdown, plus_minus, write_results
+from easrec_jax.reproduce.compare import METRICS, PROTOCOL
+from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
+from easrec_jax.reproduce.pictures import tradeoff_figure
+from easrec_jax.reproduce.tables import NAMES
+
+COST_WEIGHTS = (0.0, 0.01, 0.1, 1.0, 10.0)
+BUDGETS = (0.05, 0.14, 0.3, 1.0)
+
+
+def run_figure4(
+    config: Config, split: Split, folder: Path, *, seeds: int, dataset: str,
+    weights: tuple[float, ...] = COST_WEIGHTS, budgets: tuple[float, ...] = BUDGETS,
+) -> str:  # fmt: skip
+    """EASRec under several lambda without a budget, and within several budgets; figure4.json, .csv, .md, .png.
+
+    The recipe's own budget is a point too. Budgets below the smallest network's cost are left out.
+    """
+    cells, rows, lines = Cells(folder, config), [], []
+    smallest = float(cost_table(search_space(config), split.data.num_items).min())
+    own = config.search.budget
+    admitted = sorted({b for b in (*budgets, own) if b is not None and b >= smallest})
+    settings = [("lambda", w, f"figure4-lambda{w:g}") for w in weights]
+    settings += [("budget", b, EASREC_CELL if b == own else f"figure4-budget{b:g}") for b in admitted]
+    for mode, value, name in settings:
+        mine = []
+        for seed in range(seeds):
+            seeded = for_strategy(dataclasses.replace(config, seed=seed), "easrec")
+            if mode == "lambda":
+                seeded = without_budget(seeded, value)
+            else:
+                seeded = dataclasses.replace(seeded, search=dataclasses.replace(seeded.search, budget=value))
+            cell = cells.run(f"{name}-seed{seed}", lambda on, c=seeded: searched_cell(c, split, on))
+            size = {key: cell["architecture"][key] for key in ("flops", "width", "depth")}
+            mine.append({"mode": mode, "value": value, "seed": seed} | size | cell["test"][PROTOCOL])
+        rows += mine
+        picks = ", ".join(f"{row['depth']} x {row['width']}" for row in mine)
+        flops = f"{np.mean([row['flops'] for row in mine]) / 1e6:.1f}"
+        lines.append([f"{mode} {value:g}", picks, flops, *(plus_minus([row[m] for row in mine]) for m in METRICS)])
+    text = markdown(["", "picks", "MFLOPs", *(NAMES[m] for m in METRICS)], lines)
+    text += (
+        f"\n\n{dataset}, test items, {PROTOCOL}, {seeds} seed{'s' * (seeds > 1)}; picks are depth x width, one a seed."
+    )
+    if left := [f"{b:g}" for b in budgets if b < smallest]:
+        text += f" Below the smallest network's cost of {smallest:.3f}: {', '.join(left)}."
+    write_results(folder, "figure4", {"rows": rows, "made": cells.made()}, rows, text)
+    tradeoff_figure(rows, folder / "figure4.png")
+    return text
