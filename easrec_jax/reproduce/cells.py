@@ -58,8 +58,8 @@ class Cells:
             if cell is None:
                 raise Interrupted
             spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+            ranks: Any = cell.pop("ranks", None)
             cell = cell | {key: round(value, 2) for key, value in spent.items()} | machine() | {"commit": commit()}
-            ranks = cell.pop("ranks", None)
             if ranks is not None:  # first: a cell that is there is whole
                 packed = io.BytesIO()
                 np.savez_compressed(packed, **{key: value.astype(np.int32) for key, value in ranks.items()})

@@ -36,7 +36,7 @@ def batch_shapes(samples: Samples, max_length: int, settings: RetrainConfig | Se
 def alone_flops(architecture: Architecture, num_items: int, shapes: Shapes, *, every_position: bool) -> float:
     """FLOPs of training one network for one epoch."""
 
-    def row(length: int) -> float:
+    def row(length: int) -> int:
         if not every_position:
             return request_flops(architecture, num_items, length)
         layers = sum(token_flops(architecture, length, layer) for layer in range(architecture.depth))
