@@ -14,7 +14,7 @@ from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.cost import request_flops, token_flops
 from easrec_jax.data.batches import training_samples
 from easrec_jax.network import Network, init_network
-from easrec_jax.reproduce.effort import Drawn, alone_flops, batch_shapes, epochs_run, everything_drawn, search_flops
+from easrec_jax.reproduce.effort import alone_flops, batch_shapes, epochs_run, everything_drawn, search_flops, watched
 from easrec_jax.strategies import STRATEGIES, Moment
 
 ITEMS, LENGTH = 20, 8
@@ -53,7 +53,9 @@ def test_training_a_network_is_three_times_the_products_of_its_forward_pass():
 
 
 def test_one_sample_a_prefix_is_a_request_each():
-    requests = sum(count * rows * request_flops(SPACE.largest, ITEMS, length) for (length, rows), count in SHAPES.items())
+    requests = sum(
+        count * rows * request_flops(SPACE.largest, ITEMS, length) for (length, rows), count in SHAPES.items()
+    )
     assert alone_flops(SPACE.largest, ITEMS, SHAPES, every_position=False) == 3 * requests
 
 
@@ -87,19 +89,20 @@ def test_a_search_that_drew_one_network_all_the_time_is_training_it_with_its_blo
 
 @pytest.mark.parametrize("name", ["easrec", "darts", "proxyless", "recnas"])
 def test_draws_are_counted_as_they_are_made_and_left_as_they_are(name):
-    drawn, plain = Drawn(SPACE), STRATEGIES[name]
-    watched, arch = drawn.watch(plain), plain.init(SPACE)
+    plain = STRATEGIES[name]
+    (counted, drawn), arch = watched(plain), plain.init(SPACE)
+    assert watched(plain)[0] is counted
     moment = Moment(0.3, 0.2, None, SearchConfig(strategy=name))
-    step, unwatched = (jax.jit(lambda key, s=s: s.draw(arch, key, moment)) for s in (watched, plain))
+    step, unwatched = (jax.jit(lambda key, s=s: s.draw(arch, key, moment)) for s in (counted, plain))
     blocks = np.zeros((2, 2), np.int64)
     for seed in range(12):
         p, q = map(np.asarray, step(jax.random.key(seed)))
         np.testing.assert_array_equal(p, unwatched(jax.random.key(seed))[0])
         blocks += np.outer(p > 1e-3, [q.sum() > 1e-3, q[1] > 1e-3])
-    jax.jit(jax.grad(lambda arch: watched.relax(arch, jax.random.key(0), moment)[0][0]))(arch)
-    counts = drawn.to_json()
+    jax.jit(jax.grad(lambda arch: counted.relax(arch, jax.random.key(0), moment)[0][0]))(arch)
+    counts = drawn.taken()
     assert counts["weight"] == {"steps": 12, "blocks": blocks.tolist()}
-    assert counts["architecture"]["steps"] == 1
+    assert counts["architecture"]["steps"] == 1 and drawn.taken()["weight"]["steps"] == 0
     bound = everything_drawn(SPACE, SHAPES, SearchConfig(epochs=2, warmup_epochs=1, every=2))
     assert bound["weight"] == {"steps": 2 * STEPS, "blocks": [[2 * STEPS] * 2] * 2}
     assert bound["architecture"]["steps"] == STEPS // 2

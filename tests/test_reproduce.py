@@ -11,22 +11,25 @@ import pytest
 from easrec_jax.architecture import search_space
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
 from easrec_jax.cost import request_flops
+from easrec_jax.data.catalog import find
+from easrec_jax.data.load import load_data
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
 from easrec_jax.latency import latency_table
 from easrec_jax.reproduce import space as space_module
 from easrec_jax.reproduce.cells import Cells, Interrupted, write_results
+from easrec_jax.reproduce.effort import batch_shapes, everything_drawn
 from easrec_jax.reproduce.recipes import recipe
 from easrec_jax.reproduce.space import analyse, network_cell, networks, pareto, run_space, search_cell
-from easrec_jax.reproduce.tables import beside, paired
+from easrec_jax.retrain import make_samples
 
-LENGTH = 40
+LENGTH = 12
 TINY = Config(
     data=DataConfig(planted_users=60, planted_items=100),
-    model=ModelConfig(width=8, inner=8, layers=2, heads=2, max_length=LENGTH, attention="causal_linrec", gate_layers=0),
+    model=ModelConfig(width=8, inner=8, layers=2, heads=2, max_length=LENGTH, attention="softmax", gate_layers=0, dropout=0.0),
     search=SearchConfig(
         prune=(0.0, 0.5), epochs=2, warmup_epochs=0, every=1, batch_size=16, buckets=1, learning_rate=0.01, budget=0.6,
-        finalists=2,
+        finalists=2, finalist_epochs=2, tau_start=0.2, tau_min=0.1,
     ),
     retrain=RetrainConfig(epochs=2, batch_size=16, buckets=1, learning_rate=0.01),
     evaluate=EvaluateConfig(protocols=("full", "uni5_unseen"), select_by="full", buckets=1),
@@ -55,38 +58,72 @@ def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure(sp
         assert network is not None and found is not None
         cells.append((network.pop("test"), network, found))
     (test, *selected), (other, *chosen) = cells
-    assert selected == chosen
+    assert selected == chosen and len(chosen[1]["finalists"]) == 2
     assert test != other
 
 
-def test_finished_cells_are_not_run_again_and_the_results_are_written(split, tmp_path, monkeypatch):
-    touched = []
-    original = space_module.retrain
+STRATEGIES = ("easrec", "recnas", "random", "exhaustive")
+
+
+@pytest.fixture(scope="module")
+def two_supernets():
+    """Of the four: each compiles steps of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(space_module, "SUPERNETS", STRATEGIES[:2])
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(split, two_supernets, tmp_path_factory):
+    """The space at TINY: its folder, the text, and the networks that were trained alone in turn."""
+    folder, touched, original = tmp_path_factory.mktemp("space"), [], space_module.retrain
 
     def counted(architecture, *args, **options):
         touched.append(architecture)
         return original(architecture, *args, **options)
 
-    monkeypatch.setattr(space_module, "retrain", counted)
-    first = run_space(TINY, split, tmp_path, seeds=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(space_module, "retrain", counted)
+        return folder, run_space(TINY, split, folder, seeds=1), touched
+
+
+def test_finished_cells_are_not_run_again_and_the_results_are_written(split, finished, monkeypatch):
+    folder, first, touched = finished
     assert touched == [n for row in networks(search_space(TINY)) for n in row]  # each looks at the test items once
     monkeypatch.setattr(space_module, "retrain", lambda *a, **o: pytest.fail("a finished cell was run again"))
     monkeypatch.setattr(space_module, "search", lambda *a, **o: pytest.fail("a finished cell was run again"))
-    assert run_space(TINY, split, tmp_path, seeds=1) == first == (tmp_path / "space.md").read_text().rstrip("\n")
-    results = json.loads((tmp_path / "space.json").read_text())
+    assert run_space(TINY, split, folder, seeds=1) == first == (folder / "space.md").read_text().rstrip("\n")
+    results = json.loads((folder / "space.json").read_text())
     assert len(results["networks"]) == 4 and {r["what"] for r in results["picks"]} == set(STRATEGIES)
-    assert len((tmp_path / "space.csv").read_text().splitlines()) == 1 + 4 + 6
-    assert (tmp_path / "space.png").read_bytes().startswith(b"\x89PNG")
+    assert len((folder / "space.csv").read_text().splitlines()) == 1 + 4 + 4
+    assert results["made"]["cells"] == 6 and all(r["training_flops"] > 0 for r in results["networks"])
+    assert (folder / "space.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="cells of another config .*model.width: 8 there, 16 here"):
-        run_space(dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, width=16)), split, tmp_path, seeds=1)
+        run_space(dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, width=16)), split, folder, seeds=1)
 
 
-STRATEGIES = ("easrec", "darts", "proxyless", "recnas", "random", "exhaustive")
+def test_a_search_counts_what_it_computed_and_one_that_did_not_is_bounded(split, finished):
+    folder = finished[0]
+    cell = json.loads((folder / "cells" / "search-easrec-seed0.json").read_text())
+    shapes = batch_shapes(make_samples(TINY, split), LENGTH, TINY.search)
+    bound = everything_drawn(search_space(TINY), shapes, TINY.search)
+    for step in ("weight", "architecture"):
+        assert cell["drawn"][step]["steps"] == 2 * shapes.total()
+        blocks, most = (np.asarray(x[step]["blocks"]) for x in (cell["drawn"], bound))
+        assert (blocks <= most).all() and (blocks < most).any() and blocks[:, 0].sum() >= cell["drawn"][step]["steps"]
+    counted = next(r for r in json.loads((folder / "space.json").read_text())["picks"] if r["what"] == "easrec")
+    del cell["drawn"]  # as an earlier version wrote it
+    (folder / "cells" / "search-easrec-seed0.json").write_text(json.dumps(cell))
+    text = run_space(TINY, split, folder, seeds=1)
+    bounded = next(r for r in json.loads((folder / "space.json").read_text())["picks"] if r["what"] == "easrec")
+    assert bounded["flops_bound"] and not counted["flops_bound"] and "| ≤ " in text
+    assert bounded["training_flops"] > counted["training_flops"] > 0
 
 
 def cell(validation: float, seconds: float = 1.0) -> dict:
     part = {"full": {"ndcg@10": validation}}
-    return {"validation": part, "test": {"full": {"ndcg@10": validation / 2}}, "cpu_seconds": seconds}
+    price = {"cpu_seconds": seconds, "training_flops": 10 * seconds}
+    return {"validation": part, "test": {"full": {"ndcg@10": validation / 2}}} | price
 
 
 def test_regret_cost_and_rank_correlation_are_those_of_the_finished_cells():
@@ -112,16 +149,22 @@ def test_regret_cost_and_rank_correlation_are_those_of_the_finished_cells():
             "supernet_scores": scores,
         },
     ]
-    results = analyse(alone, [s | {"cpu_seconds": 2.0} for s in searches], flops, ms, TINY)
+    price = {"cpu_seconds": 2.0, "training_flops": 4.0, "flops_bound": False}
+    results = analyse(alone, [s | price for s in searches], flops, ms, TINY)
     darts, easrec, *others = results["picks"]
     assert darts["validation"] == pytest.approx(0.6) and darts["regret"] == pytest.approx(
         0.1
     )  # 1 x wide is 0.7 for less
-    assert easrec["regret"] == 0.0 and easrec["cost_over_exhaustive"] == 0.5 and easrec["test"] == pytest.approx(0.1)
+    assert (
+        easrec["regret"] == 0.0
+        and easrec["cpu_seconds_over_exhaustive"] == 0.5
+        and easrec["test"] == pytest.approx(0.1)
+    )
+    assert easrec["training_flops_over_exhaustive"] == 0.1
     assert darts["kendall"] == pytest.approx(1.0)
     exhaustive = [r for r in others if r["what"] == "exhaustive"]  # within a budget of 0.6 of 4: the narrow ones
     assert [(r["candidate"], r["depth"]) for r in exhaustive] == [(1, 2), (1, 1)]
-    assert all(r["cost_over_exhaustive"] == 0.5 for r in exhaustive)
+    assert all(r["training_flops_over_exhaustive"] == 0.5 for r in exhaustive)
     assert (results["oracle"]["candidate"], results["oracle"]["depth"]) == (1, 2)
     front = {(r["candidate"], r["depth"]): r["front"] for r in results["networks"]}
     assert front == {(0, 1): True, (0, 2): False, (1, 1): True, (1, 2): True}
@@ -151,13 +194,21 @@ def test_a_field_with_a_comma_is_quoted(tmp_path):
     assert (tmp_path / "x.csv").read_text() == 'a,b,c\n"1 x 8, 2 x 8",1,\n"the ""pick""",,2\n'
 
 
-def test_figures_beside_the_papers():
-    assert beside(0.5, 0.4) == "0.4000 (+25.0%)" and beside(0.5, None) == "-"
-    assert np.isnan(paired([0.1], [0.2])) and np.isnan(paired([0.1, 0.2], [0.1, 0.2]))
-    assert paired([0.10, 0.20, 0.31], [0.20, 0.31, 0.40]) < 0.01  # each pair differs alike, though seeds differ more
+def test_cells_of_a_version_that_knew_fewer_settings_stay_valid(tmp_path):
+    """A field that was not there yet had its default's meaning; any other value of it is another config."""
+    Cells(tmp_path, TINY)
+    path = tmp_path / "config.json"
+    tree = json.loads(path.read_text())
+    del tree["search"]["dynamic"], tree["data"]["planted_lengths"]
+    path.write_text(json.dumps(tree))
+    Cells(tmp_path, TINY)
+    path.write_text(json.dumps(tree))
+    other = dataclasses.replace(TINY, search=dataclasses.replace(TINY.search, dynamic=False))
+    with pytest.raises(ValueError, match="search.dynamic: True there, False here"):
+        Cells(tmp_path, other)
 
 
-@pytest.mark.parametrize("dataset", ["planted", "ml-100k", "ml-1m", "gowalla"])
+@pytest.mark.parametrize("dataset", ["planted", "planted-douban", "ml-100k", "ml-1m", "gowalla", "video-games"])
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "paper"])
 def test_every_recipe_admits_a_network(dataset, scale):
     config = recipe(dataset, scale)
@@ -166,6 +217,17 @@ def test_every_recipe_admits_a_network(dataset, scale):
     smallest = min(request_flops(n, 1000) for row in networks(space) for n in row)
     assert config.search.budget is None or smallest <= config.search.budget * largest
     assert config.model.attention == "linrec" or scale != "paper"
+    if config.data.path:
+        find(config.data.path.removeprefix("catalog:"))
+    else:
+        assert config.model.max_length >= config.data.planted_lengths[1]
+
+
+def test_planted_douban_has_its_shape():
+    data, truth = load_data(recipe("planted-douban", "smoke").data, seed=0)
+    assert data.num_items == 28 and 17 < data.lengths.mean() < 22 and truth is not None
+    paper = recipe("planted-douban", "paper")
+    assert paper.data.planted_users == 110_090 and paper.model.max_length == 100
 
 
 def test_latency_is_measured_once_and_belongs_to_its_space(tmp_path):

@@ -10,7 +10,7 @@ were computed is counted step by step (`Drawn`). Evaluation is left out, on both
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -53,34 +53,39 @@ def epochs_run(cell: dict, settings: RetrainConfig) -> int:
 class Drawn:
     """How many weight and architecture steps a search made, and how often each block [candidates depths] was computed."""
 
-    def __init__(self, space: SearchSpace) -> None:
-        size = space.num_candidates, space.num_layers
-        self.blocks = {step: np.zeros(size, np.int64) for step in PASSES}
+    def __init__(self) -> None:
+        self.blocks: dict[str, Any] = dict.fromkeys(PASSES, 0)
         self.steps = dict.fromkeys(PASSES, 0)
 
-    def watch(self, strategy: Strategy) -> Strategy:
-        """The same strategy, its draws counted."""
-
-        def counting(function: Any, step: str) -> Any:
-            def counted(arch: Any, key: Any, moment: Any) -> Any:
-                p, q = function(arch, key, moment)
-                jax.debug.callback(partial(self._add, step), *jax.lax.stop_gradient((p, q)))
-                return p, q
-
-            return counted
-
-        return strategy._replace(draw=counting(strategy.draw, "weight"), relax=counting(strategy.relax, "architecture"))
-
-    def _add(self, step: str, p: Any, q: Any) -> None:
+    def add(self, step: str, p: Any, q: Any) -> None:
         """As `supernet.Supernet` decides what it skips."""
         reached = np.cumsum(np.asarray(q)[::-1])[::-1] > NEGLIGIBLE
-        self.blocks[step] += (np.asarray(p) > NEGLIGIBLE)[:, None] & reached
+        self.blocks[step] = self.blocks[step] + ((np.asarray(p) > NEGLIGIBLE)[:, None] & reached).astype(np.int64)
         self.steps[step] += 1
 
-    def to_json(self) -> dict[str, dict]:
-        """The counts, once all steps are done."""
+    def taken(self) -> dict[str, dict]:
+        """The counts so far, once all steps are done, as JSON; the next search counts from zero."""
         jax.effects_barrier()
-        return {step: {"steps": self.steps[step], "blocks": self.blocks[step].tolist()} for step in PASSES}
+        found = {step: {"steps": self.steps[step], "blocks": np.asarray(self.blocks[step]).tolist()} for step in PASSES}
+        self.__init__()
+        return found
+
+
+@lru_cache(maxsize=16)
+def watched(strategy: Strategy) -> tuple[Strategy, Drawn]:
+    """The same strategy, its draws counted; one pair a strategy, so that nothing recompiles from search to search."""
+    drawn = Drawn()
+
+    def counting(function: Any, step: str) -> Any:
+        def counted(arch: Any, key: Any, moment: Any) -> Any:
+            p, q = function(arch, key, moment)
+            jax.debug.callback(partial(drawn.add, step), *jax.lax.stop_gradient((p, q)))
+            return p, q
+
+        return counted
+
+    draw, relax = counting(strategy.draw, "weight"), counting(strategy.relax, "architecture")
+    return strategy._replace(draw=draw, relax=relax), drawn
 
 
 def everything_drawn(space: SearchSpace, shapes: Shapes, settings: SearchConfig) -> dict[str, dict]:

@@ -16,7 +16,7 @@ from easrec_jax.data.split import Split
 from easrec_jax.latency import latency_table
 from easrec_jax.network import Network
 from easrec_jax.reproduce.cells import Cells, markdown, write_results
-from easrec_jax.reproduce.effort import Drawn, alone_flops, batch_shapes, epochs_run, everything_drawn, search_flops
+from easrec_jax.reproduce.effort import alone_flops, batch_shapes, epochs_run, everything_drawn, search_flops, watched
 from easrec_jax.reproduce.models import for_strategy
 from easrec_jax.reproduce.pictures import space_figure
 from easrec_jax.retrain import make_evaluator, make_samples, retrain
@@ -78,10 +78,11 @@ def network_cell(architecture: Any, config: Config, split: Split, callbacks: dic
 def search_cell(space: SearchSpace, config: Config, split: Split, callbacks: dict) -> dict | None:
     """One search, and the score of every network as it stands in the supernet; no test item is touched."""
     evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
-    samples, drawn = make_samples(config, split), Drawn(space)
+    samples, (strategy, drawn) = make_samples(config, split), watched(find_strategy(config.search.strategy))
+    drawn.taken()
     found: Found = search(
         space, samples, evaluator, settings=config.search, dropout=config.model.dropout, seed=config.seed,
-        strategy=drawn.watch(find_strategy(config.search.strategy)), **callbacks,
+        strategy=strategy, **callbacks,
     )  # fmt: skip
     if not found.finished:
         return None
@@ -96,7 +97,7 @@ def search_cell(space: SearchSpace, config: Config, split: Split, callbacks: dic
         "pick": list(space.locate(found.architecture)),
         "likeliest": [likeliest["candidate"], likeliest["depth"]],
         "finalists": found.finalists,
-        "drawn": drawn.to_json(),
+        "drawn": drawn.taken(),
         "supernet_scores": [[score(n) for n in row] for row in networks(space)],
     }
 

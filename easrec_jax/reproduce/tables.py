@@ -123,7 +123,7 @@ def _significance(against: list[dict]) -> str:
         ]
         for r in against
     ]  # fmt: skip
-    head = ["figure", "best rival", "rival", "EASRec", "relative", "p over seeds", "p over users", "EASRec's"]
+    head = ["figure", "best rival", "rival", "EASRec", "relative", "p over seeds", "p over users", "verdict"]
     note = (
         f"EASRec against the best rival of each figure. p: two-sided paired t-tests, over seeds, and over users, each "
         f"averaged over the seeds; a win or a loss is p < {LEVEL} over users. The users' test knows the noise of the "
@@ -147,7 +147,7 @@ def _rivals(ours: Row, rivals: list[Row]) -> str:
                 score,
             ]
         )
-    head = ["rival", "EASRec's test NDCG@10 less its", "p over seeds", "p over users", "EASRec's", "win / tie / loss"]
+    head = ["rival", "EASRec's test NDCG@10 less its", "p over seeds", "p over users", "verdict", "win / tie / loss"]
     return f"EASRec against each rival; the last column counts three figures on both parts.\n\n{markdown(head, lines)}"
 
 

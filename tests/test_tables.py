@@ -1,0 +1,188 @@
+"""Tables and Figure 4 at a tiny size: cells are shared and run once, rows can be chosen, test items choose nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+from easrec_jax.data.split import Split
+from easrec_jax.data.synthetic import planted, planted_features
+from easrec_jax.metrics import metrics
+from easrec_jax.reproduce import models as models_module
+from easrec_jax.reproduce.ablations import ablations, run_table5
+from easrec_jax.reproduce.cells import Cells
+from easrec_jax.reproduce.models import models, searched_cell
+from easrec_jax.reproduce.tables import run_table3, run_table4
+from easrec_jax.reproduce.tradeoff import run_figure4
+
+TINY = Config(
+    data=DataConfig(planted_users=60, planted_items=100),
+    model=ModelConfig(width=8, inner=8, layers=1, heads=2, max_length=12, gate_layers=0, conv_width=2, dropout=0.0),
+    search=SearchConfig(
+        prune=(0.0, 0.5), epochs=2, warmup_epochs=0, every=1, batch_size=16, buckets=1, learning_rate=0.01, budget=1.0,
+        finalists=2, finalist_epochs=2, cost_weight=0.1,
+    ),
+    retrain=RetrainConfig(epochs=2, batch_size=16, buckets=1, learning_rate=0.01),
+    evaluate=EvaluateConfig(protocols=("full", "pop100"), select_by="full", buckets=1),
+)  # fmt: skip
+ROWS = ("EASRec", "SASRec", "SASRecF + LinRec")
+
+
+@pytest.fixture(scope="module")
+def made():
+    return planted(users=60, items=100, seed=0)
+
+
+@pytest.fixture(scope="module")
+def tables(made, tmp_path_factory):
+    """Tables III, IV and V and Figure 4, some rows of each: the folder, and what was trained for each in turn."""
+    folder, split, features = tmp_path_factory.mktemp("tables"), Split(made.data), planted_features(made.truth)
+    trained: dict[str, list[str]] = {}
+    patch = pytest.MonkeyPatch()
+    original = Cells.run
+
+    def counted(self, name, make):
+        def really(callbacks):
+            trained[experiment].append(name.removesuffix("-seed0"))
+            return make(callbacks)
+
+        return original(self, name, really)
+
+    patch.setattr(Cells, "run", counted)
+    common = {"seeds": 1, "dataset": "ml-1m"}
+    texts = {}
+    runs = {
+        "table3": lambda: run_table3(TINY, split, folder, features=features, rows=ROWS, **common),
+        "table4": lambda: run_table4(TINY, split, folder, features=features, rows=ROWS, **common),
+        "figure4": lambda: run_figure4(TINY, split, folder, weights=(0.1,), budgets=(0.001, 1.0), **common),
+        "table5": lambda: run_table5(TINY, split, folder, rows=(*SHARED, *OWN), **common),
+        "again": lambda: run_table3(TINY, split, folder, features=features, rows=ROWS, **common),
+    }
+    for experiment, run in runs.items():
+        trained[experiment] = []
+        texts[experiment] = run()
+    patch.undo()
+    return folder, trained, texts
+
+
+SHARED = ("no gates", "dynamic, lambda 0.1", "a budget of 1", "copied from the supernet")
+OWN = ("fresh", "convolution without decay")
+
+
+def results(folder, name: str) -> dict:
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def test_a_cell_that_several_tables_need_is_run_once(tables):
+    _, trained, texts = tables
+    assert trained["table3"] == ["table3-easrec", "table3-sasrec", "table3-sasrecf-linrec"]
+    assert trained["table4"] == [] and trained["again"] == [] and texts["again"] == texts["table3"]
+    assert trained["figure4"] == ["figure4-lambda0.1"]
+    assert trained["table5"] == ["table5-fresh", "table5-convolution"]
+
+
+def test_figures_are_means_of_the_ranks_beside_the_cell_and_stand_beside_the_papers(tables):
+    folder, _, texts = tables
+    for row in results(folder, "table3")["rows"]:
+        name = f"table3-{row['model'].replace(' + ', '-').lower()}-seed0"
+        with np.load(folder / "cells" / f"{name}.npz") as ranks:
+            for part in ("validation", "test"):
+                expected = metrics(ranks[f"{part}/pop100"])
+                assert {m: row[f"{part} {m}"] for m in expected} == pytest.approx(expected)
+    rows = {row["model"]: row for row in results(folder, "table3")["rows"]}
+    ours, theirs = rows["EASRec"]["test ndcg@10"], 0.4661
+    assert rows["EASRec"]["test ndcg@10 paper"] == theirs
+    assert f"| EASRec | {rows['EASRec']['test recall@10']:.4f} | 0.6796" in texts["table3"]
+    assert f"{ours:.4f} | {theirs} ({ours / theirs - 1:+.1%})" in texts["table3"]
+
+
+def test_easrec_is_tested_against_the_best_rival_of_each_figure(tables):
+    folder, _, _ = tables
+    table = results(folder, "table3")
+    rows = {row["model"]: row for row in table["rows"]}
+    assert len(table["best rival"]) == 6
+    for entry in table["best rival"]:
+        figure = f"{entry['part']} {entry['metric']}"
+        assert entry["rival"] == max(rows[name][figure] for name in ROWS[1:]) == rows[entry["best rival"]][figure]
+        assert entry["difference"] == pytest.approx(rows["EASRec"][figure] - entry["rival"])
+        assert entry["over_seeds"] is None and 0 < entry["over_users"] <= 1
+    assert all(rows[n][f"easrec {k}"] >= 0 for n in ROWS[1:] for k in ("win", "tie", "loss"))
+    assert sum(rows["SASRec"][f"easrec {k}"] for k in ("win", "tie", "loss")) == 6
+
+
+def test_table4_gives_ratios_to_sasrec(tables):
+    folder, _, texts = tables
+    rows = {row["model"]: row for row in results(folder, "table4")["rows"]}
+    assert all(rows["SASRec"][f"{what}_over_sasrec"] == 1.0 for what in ("time", "memory", "flops"))
+    assert rows["EASRec"]["time_over_sasrec paper"] == pytest.approx(14.8 / 54.2)
+    ratio = rows["EASRec"]["ms_per_user"] / rows["SASRec"]["ms_per_user"]
+    assert rows["EASRec"]["time_over_sasrec"] == pytest.approx(ratio) and "0.27 (" in texts["table4"]
+
+
+def test_figure4_has_lambda_and_budgets_and_says_what_it_left_out(tables):
+    folder, _, texts = tables
+    assert [(r["mode"], r["value"]) for r in results(folder, "figure4")["rows"]] == [("lambda", 0.1), ("budget", 1.0)]
+    assert re.search(r"Below the smallest network's cost of 0\.\d+: 0\.001\.", texts["figure4"])
+    assert (folder / "figure4.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_table5_tests_each_row_against_the_first_of_its_group(tables):
+    folder, _, _ = tables
+    rows = {row["model"]: row for row in results(folder, "table5")["rows"]}
+    assert list(rows) == ["no gates", *SHARED[1:], *OWN]
+    assert rows["fresh"]["against"] == "copied from the supernet" and 0 < rows["fresh"]["over_users"] <= 1
+    assert rows["fresh"]["flops"] == rows["copied from the supernet"]["flops"]  # the same pick
+    assert "against" not in rows["copied from the supernet"]
+    cell = json.loads((folder / "cells" / "table5-convolution-seed0.json").read_text())["architecture"]
+    assert (cell["attention"], cell["conv_width"], cell["depth"]) == ("causal_linrec", 2, 2)
+
+
+def test_all_ablations_are_there_and_differ(made, tmp_path):
+    for targets in ("all", "last"):
+        config = dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, targets=targets))
+        groups = ablations(config, Split(made.data), Cells(tmp_path / targets, config))
+        labels = [v.label for variants in groups.values() for v in variants]
+        assert len(labels) == len(set(labels))
+        bidirectional = [label for label in labels if label.startswith("bidirectional")]
+        assert len(bidirectional) == 1 and len(groups) == (5 if targets == "all" else 4)
+        for variants in groups.values():
+            assert len({v.cell for v in variants}) == len(variants)
+
+
+def test_unknown_rows_and_a_table4_without_its_base_are_refused(made, tmp_path):
+    split, common = Split(made.data), {"seeds": 1, "dataset": "gowalla"}
+    with pytest.raises(ValueError, match=re.escape("rows: expected some of 'EASRec', 'DARTS + SASRec'")):
+        run_table3(TINY, split, tmp_path, features=None, rows=("FDSA",), **common)  # no features, no FDSA
+    with pytest.raises(ValueError, match="rows: expected SASRec among them"):
+        run_table4(TINY, split, tmp_path, features=None, rows=("EASRec",), **common)
+    assert set(models(TINY, split, None)) == {*models_module.SEARCHED, "SASRec", "SASRec + LinRec"}
+
+
+def poisoned(split: Split) -> Split:
+    """The same data with every test item another one."""
+    items = split.data.items.copy()
+    last = split.data.offsets[1:] - 1
+    items[last] = items[last] % split.data.num_items + 1
+    return Split(dataclasses.replace(split.data, items=items, offsets=split.data.offsets.copy()))
+
+
+def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure_of_a_table(made, tables):
+    """Of a search with its finalists and the retraining of the pick, and of a rival."""
+    config = dataclasses.replace(TINY, evaluate=dataclasses.replace(TINY.evaluate, protocols=("full", "uni5_unseen")))
+    split, features = Split(made.data), planted_features(made.truth)
+    outcomes = []
+    for data in (split, poisoned(split)):
+        searched = searched_cell(config, data, {})
+        rival = models(config, data, features)["SASRecF + LinRec"](config, {})
+        assert searched is not None and rival is not None
+        tests = [cell.pop("test") for cell in (searched, rival)]
+        ranks = [{k: v.tolist() for k, v in c.pop("ranks").items() if k.startswith("val")} for c in (searched, rival)]
+        outcomes.append((tests, ranks, searched, rival))
+    (tests, *selected), (others, *same) = outcomes
+    assert selected == same and len(selected[1]["architecture"]["chosen_by"]["finalists"]) == 2
+    assert tests[0] != others[0] and tests[1] != others[1]
