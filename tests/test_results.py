@@ -1,0 +1,95 @@
+"""The document of results: from finished files alone, with how each was made; and the command that runs and writes it all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from easrec_jax.data.split import Split
+from easrec_jax.data.synthetic import planted
+from easrec_jax.reproduce.cells import Cells, commit, write_results
+from easrec_jax.reproduce.recipes import recipe
+from easrec_jax.reproduce.results import record, write_document
+
+ROOT = Path(__file__).parents[1]
+
+
+def finished(folder: Path, name: str, *, recorded: bool = True) -> None:
+    config = recipe("planted", "cpu")
+    made = {"commits": ["0123abcd"], "devices": ["abacus"], "jax": ["9.9"], "cells": 1}
+    write_results(folder, name, {"rows": [], "made": made}, [], f"| {name} of {folder.name} |")
+    if recorded:
+        split = Split(planted(users=50, items=100, seed=0).data)
+        record(folder, name, config, split, command=f"python bin/reproduce.py {name}", seeds=3)
+
+
+def test_the_document_has_what_is_finished_with_how_it_was_made(tmp_path):
+    finished(tmp_path / "runs" / "planted-cpu", "table3")
+    finished(tmp_path / "runs" / "planted-cpu", "space")
+    finished(tmp_path / "runs" / "ml-1m-paper", "table4", recorded=False)
+    finished(tmp_path / "runs" / "planted-smoke", "table5")
+    (tmp_path / "runs" / "planted-cpu" / "space.png").write_bytes(b"picture")
+    out = tmp_path / "docs" / "results.md"
+    assert write_document(tmp_path / "runs", out) == ["ml-1m-paper table4", "planted-cpu table3", "planted-cpu space"]
+    text = out.read_text()
+    assert "python bin/reproduce.py table3\n" in text and "| table3 of planted-cpu |" in text
+    assert "Commit 0123abcd; data planted: 50 users, " in text and "3 seeds; abacus; JAX 9.9." in text
+    assert "How this was made is not recorded.\n\n| table4 of ml-1m-paper |" in text
+    assert "Not run on planted-cpu: table4, table5, figure4" in text
+    assert "smoke" not in text.split("\n## ", 1)[1] and str(tmp_path) not in text
+    assert (tmp_path / "docs" / "results_planted-cpu_space.png").read_bytes() == b"picture"
+    assert "](results_planted-cpu_space.png)" in text
+
+
+def test_nothing_finished_is_no_document(tmp_path):
+    with pytest.raises(ValueError, match="expected finished experiments in DATASET-SCALE/, found none"):
+        write_document(tmp_path, tmp_path / "results.md")
+    assert not (tmp_path / "results.md").exists()
+
+
+def test_where_cells_come_from_is_kept(tmp_path):
+    cells = Cells(tmp_path, recipe("planted", "smoke"))
+    assert cells.run("a", lambda on: {"value": 1})["commit"] == commit()
+    old = {"value": 2, "device": "abacus", "jax": "9.9"}  # as a version wrote it that recorded no commit
+    (tmp_path / "cells" / "b.json").write_text(json.dumps(old))
+    cells.run("b", lambda on: None)
+    made = cells.made()
+    assert made["commits"] == sorted([commit(), "not recorded"]) and "abacus" in made["devices"] and made["cells"] == 2
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, ROOT / "bin" / "reproduce.py", *arguments], capture_output=True, text=True, timeout=500
+    )
+
+
+def test_the_command_runs_an_experiment_and_writes_the_document(tmp_path):
+    """At smoke scale, one row; renamed, since figures of that scale are not to be shown."""
+    run = command("table3", "--scale", "smoke", "--rows", "SASRec", "--workdir", str(tmp_path / "runs"))
+    assert run.returncode == 0, run.stderr
+    assert "| SASRec | " in run.stdout and "EASRec" not in run.stdout
+    folder = (tmp_path / "runs" / "planted-smoke").rename(tmp_path / "runs" / "planted-cpu")
+    about = json.loads((folder / "table3.json").read_text())["about"]
+    assert about["command"] == "python bin/reproduce.py table3 --dataset planted --rows SASRec --seeds 1 --scale smoke"
+    assert about["data"]["users"] == 300 and about["seeds"] == 1 and len(about["commits"]) == len(about["devices"]) == 1
+    out = tmp_path / "docs" / "results.md"
+    done = command("results", "--workdir", str(tmp_path / "runs"), "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert about["command"] in out.read_text() and str(tmp_path) not in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("table3", "--seeds", "0"), "error: seeds: expected at least 1, got 0"),
+        (("space", "--rows", "SASRec"), "error: rows: expected none with space"),
+    ],
+)
+def test_a_wrong_call_is_one_line(tmp_path, arguments, message):
+    run = command(*arguments, "--workdir", str(tmp_path))
+    assert run.returncode == 2 and run.stderr.startswith(message) and len(run.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
