@@ -57,10 +57,16 @@ def train_step(
     return TrainState(state.step + 1, optax.apply_updates(state.weights, updates), opt), {"loss": loss}
 
 
-@lru_cache(maxsize=64)
 def network_scores(network: Any) -> ScoreFunction:
-    """`scores(weights, items) -> [batch items + 1]` of a network; one function object a network, so that nothing recompiles."""
+    """`scores(weights, items) -> [batch items + 1]` of a network; one function object a network, so that nothing recompiles.
 
+    Scoring knows no dropout, so networks that differ in it alone share the function.
+    """
+    return _scores_of(network.clone(dropout=0.0))
+
+
+@lru_cache(maxsize=64)
+def _scores_of(network: Any) -> ScoreFunction:
     def scores(weights: dict, items: Array) -> Array:
         return apply(network, weights, items, method="encode_last") @ item_table(weights).T
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -61,8 +61,13 @@ def items() -> jax.Array:
     return jnp.asarray(np.where(np.arange(LENGTH) < np.array([[9], [4], [1]]), drawn, 0), jnp.int32)
 
 
+@partial(jax.jit, static_argnames=("network", "method"))
+def _run(network, weights, items, method):
+    return apply(network, weights, items, method=method)
+
+
 def run(network, weights, items, method="encode") -> np.ndarray:
-    return np.asarray(jax.jit(lambda w, x: apply(network, w, x, method=method))(weights, items))
+    return np.asarray(_run(network, weights, items, method))
 
 
 def test_every_mode_keeps_the_laws_of_a_network(network, weights, items):
@@ -103,24 +108,35 @@ def evaluator(split: Split) -> Evaluator:
     return Evaluator(split, "validation", LONG, ("full",))
 
 
-def shuffled(features: ItemFeatures) -> ItemFeatures:
-    order = np.concatenate([[0], 1 + np.random.default_rng(0).permutation(len(features.values[0]) - 1)])
-    return dataclasses.replace(features, values=tuple(values[order] for values in features.values))
+def renamed(split: Split, order: np.ndarray) -> Split:
+    """The same histories, item v called order[v]: under the same features all have another item's."""
+    return Split(dataclasses.replace(split.data, items=order[split.data.items], offsets=split.data.offsets.copy()))
 
 
 def test_a_rival_beats_popularity_and_shuffled_features_hurt(rival, made):
-    """Planted data with two events an item: the cluster is known before the item is. Shuffling hurts a trained model, and training."""
-    split, true = Split(made.data), planted_features(made.truth)
-    arch = Architecture(16, 32, 1, 2, LONG, "softmax", 0)
-    samples = training_samples(split, max_length=LONG, targets="all", windows="all")
+    """Planted data with two events an item: the cluster is known before the item is. Shuffling hurts a trained model, and training.
+
+    Features are shuffled by renaming the items: it is the same, and the network need not be compiled again.
+    """
+    split = Split(made.data)
+    items = split.data.num_items
+    order = np.concatenate([[0], 1 + np.random.default_rng(0).permutation(items)]).astype(np.int32)
+    network = rival(Architecture(16, 32, 1, 2, LONG, "softmax", 0), planted_features(made.truth), items)
     settings = RetrainConfig(epochs=4, batch_size=16, buckets=1, learning_rate=0.02)
-    networks = [rival(arch, f, split.data.num_items) for f in (true, shuffled(true))]
-    weights = init_baseline(networks[0], jax.random.key(0))
-    right, wrong = (fit(n, weights, samples, evaluator(split), settings=settings, seed=0) for n in networks)
+    weights = init_baseline(network, jax.random.key(0))
+
+    def train(split: Split):
+        samples = training_samples(split, max_length=LONG, targets="all", windows="all")
+        return fit(network, weights, samples, evaluator(split), settings=settings, seed=0)
+
+    other = renamed(split, order)
+    right, wrong = train(split), train(other)
     popular = evaluator(split)(popularity_scores, jnp.asarray(split.popularity(), jnp.float32))["full"]["ndcg@10"]
     assert right.ndcg > 3 * popular
     assert right.ndcg > wrong.ndcg + 0.05
-    assert evaluator(split)(network_scores(networks[1]), right.weights)["full"]["ndcg@10"] < 0.5 * right.ndcg
+    tables = right.weights["tables"]
+    moved = right.weights | {"tables": tables | {"items": tables["items"][np.argsort(order)]}}  # order[v]'s is v's
+    assert evaluator(other)(network_scores(network), moved)["full"]["ndcg@10"] < 0.5 * right.ndcg
 
 
 @pytest.mark.parametrize("name", ["sasrec", "sasrecf", "fdsa"])
@@ -268,18 +284,14 @@ def test_baseline_names():
     assert (recent.attention, recent.conv_width, recent.learn_decay) == ("recent_linrec", 3, True)
 
 
-@pytest.mark.parametrize("name", ["popularity", "markov", "sasrecf+recent_linrec"])
-def test_a_baseline_gives_figures_of_both_parts(name, made):
+@pytest.mark.parametrize("name", ["popularity", "markov"])
+def test_a_floor_gives_figures_of_both_parts(name, made):
     config = Config(
         model=ModelConfig(width=8, inner=8, heads=2, max_length=LONG, conv_width=2),
         retrain=RetrainConfig(epochs=1, batch_size=64, buckets=1, baselines=(name,)),
         evaluate=EvaluateConfig(protocols=("full",), buckets=1),
     )
-    row = baseline(name, config, Split(made.data), planted_features(made.truth))
+    row = baseline(name, config, Split(made.data))
     assert (
         row is not None and 0 < row["test"]["full"]["ndcg@10"] < 1 and 0 <= row["validation"]["full"]["recall@10"] < 1
     )
-    if name not in ("popularity", "markov"):
-        plain = sasrec_architecture(config.model, row["architecture"]["attention"])
-        assert row["architecture"]["attention"] == name.split("+")[1] and row["architecture"]["depth"] == 2
-        assert row["architecture"]["flops_over_sasrec"] > 0 and row["architecture"]["width"] == plain.width

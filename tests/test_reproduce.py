@@ -62,19 +62,19 @@ def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure(sp
     assert test != other
 
 
-STRATEGIES = ("easrec", "recnas", "random", "exhaustive")
+STRATEGIES = ("easrec", "random", "exhaustive")
 
 
 @pytest.fixture(scope="module")
-def two_supernets():
+def one_supernet():
     """Of the four: each compiles steps of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(space_module, "SUPERNETS", STRATEGIES[:2])
+        patch.setattr(space_module, "SUPERNETS", STRATEGIES[:1])
         yield
 
 
 @pytest.fixture(scope="module")
-def finished(split, two_supernets, tmp_path_factory):
+def finished(split, one_supernet, tmp_path_factory):
     """The space at TINY: its folder, the text, and the networks that were trained alone in turn."""
     folder, touched, original = tmp_path_factory.mktemp("space"), [], space_module.retrain
 
@@ -95,8 +95,8 @@ def test_finished_cells_are_not_run_again_and_the_results_are_written(split, fin
     assert run_space(TINY, split, folder, seeds=1) == first == (folder / "space.md").read_text().rstrip("\n")
     results = json.loads((folder / "space.json").read_text())
     assert len(results["networks"]) == 4 and {r["what"] for r in results["picks"]} == set(STRATEGIES)
-    assert len((folder / "space.csv").read_text().splitlines()) == 1 + 4 + 4
-    assert results["made"]["cells"] == 6 and all(r["training_flops"] > 0 for r in results["networks"])
+    assert len((folder / "space.csv").read_text().splitlines()) == 1 + 4 + 3
+    assert results["made"]["cells"] == 5 and all(r["training_flops"] > 0 for r in results["networks"])
     assert (folder / "space.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="cells of another config .*model.width: 8 there, 16 here"):
         run_space(dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, width=16)), split, folder, seeds=1)
@@ -230,10 +230,10 @@ def test_planted_douban_has_its_shape():
     assert paper.data.planted_users == 110_090 and paper.model.max_length == 100
 
 
-def test_latency_is_measured_once_and_belongs_to_its_space(tmp_path):
-    space = search_space(TINY)
-    first = latency_table(space, 30, tmp_path / "latency.json")
-    assert first.shape == (2, 2) and (first > 0).all()
-    np.testing.assert_array_equal(latency_table(space, 30, tmp_path / "latency.json"), first)
+def test_latency_is_measured_once_and_belongs_to_its_space(split, finished):
+    space, path = search_space(TINY), finished[0] / "latency.json"
+    before = path.read_text()
+    table = latency_table(space, split.data.num_items, path)
+    assert table.shape == (2, 2) and (table > 0).all() and path.read_text() == before
     with pytest.raises(ValueError, match="latency.json: measured on other networks or items"):
-        latency_table(space, 31, tmp_path / "latency.json")
+        latency_table(space, split.data.num_items + 1, path)

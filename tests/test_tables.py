@@ -14,7 +14,7 @@ from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
 from easrec_jax.metrics import metrics
 from easrec_jax.reproduce import models as models_module
-from easrec_jax.reproduce.ablations import ablations, run_table5
+from easrec_jax.reproduce.ablations import ablations, priced_cell, run_table5
 from easrec_jax.reproduce.cells import Cells
 from easrec_jax.reproduce.models import models, searched_cell
 from easrec_jax.reproduce.tables import run_table3, run_table4
@@ -95,6 +95,9 @@ def test_figures_are_means_of_the_ranks_beside_the_cell_and_stand_beside_the_pap
                 expected = metrics(ranks[f"{part}/pop100"])
                 assert {m: row[f"{part} {m}"] for m in expected} == pytest.approx(expected)
     rows = {row["model"]: row for row in results(folder, "table3")["rows"]}
+    rival = json.loads((folder / "cells" / "table3-sasrecf-linrec-seed0.json").read_text())["architecture"]
+    assert (rival["attention"], rival["depth"], rival["width"]) == ("causal_linrec", 2, 8)
+    assert rival["flops_over_sasrec"] != 1.0 and rival["flops"] == rows["SASRecF + LinRec"]["flops"]
     ours, theirs = rows["EASRec"]["test ndcg@10"], 0.4661
     assert rows["EASRec"]["test ndcg@10 paper"] == theirs
     assert f"| EASRec | {rows['EASRec']['test recall@10']:.4f} | 0.6796" in texts["table3"]
@@ -152,6 +155,9 @@ def test_all_ablations_are_there_and_differ(made, tmp_path):
         assert len(bidirectional) == 1 and len(groups) == (5 if targets == "all" else 4)
         for variants in groups.values():
             assert len({v.cell for v in variants}) == len(variants)
+    assert [priced_cell(TINY, 0.1), priced_cell(TINY, 0.0)] == ["figure4-lambda0.1", "figure4-lambda0"]
+    unlimited = dataclasses.replace(TINY, search=dataclasses.replace(TINY.search, budget=None))
+    assert [priced_cell(unlimited, 0.1), priced_cell(unlimited, 0.0)] == ["table3-easrec", "figure4-lambda0"]
 
 
 def test_unknown_rows_and_a_table4_without_its_base_are_refused(made, tmp_path):

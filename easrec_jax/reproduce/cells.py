@@ -93,13 +93,14 @@ UNKNOWN = "not recorded"
 @cache
 def commit() -> str:
     """The commit of the code that runs, "+" if tracked files differ from it; "not recorded" outside of a git checkout."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", __file__)  # not installed into a folder that belongs to another checkout
         changed = git("status", "--porcelain", "--untracked-files=no", "--", str(folder))
         return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):

@@ -11,7 +11,7 @@ from easrec_jax.architecture import search_space
 from easrec_jax.config import Config
 from easrec_jax.cost import cost_table
 from easrec_jax.data.split import Split
-from easrec_jax.reproduce.ablations import without_budget
+from easrec_jax.reproduce.ablations import priced_cell, without_budget
 from easrec_jax.reproduce.cells import Cells, markdown, plus_minus, write_results
 from easrec_jax.reproduce.compare import METRICS, PROTOCOL
 from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
@@ -34,7 +34,7 @@ def run_figure4(
     smallest = float(cost_table(search_space(config), split.data.num_items).min())
     own = config.search.budget
     admitted = sorted({b for b in (*budgets, own) if b is not None and b >= smallest})
-    settings = [("lambda", w, f"figure4-lambda{w:g}") for w in weights]
+    settings = [("lambda", w, priced_cell(config, w)) for w in weights]
     settings += [("budget", b, EASREC_CELL if b == own else f"figure4-budget{b:g}") for b in admitted]
     for mode, value, name in settings:
         mine = []
