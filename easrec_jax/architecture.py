@@ -136,6 +136,9 @@ class SearchSpace:
         raise ValueError(f"not in the search space {json.dumps(self.sizes)} x {self.num_layers} layers: {architecture}")
 
 
+FACTORS = ("width", "depth", "heads", "gate_layers", "attention")  # of a wide space: what is chosen once a network
+
+
 @dataclass(frozen=True)
 class WideSpace:
     """All networks of independent choices: width, depth, heads, gates and attention, and an inner size for each layer.
@@ -159,10 +162,8 @@ class WideSpace:
     def factors(self) -> dict[str, tuple]:
         """What is chosen once a network, by name, in the order of the columns of `choices`."""
         depths = tuple(range(1, self.num_layers + 1))
-        return {
-            "width": self.widths, "depth": depths, "heads": self.heads, "gate_layers": self.gate_layers,
-            "attention": self.attentions,
-        }  # fmt: skip
+        options = (self.widths, depths, self.heads, self.gate_layers, self.attentions)
+        return dict(zip(FACTORS, options, strict=True))
 
     @cached_property
     def choices(self) -> np.ndarray:

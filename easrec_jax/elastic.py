@@ -66,12 +66,12 @@ def encode(
     key: Array | None = None,
 ) -> Float[Array, "batch length width"]:  # fmt: skip
     """The chosen network's hidden states, zero beyond its width; a key switches dropout of that rate on."""
-    keys = split_key(key, space.num_layers + 1)
+    embedding_key, key = split_key(key, 2)
     mask, masks = items > 0, _masks(choice, space)
     tables = weights["tables"]
     summed = tables["items"][items] + tables["positions"][: items.shape[1]]
     summed = jnp.where(mask[..., None], summed, 0.0)
-    embedded = dropout(_norm(weights["embedding_norm"]["norm"], summed, masks.width), rate, keys[0])
+    embedded = dropout(_norm(weights["embedding_norm"]["norm"], summed, masks.width), rate, embedding_key)
     inner = choice[len(space.factors) :]
     depth = choice[1] + 1
 
@@ -84,7 +84,7 @@ def encode(
 
         return lax.cond(number < depth, run, lambda x: x, x), None
 
-    layer_keys = None if key is None else jnp.stack(keys[1:])  # type: ignore[arg-type]
+    layer_keys = None if key is None else jax.random.split(key, space.num_layers)
     numbers = jnp.arange(space.num_layers)
     return lax.scan(layer, embedded, (weights["layers"], numbers, inner, layer_keys))[0]
 
