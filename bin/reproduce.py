@@ -1,6 +1,7 @@
 """Experiments beside the paper's: WORKDIR/DATASET-SCALE/ (finished cells, JSON, CSV, Markdown, PNG).
 
-space: every network of the space trained alone, and what each search strategy picked of it. table3: accuracy of all
+space: every network of the space trained alone, and what each search strategy picked of it. wide: what a wide space buys
+over it, at equal FLOPs and at fewer. table3: accuracy of all
 models; table4: their inference time and memory; table5: gates; figure4: the weight lambda of the constraint.
 """
 
@@ -16,7 +17,7 @@ from easrec_jax.reproduce.recipes import Dataset, Scale
 
 @dataclass(frozen=True)
 class Arguments:
-    experiment: Annotated[Literal["space", "table3", "table4", "table5", "figure4"], tyro.conf.Positional]
+    experiment: Annotated[Literal["space", "wide", "table3", "table4", "table5", "figure4"], tyro.conf.Positional]
     """What to run; finished cells are not run again."""
     dataset: Dataset = "planted"
     """Which data."""
@@ -41,6 +42,7 @@ def command() -> None:
     from easrec_jax.reproduce.cells import Interrupted
     from easrec_jax.reproduce.recipes import recipe
     from easrec_jax.reproduce.space import run_space
+    from easrec_jax.reproduce.wide import run_wide
 
     if arguments.seeds < 1:
         raise ValueError(f"seeds: expected at least 1, got {arguments.seeds}")
@@ -49,8 +51,9 @@ def command() -> None:
     data, truth = load_data(config.data, seed=0)
     common = {"seeds": arguments.seeds, "dataset": arguments.dataset}
     try:
-        if arguments.experiment == "space":
-            text = run_space(config, Split(data), folder, seeds=arguments.seeds)
+        if arguments.experiment in ("space", "wide"):
+            experiment = run_space if arguments.experiment == "space" else run_wide
+            text = experiment(config, Split(data), folder, seeds=arguments.seeds)
         elif arguments.experiment in ("table3", "table4"):
             run = tables.run_table3 if arguments.experiment == "table3" else tables.run_table4
             features = load_features(replace(config.data, features=arguments.features), data, truth)

@@ -153,6 +153,7 @@ class WideSpace:
     gate_layers: tuple[int, ...]
     attentions: tuple[str, ...]
     conv_width: int  # of recent_linrec
+    per_layer: bool = True  # each layer has an inner size of its own
 
     @property
     def num_layers(self) -> int:
@@ -173,7 +174,9 @@ class WideSpace:
         for picked in itertools.product(*once):
             depth = picked[1] + 1
             unused = (-1,) * (self.num_layers - depth)
-            rows += [(*picked, *inner, *unused) for inner in itertools.product(range(len(self.inners)), repeat=depth)]
+            sizes = range(len(self.inners))
+            inner = itertools.product(sizes, repeat=depth) if self.per_layer else ((size,) * depth for size in sizes)
+            rows += [(*picked, *each, *unused) for each in inner]
         return np.array(rows, np.int32)
 
     def architecture(self, network: int) -> Architecture:
@@ -216,6 +219,7 @@ def wide_space(config: Config) -> WideSpace:
         gate_layers=search.gate_layers or (model.gate_layers,),
         attentions=search.attentions or (model.attention,),
         conv_width=model.conv_width,
+        per_layer=search.per_layer,
     )
 
 

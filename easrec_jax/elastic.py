@@ -18,10 +18,11 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from easrec_jax.architecture import Architecture, WideSpace
+from easrec_jax.architecture import Architecture, SearchSpace, WideSpace
 from easrec_jax.attention import MODES, default_decay
 from easrec_jax.layers import GATE_SCALE, dropout, pick_last, split_key
 from easrec_jax.network import Network, init_network
+from easrec_jax.supernet import extract as extract_candidate
 
 Choice = Int[Array, " columns"]
 
@@ -210,3 +211,10 @@ def extract(weights: dict, space: WideSpace, architecture: Architecture) -> dict
 
 def _cut(dense: dict, rows: np.ndarray, columns: np.ndarray) -> dict:
     return {"kernel": dense["kernel"][np.ix_(rows, columns)], "bias": dense["bias"][columns]}
+
+
+def cut_out(weights: dict, space: SearchSpace | WideSpace, architecture: Architecture) -> dict:
+    """`extract` of either space."""
+    if isinstance(space, WideSpace):
+        return extract(weights, space, architecture)
+    return extract_candidate(weights, space, architecture)

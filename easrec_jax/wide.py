@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from easrec_jax.architecture import FACTORS, WideSpace
+from easrec_jax.architecture import FACTORS, SearchSpace, WideSpace
 from easrec_jax.config import SearchConfig
 from easrec_jax.controllers import check_budget
 from easrec_jax.cost import request_flops
@@ -30,7 +30,7 @@ from easrec_jax.elastic import encode, encode_last, extract, init_elastic
 from easrec_jax.evaluate import Evaluator
 from easrec_jax.loop import Checkpoints, LoopState, run_epochs
 from easrec_jax.network import item_table
-from easrec_jax.search import Found, SearchState, train_alone
+from easrec_jax.search import Found, SearchState, search, train_alone
 from easrec_jax.train import next_item_loss
 
 DRAWS = 4  # networks of an architecture step
@@ -248,3 +248,8 @@ def describe_state(state: SearchState, space: WideSpace, table: Table) -> tuple[
         "pick": {"network": pick, "what": space.architecture(pick).describe(), "cost": float(costs[pick])},
     }
     return record, pick
+
+
+def search_any(space: SearchSpace | WideSpace, samples: Samples, evaluator: Evaluator, **options: Any) -> Found:
+    """`search` or `search_wide`, whichever the space asks for; both take the same options."""
+    return (search_wide if isinstance(space, WideSpace) else search)(space, samples, evaluator, **options)  # type: ignore[arg-type]

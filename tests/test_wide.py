@@ -48,6 +48,9 @@ def test_the_space_is_every_combination_once_and_each_row_is_found_again():
         (12, 24),
         (12, 12),
     }
+    shared = wide_space(config(**CHOICES, per_layer=False))
+    assert len(shared.choices) == 3 * 2 * 3 * 4 * (2 + 2)
+    assert {len(set(shared.architecture(n).inner_sizes)) for n in range(len(shared.choices))} == {1}
     other = Architecture(12, (24, 6), 2, 2, LENGTH, "softmax", 0)
     with pytest.raises(ValueError, match="not in the search space"):
         SPACE.locate(other)

@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from easrec_jax.architecture import Architecture, search_space
+from easrec_jax.architecture import Architecture, space_of
 from easrec_jax.baselines import FDSA, SASRecF
 from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
+from easrec_jax.elastic import cut_out
 from easrec_jax.latency import measure_latency
 from easrec_jax.network import Network
 from easrec_jax.reproduce.cells import Cells, markdown, plus_minus, write_results
@@ -22,8 +23,7 @@ from easrec_jax.reproduce.paper import TABLE3, TABLE4, TABLE5
 from easrec_jax.reproduce.pictures import cost_weight_figure
 from easrec_jax.reproduce.space import for_strategy
 from easrec_jax.retrain import baseline, describe_architecture, make_evaluator, make_samples, retrain
-from easrec_jax.search import search
-from easrec_jax.supernet import extract
+from easrec_jax.wide import search_any
 
 METRICS = ("recall@10", "mrr@10", "ndcg@10")
 SEARCHED = {
@@ -39,12 +39,14 @@ BULK_USERS = 128
 
 def searched_cell(config: Config, split: Split, callbacks: dict) -> dict | None:
     """Search, cut the pick out, retrain it; figures of its best epoch, the test items looked at once."""
-    space, evaluator = search_space(config), make_evaluator(config, split, "validation", (config.evaluate.select_by,))
+    space, evaluator = space_of(config), make_evaluator(config, split, "validation", (config.evaluate.select_by,))
     samples, dropout = make_samples(config, split), config.model.dropout
-    found = search(space, samples, evaluator, settings=config.search, dropout=dropout, seed=config.seed, **callbacks)
+    found = search_any(
+        space, samples, evaluator, settings=config.search, dropout=dropout, seed=config.seed, **callbacks
+    )
     if not found.finished:
         return None
-    copied = extract(found.weights, space, found.architecture) if found.weights is not None else None
+    copied = cut_out(found.weights, space, found.architecture) if found.weights is not None else None
     done = retrain(found.architecture, copied, config, split, **callbacks)
     if done is None:
         return None
