@@ -187,6 +187,18 @@ def metrics_table(figures: dict[str, dict[str, float]]) -> str:
     return _aligned(lines)
 
 
+def comparison_table(compared: dict[str, dict[str, dict[str, float]]]) -> str:
+    """A text table of `metrics.compare` by protocol and metric: a line each."""
+    lines = [["protocol", "metric", "theirs", "difference", "standard error", "p"]]
+    for protocol, of in compared.items():
+        for name, c in of.items():
+            p = "< 0.001" if c["p"] < 0.001 else f"{c['p']:.3f}"
+            lines.append(
+                [protocol, name, f"{c['mean']:.4f}", f"{c['difference']:+.4f}", f"{c['standard_error']:.4f}", p]
+            )
+    return _aligned(lines)
+
+
 def results_table(rows: dict[str, dict], protocols: tuple[str, ...], *, part: str = "test") -> str:
     """A text table: one line a model, NDCG@10 by protocol, FLOPs and parameters where they are known."""
     header = ["model", *(f"{name} NDCG@10" for name in protocols), "MFLOPs", "parameters"]
