@@ -81,7 +81,7 @@ def _trajectories(
     axes[-1].plot(epochs, [r["ndcg@10"] for r in records], color="tab:green", label="the pick, cut out", **style)
     titles = (*shares, f"{COSTS[cost]} / largest network", f"validation NDCG@10 ({select_by})")
     for axis, title in zip(axes, titles, strict=True):
-        axis.set(title=title, xlabel="epoch")
+        axis.set(title=title.replace("_", " "), xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
@@ -133,7 +133,7 @@ def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str
     axes[0].plot(epochs, [r["loss"] for r in records], marker="o", markersize=3)
     axes[1].plot(epochs, [r["ndcg@10"] for r in records], marker="o", markersize=3, color="tab:green")
     for axis, title in zip(axes, ("training loss", f"validation NDCG@10 ({select_by})"), strict=True):
-        axis.set(title=title, xlabel="epoch")
+        axis.set(title=title.replace("_", " "), xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
     _save(figure, path)
