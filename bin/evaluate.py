@@ -1,4 +1,8 @@
-"""Evaluate a saved model on a data set by any protocols: MODEL is a folder that bin/retrain.py wrote."""
+"""Evaluate saved models on a data set by any protocols, alone or against others: MODEL is a folder of bin/retrain.py.
+
+Several models are the seeds of one: each user's gain is averaged over them. With --against, the other models' are
+compared user by user: the difference, its standard error over users, and the p of a paired t-test.
+"""
 
 import dataclasses
 import json
@@ -15,8 +19,10 @@ from easrec_jax.config import DataConfig, EvaluateConfig
 
 @dataclass(frozen=True)
 class Arguments:
-    model: Annotated[Path, tyro.conf.Positional]
-    """Model folder, e.g. runs/demo/model."""
+    models: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Model folders, e.g. runs/demo/model."""
+    against: tuple[Path, ...] = ()
+    """Model folders to compare with, trained on the same data."""
     part: Literal["validation", "test"] = "test"
     """Which held-out items are the targets."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -33,37 +39,51 @@ def command() -> None:
     from easrec_jax.data.load import load_data
     from easrec_jax.data.split import Split
     from easrec_jax.evaluate import Evaluator
+    from easrec_jax.metrics import averaged, compare
     from easrec_jax.recommend import Recommender
-    from easrec_jax.report import metrics_table
+    from easrec_jax.report import comparison_table, metrics_table
     from easrec_jax.train import network_scores
 
-    recommender = Recommender.load(arguments.model)
+    if not arguments.models:
+        raise ValueError("models: expected at least one model folder")
+    loaded = {path: Recommender.load(path) for path in (*arguments.models, *arguments.against)}
+    ids = loaded[arguments.models[0]].item_ids
+    for path, other in loaded.items():
+        if other.item_ids != ids:
+            raise ValueError(f"{path}: expected the item ids of {arguments.models[0]}: models of the same data")
     started = time.perf_counter()
     data, _ = load_data(arguments.data, seed=arguments.seed)
-    data = data.with_ids(recommender.item_ids)
-    settings = arguments.evaluate
-    evaluator = Evaluator(
-        Split(data), arguments.part, recommender.architecture.max_length, settings.protocols, settings.ks, settings.ties,
-        settings.batch_size, settings.negatives_seed,
-    )  # fmt: skip
+    split, settings = Split(data.with_ids(ids)), arguments.evaluate
+    evaluators = {}
+    for length in {r.architecture.max_length for r in loaded.values()}:
+        evaluators[length] = Evaluator(
+            split, arguments.part, length, settings.protocols, settings.ks, settings.ties,
+            settings.batch_size, settings.negatives_seed,
+        )  # fmt: skip
     prepared = time.perf_counter()
-    figures = evaluator(network_scores(recommender.network), recommender.weights)
+    ranks = {
+        path: evaluators[r.architecture.max_length].ranks(network_scores(r.network), r.weights)
+        for path, r in loaded.items()
+    }
     seconds = time.perf_counter() - prepared
+    gained, others = (
+        averaged([ranks[path] for path in paths], settings.ks) for paths in (arguments.models, arguments.against)
+    )
+    figures = {p: {name: float(values.mean()) for name, values in of.items()} for p, of in gained.items()}
+    compared = {p: {name: compare(gained[p][name], of[name]) for name in of} for p, of in others.items()}
     if arguments.json:
+        result = {
+            "part": arguments.part,
+            "figures": figures,
+            "against": compared,
+            "settings": dataclasses.asdict(settings),
+        }
         timing = {"prepare_s": prepared - started, "evaluate_s": seconds}
-        print(
-            json.dumps(
-                {
-                    "part": arguments.part,
-                    "figures": figures,
-                    "settings": dataclasses.asdict(settings),
-                    **timing,
-                    **machine(),
-                }
-            )
-        )
+        print(json.dumps(result | timing | machine()))
         return
     print(metrics_table(figures))
+    if compared:
+        print(f"\nagainst {', '.join(map(str, arguments.against))}, user by user\n{comparison_table(compared)}")
     print(
         f"{arguments.part} items of {data.num_users} users; read and prepared in {prepared - started:.2f} s, "
         f"evaluated in {seconds:.2f} s (compilation included), {machine()['peak_memory_mb']} MB at most"

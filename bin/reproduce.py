@@ -1,8 +1,9 @@
 """Experiments beside the paper's: WORKDIR/DATASET-SCALE/ (finished cells, JSON, CSV, Markdown, PNG).
 
-space: every network of the space trained alone, and what each search strategy picked of it. table3: accuracy of all
-models; table4: their inference time and memory; table5: ablations; figure4: the weight lambda of the constraint, and
-budgets. results: everything finished in WORKDIR as one document, docs/results.md.
+space: every network of the space trained alone, and what each search strategy picked of it. wide: what a wide space buys
+over it, at equal FLOPs and at fewer. table3: accuracy of all models; table4: their inference time and memory; table5:
+ablations; figure4: the weight lambda of the constraint, and budgets. results: everything finished in WORKDIR as one
+document, docs/results.md.
 """
 
 import shlex
@@ -18,7 +19,9 @@ from easrec_jax.reproduce.recipes import FEATURELESS, Dataset, Scale
 
 @dataclass(frozen=True)
 class Arguments:
-    experiment: Annotated[Literal["space", "table3", "table4", "table5", "figure4", "results"], tyro.conf.Positional]
+    experiment: Annotated[
+        Literal["space", "wide", "table3", "table4", "table5", "figure4", "results"], tyro.conf.Positional
+    ]
     """What to run; finished cells are not run again."""
     dataset: Dataset = "planted"
     """Which data."""
@@ -50,6 +53,7 @@ def command() -> None:
     from easrec_jax.reproduce.space import run_space
     from easrec_jax.reproduce.tables import run_table3, run_table4
     from easrec_jax.reproduce.tradeoff import run_figure4
+    from easrec_jax.reproduce.wide import run_wide
 
     name, seeds, dataset = arguments.experiment, arguments.seeds, arguments.dataset
     if name == "results":
@@ -65,8 +69,8 @@ def command() -> None:
     data, truth = load_data(config.data, seed=0)
     split = Split(data)
     try:
-        if name == "space":
-            text = run_space(config, split, folder, seeds=seeds)
+        if name in ("space", "wide"):
+            text = (run_space if name == "space" else run_wide)(config, split, folder, seeds=seeds)
         elif name in ("table3", "table4"):
             run, features = run_table3 if name == "table3" else run_table4, None
             if dataset not in FEATURELESS or arguments.features:

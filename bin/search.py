@@ -2,7 +2,6 @@
 
 import json
 import time
-from typing import Any
 
 from easrec_jax.cli import Progress, fail, machine, main, run_arguments
 
@@ -21,9 +20,9 @@ def command() -> None:
     from easrec_jax.loop import Checkpoints
     from easrec_jax.report import draw_search
     from easrec_jax.retrain import describe_architecture, make_evaluator, make_samples
-    from easrec_jax.search import check_strategy, search
+    from easrec_jax.search import check_strategy
     from easrec_jax.strategies import find_strategy
-    from easrec_jax.wide import network_costs, search_wide
+    from easrec_jax.wide import network_costs, search_any
     from easrec_jax.workdir import MetricsLog, open_run
 
     started = time.perf_counter()
@@ -49,9 +48,8 @@ def command() -> None:
     if config.search.cost == "latency" and isinstance(space, SearchSpace):  # a wide one counts FLOPs alone
         seconds = latency_table(space, data.num_items, folder / "latency.json")
         options["costs"] = seconds / seconds.max()
-    run: Any = search if paper else search_wide
     with Progress("search", log) as progress:
-        found = run(
+        found = search_any(
             space, samples, evaluator, settings=config.search, dropout=config.model.dropout, seed=config.seed,
             checkpoints=Checkpoints(folder / "checkpoints"), resume=arguments.resume,
             on_step=progress.step, on_epoch=progress.epoch, **options,

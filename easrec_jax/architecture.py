@@ -136,6 +136,9 @@ class SearchSpace:
         raise ValueError(f"not in the search space {json.dumps(self.sizes)} x {self.num_layers} layers: {architecture}")
 
 
+FACTORS = ("width", "depth", "heads", "gate_layers", "attention")  # of a wide space: what is chosen once a network
+
+
 @dataclass(frozen=True)
 class WideSpace:
     """All networks of independent choices: width, depth, heads, gates and attention, and an inner size for each layer.
@@ -150,6 +153,7 @@ class WideSpace:
     gate_layers: tuple[int, ...]
     attentions: tuple[str, ...]
     conv_width: int  # of recent_linrec
+    per_layer: bool = True  # each layer has an inner size of its own
 
     @property
     def num_layers(self) -> int:
@@ -159,10 +163,8 @@ class WideSpace:
     def factors(self) -> dict[str, tuple]:
         """What is chosen once a network, by name, in the order of the columns of `choices`."""
         depths = tuple(range(1, self.num_layers + 1))
-        return {
-            "width": self.widths, "depth": depths, "heads": self.heads, "gate_layers": self.gate_layers,
-            "attention": self.attentions,
-        }  # fmt: skip
+        options = (self.widths, depths, self.heads, self.gate_layers, self.attentions)
+        return dict(zip(FACTORS, options, strict=True))
 
     @cached_property
     def choices(self) -> np.ndarray:
@@ -172,7 +174,9 @@ class WideSpace:
         for picked in itertools.product(*once):
             depth = picked[1] + 1
             unused = (-1,) * (self.num_layers - depth)
-            rows += [(*picked, *inner, *unused) for inner in itertools.product(range(len(self.inners)), repeat=depth)]
+            sizes = range(len(self.inners))
+            inner = itertools.product(sizes, repeat=depth) if self.per_layer else ((size,) * depth for size in sizes)
+            rows += [(*picked, *each, *unused) for each in inner]
         return np.array(rows, np.int32)
 
     def architecture(self, network: int) -> Architecture:
@@ -215,6 +219,7 @@ def wide_space(config: Config) -> WideSpace:
         gate_layers=search.gate_layers or (model.gate_layers,),
         attentions=search.attentions or (model.attention,),
         conv_width=model.conv_width,
+        per_layer=search.per_layer,
     )
 
 

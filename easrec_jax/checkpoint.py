@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,8 +51,10 @@ class Checkpoints:
         self._list(step).unlink(missing_ok=True)
         self._tidy()
         try:
-            with _without_orbax_tracebacks(), ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(data, jax.tree.map(np.asarray, jax.device_get(tree)), force=True)
+            # the synchronous form: the other one's threads wait for each other's signals when a write has failed
+            with _quiet_writers(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+                arrays = jax.tree.map(np.asarray, jax.device_get(tree))
+                checkpointer.save(data, args=ocp.args.StandardSave(arrays), force=True)
         except Exception as error:  # of many kinds: a full disk is a ValueError or a RuntimeError to Orbax
             self._tidy()
             kept = f"; the one of step {self.latest()} is intact" if self.steps() else ""
@@ -109,14 +112,25 @@ class Checkpoints:
 
 
 @contextmanager
-def _without_orbax_tracebacks() -> Iterator[None]:
-    """Its threads log what they raise, and then raise it again where it is caught."""
+def _quiet_writers() -> Iterator[None]:
+    """Without the tracebacks of a failed save on stderr; the error itself is raised where it is caught.
+
+    Orbax logs what it raises; and the writes of other arrays end, from threads of their own, after its event loop has been
+    closed, perhaps only after this block: so of a failed save, those reports stay silenced.
+    """
     logger = logging.getLogger("absl")
-    before, logger.disabled = logger.disabled, True
+    logged, reported, logger.disabled = logger.disabled, sys.unraisablehook, True
+
+    def hook(unraisable: Any) -> None:
+        if not (isinstance(unraisable.exc_value, RuntimeError) and "loop is closed" in str(unraisable.exc_value)):
+            reported(unraisable)
+
+    sys.unraisablehook = hook
     try:
         yield
+        sys.unraisablehook = reported
     finally:
-        logger.disabled = before
+        logger.disabled = logged
 
 
 def reason(error: Exception) -> str:

@@ -133,7 +133,9 @@ class SearchConfig:
     prune: tuple[float, ...] = (0.0, 0.25, 0.5)
     """Candidates: the fraction of hidden and inner size each one drops; in a wide space, of the hidden size alone."""
     inner_prune: tuple[float, ...] = ()
-    """Wide space: fractions of the inner size that each layer may drop by itself; empty: none."""
+    """Wide space: fractions of the inner size that a layer may drop; empty: none."""
+    per_layer: bool = True
+    """Wide space: each layer has an inner size of its own; otherwise one for all."""
     heads: tuple[int, ...] = ()
     """Wide space: numbers of heads to choose from; empty: model.heads."""
     gate_layers: tuple[int, ...] = ()

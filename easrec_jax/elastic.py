@@ -18,10 +18,11 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from easrec_jax.architecture import Architecture, WideSpace
+from easrec_jax.architecture import Architecture, SearchSpace, WideSpace
 from easrec_jax.attention import MODES, default_decay
 from easrec_jax.layers import GATE_SCALE, dropout, pick_last, split_key
 from easrec_jax.network import Network, init_network
+from easrec_jax.supernet import extract as extract_candidate
 
 Choice = Int[Array, " columns"]
 
@@ -66,12 +67,12 @@ def encode(
     key: Array | None = None,
 ) -> Float[Array, "batch length width"]:  # fmt: skip
     """The chosen network's hidden states, zero beyond its width; a key switches dropout of that rate on."""
-    keys = split_key(key, space.num_layers + 1)
+    embedding_key, key = split_key(key, 2)
     mask, masks = items > 0, _masks(choice, space)
     tables = weights["tables"]
     summed = tables["items"][items] + tables["positions"][: items.shape[1]]
     summed = jnp.where(mask[..., None], summed, 0.0)
-    embedded = dropout(_norm(weights["embedding_norm"]["norm"], summed, masks.width), rate, keys[0])
+    embedded = dropout(_norm(weights["embedding_norm"]["norm"], summed, masks.width), rate, embedding_key)
     inner = choice[len(space.factors) :]
     depth = choice[1] + 1
 
@@ -84,7 +85,7 @@ def encode(
 
         return lax.cond(number < depth, run, lambda x: x, x), None
 
-    layer_keys = None if key is None else jnp.stack(keys[1:])  # type: ignore[arg-type]
+    layer_keys = None if key is None else jax.random.split(key, space.num_layers)
     numbers = jnp.arange(space.num_layers)
     return lax.scan(layer, embedded, (weights["layers"], numbers, inner, layer_keys))[0]
 
@@ -210,3 +211,10 @@ def extract(weights: dict, space: WideSpace, architecture: Architecture) -> dict
 
 def _cut(dense: dict, rows: np.ndarray, columns: np.ndarray) -> dict:
     return {"kernel": dense["kernel"][np.ix_(rows, columns)], "bias": dense["bias"][columns]}
+
+
+def cut_out(weights: dict, space: SearchSpace | WideSpace, architecture: Architecture) -> dict:
+    """`extract` of either space."""
+    if isinstance(space, WideSpace):
+        return extract(weights, space, architecture)
+    return extract_candidate(weights, space, architecture)

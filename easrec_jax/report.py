@@ -81,7 +81,7 @@ def _trajectories(
     axes[-1].plot(epochs, [r["ndcg@10"] for r in records], color="tab:green", label="the pick, cut out", **style)
     titles = (*shares, f"{COSTS[cost]} / largest network", f"validation NDCG@10 ({select_by})")
     for axis, title in zip(axes, titles, strict=True):
-        axis.set(title=title, xlabel="epoch")
+        axis.set(title=title.replace("_", " "), xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
@@ -133,7 +133,7 @@ def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str
     axes[0].plot(epochs, [r["loss"] for r in records], marker="o", markersize=3)
     axes[1].plot(epochs, [r["ndcg@10"] for r in records], marker="o", markersize=3, color="tab:green")
     for axis, title in zip(axes, ("training loss", f"validation NDCG@10 ({select_by})"), strict=True):
-        axis.set(title=title, xlabel="epoch")
+        axis.set(title=title.replace("_", " "), xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
     _save(figure, path)
@@ -184,6 +184,18 @@ def metrics_table(figures: dict[str, dict[str, float]]) -> str:
     """A text table: one line a protocol, one column a metric."""
     names = list(next(iter(figures.values())))
     lines = [["protocol", *names], *([p, *(f"{row[name]:.4f}" for name in names)] for p, row in figures.items())]
+    return _aligned(lines)
+
+
+def comparison_table(compared: dict[str, dict[str, dict[str, float]]]) -> str:
+    """A text table of `metrics.compare` by protocol and metric: a line each."""
+    lines = [["protocol", "metric", "theirs", "difference", "standard error", "p"]]
+    for protocol, of in compared.items():
+        for name, c in of.items():
+            p = "< 0.001" if c["p"] < 0.001 else f"{c['p']:.3f}"
+            lines.append(
+                [protocol, name, f"{c['mean']:.4f}", f"{c['difference']:+.4f}", f"{c['standard_error']:.4f}", p]
+            )
     return _aligned(lines)
 
 

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from easrec_jax import elastic
 from easrec_jax.architecture import Architecture, SearchSpace, WideSpace, full_architecture, sasrec_architecture
 from easrec_jax.artifact import load_tree
 from easrec_jax.baselines import FDSA, SASRecF, fit_markov, init_baseline, markov_scores
@@ -20,12 +19,12 @@ from easrec_jax.cost import parameter_count, request_flops
 from easrec_jax.data.batches import Samples, training_samples
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Part, Split
+from easrec_jax.elastic import cut_out
 from easrec_jax.evaluate import Evaluator, ScoreFunction, popularity_scores
 from easrec_jax.files import read_json
 from easrec_jax.loop import Checkpoints
 from easrec_jax.metrics import metrics
 from easrec_jax.network import Network, init_network
-from easrec_jax.supernet import extract
 from easrec_jax.train import Fitted, fit, network_scores
 
 
@@ -51,9 +50,7 @@ def load_search(folder: Path, space: SearchSpace | WideSpace) -> tuple[Architect
     space.locate(architecture)
     if not (folder / "supernet.npz").is_file():
         return architecture, None
-    shared = load_tree(folder / "supernet.npz")
-    wide = isinstance(space, WideSpace)
-    return architecture, (elastic.extract if wide else extract)(shared, space, architecture)  # type: ignore[arg-type]
+    return architecture, cut_out(load_tree(folder / "supernet.npz"), space, architecture)
 
 
 def make_samples(config: Config, split: Split) -> Samples:

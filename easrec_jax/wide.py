@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from easrec_jax.architecture import WideSpace
+from easrec_jax.architecture import FACTORS, SearchSpace, WideSpace
 from easrec_jax.config import SearchConfig
 from easrec_jax.controllers import check_budget
 from easrec_jax.cost import request_flops
@@ -30,7 +30,7 @@ from easrec_jax.elastic import encode, encode_last, extract, init_elastic
 from easrec_jax.evaluate import Evaluator
 from easrec_jax.loop import Checkpoints, LoopState, run_epochs
 from easrec_jax.network import item_table
-from easrec_jax.search import Found, SearchState, train_alone
+from easrec_jax.search import Found, SearchState, search, train_alone
 from easrec_jax.train import next_item_loss
 
 DRAWS = 4  # networks of an architecture step
@@ -69,15 +69,23 @@ def init_logits(space: WideSpace) -> dict[str, Array]:
 def network_logits(logits: dict[str, Array], choices: Array) -> Array:
     """log-probability of each network before the budget, [networks]: the sum of its choices'."""
     total = jnp.zeros(choices.shape[0])
-    for column, name in enumerate(name for name in logits if name != "inner"):
+    for column, name in enumerate(FACTORS):
         total = total + jax.nn.log_softmax(logits[name])[choices[:, column]]
-    inner = choices[:, len(logits) - 1 :]
+    inner = choices[:, len(FACTORS) :]
     each = jnp.take_along_axis(jax.nn.log_softmax(logits["inner"])[None], jnp.maximum(inner, 0)[..., None], 2)[..., 0]
     return total + jnp.sum(jnp.where(inner >= 0, each, 0.0), 1)
 
 
-def _log_shares(logits: dict[str, Array], table: Table) -> Array:
+def log_shares(logits: dict[str, Array], table: Table) -> Array:
+    """log-probability of each network, [networks]; -inf beyond the budget."""
     return jax.nn.log_softmax(jnp.where(table.allowed, network_logits(logits, table.choices), -jnp.inf))
+
+
+def score_gradient(logits: dict[str, Array], drawn: Array, losses: Array, table: Table) -> dict[str, Array]:
+    """Unbiased gradient of the expected loss from networks drawn independently and their losses, [draws] each."""
+    draws = drawn.shape[0]
+    advantages = (losses - jnp.mean(losses)) * draws / (draws - 1)  # each loss less the mean of the others
+    return jax.grad(lambda logits: jnp.mean(advantages * log_shares(logits, table)[drawn]))(logits)
 
 
 def _loss(weights: dict, choice: Array, batch: Batch, key: Array | None, searcher: WideSearcher) -> Array:
@@ -96,7 +104,7 @@ def weight_step(
 ) -> tuple[SearchState, dict[str, Array]]:
     """One update of the shared weights through one network drawn. Keys: `fold_in(key, step)`."""
     draw_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-    choice = table.choices[jax.random.categorical(draw_key, _log_shares(state.arch, table))]
+    choice = table.choices[jax.random.categorical(draw_key, log_shares(state.arch, table))]
     loss, grads = jax.value_and_grad(_loss)(state.weights, choice, batch, dropout_key, searcher)
     updates, opt = searcher.weights_tx.update(grads, state.weights_opt, state.weights)
     weights = optax.apply_updates(state.weights, updates)
@@ -109,19 +117,14 @@ def architecture_step(
 ) -> tuple[SearchState, dict[str, Array]]:
     """One update of the logits by the losses of `DRAWS` networks on a validation batch, without dropout."""
     draw_key = jax.random.fold_in(key, state.step)
-    drawn = jax.random.categorical(draw_key, _log_shares(state.arch, table), shape=(DRAWS,))
+    drawn = jax.random.categorical(draw_key, log_shares(state.arch, table), shape=(DRAWS,))
     entropies = jax.lax.map(lambda n: _loss(state.weights, table.choices[n], batch, None, searcher), drawn)
     settings, losses = searcher.settings, entropies
     if settings.budget is None:
         depths = state.arch["depth"].shape[0]
         scale = (jnp.argmax(state.arch["depth"]) + 1) / depths if settings.dynamic else 1.0
         losses = losses + settings.cost_weight * scale * table.costs[drawn]
-    advantages = (losses - jnp.mean(losses)) * DRAWS / (DRAWS - 1)  # each loss less the mean of the others
-
-    def surrogate(logits: dict[str, Array]) -> Array:
-        return jnp.mean(jax.lax.stop_gradient(advantages) * _log_shares(logits, table)[drawn])
-
-    grads = jax.grad(surrogate)(state.arch)
+    grads = score_gradient(state.arch, drawn, losses, table)
     updates, opt = searcher.arch_tx.update(grads, state.arch_opt, state.arch)
     arch = optax.apply_updates(state.arch, updates)
     return state._replace(arch=arch, arch_opt=opt), {"architecture_loss": jnp.mean(entropies)}
@@ -165,7 +168,7 @@ def search_wide(
         checkpoints=checkpoints, resume=resume, on_step=on_step, on_epoch=on_epoch,
     )  # fmt: skip
     state, finished = loop.state, bool(loop.finished)
-    shares = np.exp(np.asarray(_log_shares(state.arch, table), np.float64))
+    shares = np.exp(np.asarray(log_shares(state.arch, table), np.float64))
     likeliest = [int(n) for n in np.argsort(-shares, kind="stable")[: settings.finalists] if allowed[n]]
     finalists = [_entry(n, space, costs) | {"probability": float(shares[n])} for n in likeliest]
     best = finalists[0]
@@ -227,7 +230,7 @@ def _train(
 
 def describe_state(state: SearchState, space: WideSpace, table: Table) -> tuple[dict, int]:
     """Shares of every choice, expected and picked cost as plain numbers for a log; and the most probable network."""
-    shares = np.exp(np.asarray(_log_shares(state.arch, table), np.float64))
+    shares = np.exp(np.asarray(log_shares(state.arch, table), np.float64))
     choices, costs = np.asarray(table.choices), np.asarray(table.costs, np.float64)
     pick = int(np.argmax(shares))
     of = {
@@ -245,3 +248,8 @@ def describe_state(state: SearchState, space: WideSpace, table: Table) -> tuple[
         "pick": {"network": pick, "what": space.architecture(pick).describe(), "cost": float(costs[pick])},
     }
     return record, pick
+
+
+def search_any(space: SearchSpace | WideSpace, samples: Samples, evaluator: Evaluator, **options: Any) -> Found:
+    """`search` or `search_wide`, whichever the space asks for; both take the same options."""
+    return (search_wide if isinstance(space, WideSpace) else search)(space, samples, evaluator, **options)  # type: ignore[arg-type]

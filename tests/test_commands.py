@@ -89,6 +89,11 @@ def test_search_retrain_recommend(call, tmp_path):
     assert partly.returncode == 0 and "warning: skipped 1 unknown items: 'nonsense'" in partly.stderr
     bad(call("recommend", run / "model", "--history", "nonsense"), "no known item", "nonsense")
 
+    planted = ("--data.planted_users=60", "--data.planted_items=100")
+    same = json.loads(good(call("evaluate", run / "model", "--against", run / "model", *planted, "--json")))
+    assert same["figures"] == results["test"]
+    assert same["against"]["full"]["ndcg@10"]["difference"] == 0.0 and same["against"]["full"]["ndcg@10"]["p"] == 1.0
+
     # what is there is not touched by accident
     bad(call("search", DEMO, *TINY), "holds a run already", "--resume", "--overwrite")
     bad(call("search", DEMO, *TINY, "--model.layers=1", "--resume"), "another config", "model.layers: 2 there, 1 here")
@@ -97,6 +102,23 @@ def test_search_retrain_recommend(call, tmp_path):
     damaged = run / "model" / "weights.npz"
     damaged.write_bytes(damaged.read_bytes()[:500])
     bad(call("recommend", run / "model", "--history", "i3"), "weights.npz: damaged")
+
+
+def test_a_wide_search_goes_the_same_way(call, tmp_path):
+    wide = ["--search.heads", "2", "4", "--search.inner_prune", "0.0", "0.5", "--search.gate_layers", "0", "1"]
+    wide += ["--search.finalist_epochs=1", "--search.finalists=2", "--workdir=run"]
+    found = good(call("search", DEMO, *TINY, *wide))
+    assert "found" in found and "MFLOPs a request" in found
+    lines = [json.loads(line) for line in (tmp_path / "run" / "search" / "metrics.jsonl").read_text().splitlines()]
+    assert set(lines[0]["shares"]) == {"width", "depth", "heads", "gate_layers", "attention", "inner"}
+    assert (tmp_path / "run" / "search" / "search.png").read_bytes().startswith(b"\x89PNG")
+    good(call("retrain", DEMO, *TINY, *wide))
+    chosen = json.loads((tmp_path / "run" / "model" / "architecture.json").read_text())
+    assert chosen["heads"] in (2, 4) and chosen["gate_layers"] in (0, 1) and len(chosen["chosen_by"]["finalists"]) == 2
+    assert len(good(call("recommend", tmp_path / "run" / "model", "--history", "i3 i4", "--k", "3")).splitlines()) == 4
+    good(call("report", tmp_path / "run", "--out", "report.html"))
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png") >= 3 and "cannot be drawn" not in page
 
 
 def test_interrupt_leaves_a_checkpoint_that_resumes(tmp_path, cache, call):

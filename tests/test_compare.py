@@ -1,11 +1,11 @@
-"""Rows against each other: the tests are scipy's on each user's gain, a verdict needs both sides' users."""
+"""Rows against each other: users are paired and averaged over seeds, a verdict needs both sides' users."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_rel
 
+from easrec_jax.metrics import compare as compare_users
 from easrec_jax.metrics import gains, metrics
 from easrec_jax.reproduce.compare import Row, beside, best_of, compare, paired, show_p, tally
 
@@ -40,7 +40,7 @@ def test_one_seed_is_tested_over_users_in_pairs(ranks):
     better = np.maximum(ranks - (ranks < 12), 0)
     found = compare(row("ours", [better]), row("theirs", [ranks]), "test", "ndcg@10")
     ours, theirs = gains(better)["ndcg@10"], gains(ranks)["ndcg@10"]
-    assert found.over_users == pytest.approx(ttest_rel(ours, theirs).pvalue) and found.over_users < 1e-4
+    assert found.over_users == compare_users(ours, theirs)["p"] and found.over_users < 1e-4
     assert found.difference == pytest.approx((ours - theirs).mean()) and np.isnan(found.over_seeds)
     assert found.verdict == "win"
     assert compare(row("theirs", [ranks]), row("ours", [better]), "test", "ndcg@10").verdict == "loss"
@@ -54,7 +54,7 @@ def test_users_are_averaged_over_seeds_and_without_their_ranks_seeds_decide(rank
     lower = [r + 1 for r in seeds]
     found = compare(row("ours", seeds), row("theirs", lower), "validation", "mrr@10")
     ours, theirs = (np.mean([gains(r)["mrr@10"] for r in rows], 0) for rows in (seeds, lower))
-    assert found.over_users == pytest.approx(ttest_rel(ours, theirs).pvalue)
+    assert found.over_users == compare_users(ours, theirs)["p"]
     kept_none = compare(row("ours", seeds, kept=False), row("theirs", lower, kept=False), "validation", "mrr@10")
     assert np.isnan(kept_none.over_users) and kept_none.over_seeds == found.over_seeds < 0.05
     assert kept_none.verdict == "win" and kept_none.as_fields()["over_users"] is None

@@ -12,7 +12,7 @@ from easrec_jax.data.batches import scoring_samples, training_samples
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.data.split import Split
 from easrec_jax.evaluate import Evaluator, parse_protocol, popularity_scores, sample_negatives
-from easrec_jax.metrics import metrics
+from easrec_jax.metrics import averaged, compare, gains, metrics
 
 N = 6
 PROTOCOLS = ("full", "full_unseen", "uni5", "uni5_unseen", "pop7", "pop7_unseen")
@@ -233,3 +233,26 @@ def test_metrics_of_known_ranks():
     assert result["ndcg@5"] == pytest.approx((1 + 1 / np.log2(3) + 1 / np.log2(6)) / 4)
     with pytest.raises(ValueError, match="no ranks"):
         metrics(np.array([], int))
+
+
+def test_a_comparison_is_the_paired_t_test_over_users():
+    from scipy.stats import ttest_rel
+
+    rng = np.random.default_rng(0)
+    ranks = rng.integers(0, 30, 4000)
+    moved = np.maximum(ranks + rng.integers(-2, 4, 4000), 0)
+    first, second = (gains(r)["ndcg@10"] for r in (ranks, moved))
+    found = compare(first, second)
+    expected = ttest_rel(first, second)
+    assert found["p"] < 0.05
+    np.testing.assert_allclose(found["difference"], first.mean() - second.mean())
+    np.testing.assert_allclose(found["difference"] / found["standard_error"], expected.statistic)
+    np.testing.assert_allclose(found["p"], expected.pvalue, rtol=0.1)
+    assert compare(first, first) == {"mean": first.mean(), "difference": 0.0, "standard_error": 0.0, "p": 1.0}
+
+
+def test_several_seeds_are_averaged_user_by_user():
+    one, two = np.array([0, 3, 99]), np.array([1, 3, 0])
+    found = averaged([{"full": one}, {"full": two}], (10,))["full"]
+    np.testing.assert_allclose(found["recall@10"], [1, 1, 0.5])
+    np.testing.assert_allclose(found["ndcg@10"].mean(), (metrics(one)["ndcg@10"] + metrics(two)["ndcg@10"]) / 2)

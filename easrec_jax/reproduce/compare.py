@@ -6,7 +6,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from easrec_jax.metrics import gains
+from easrec_jax.metrics import averaged
+from easrec_jax.metrics import compare as compare_users
 from easrec_jax.reproduce.cells import Cells
 
 PROTOCOL = "pop100"  # the paper's
@@ -36,8 +37,8 @@ class Row(NamedTuple):
     def of_users(self, part: str, metric: str) -> np.ndarray | None:
         """float64 [users]: the same of each user, averaged over seeds."""
         key = f"{part}/{PROTOCOL}"
-        kept = [gains(ranks[key])[metric] for ranks in self.ranks if ranks is not None and key in ranks]
-        return np.mean(kept, 0) if len(kept) == len(self.ranks) else None
+        kept = [{key: ranks[key]} for ranks in self.ranks if ranks is not None and key in ranks]
+        return averaged(kept)[key][metric] if len(kept) == len(self.ranks) else None
 
     @property
     def flops(self) -> float:
@@ -60,7 +61,7 @@ class Comparison(NamedTuple):
 
     difference: float  # of the means
     over_seeds: float  # p of a two-sided paired t-test over seeds; nan where it says nothing
-    over_users: float  # the same over users, each averaged over seeds; nan where cells kept no ranks
+    over_users: float  # that of `metrics.compare`, users averaged over seeds; nan where cells kept no ranks
     verdict: Verdict  # by the users' p, by the seeds' where there is none: win or loss below LEVEL
 
     def as_fields(self) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def compare(first: Row, second: Row, part: str, metric: str) -> Comparison:
     over_seeds, over_users = paired(ours, theirs), float("nan")
     mine, others = first.of_users(part, metric), second.of_users(part, metric)
     if mine is not None and others is not None:
-        over_users = 1.0 if np.array_equal(mine, others) else paired(mine, others)
+        over_users = compare_users(mine, others)["p"]
     p = over_seeds if np.isnan(over_users) else over_users
     verdict: Verdict = "tie" if not p < LEVEL else "win" if difference > 0 else "loss"
     return Comparison(difference, over_seeds, over_users, verdict)

@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from easrec_jax.architecture import Architecture, search_space
+from easrec_jax.architecture import Architecture, space_of
 from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
+from easrec_jax.elastic import cut_out
 from easrec_jax.retrain import Retrained, baseline, describe_architecture, make_evaluator, make_samples, retrain
-from easrec_jax.search import search
-from easrec_jax.supernet import extract
+from easrec_jax.wide import search_any
 
 Make = Callable[[Config, dict], dict | None]  # (config with its seed, callbacks) -> a cell, None if interrupted
 
@@ -62,12 +62,14 @@ def for_strategy(config: Config, name: str) -> Config:
 
 def searched_cell(config: Config, split: Split, callbacks: dict) -> dict | None:
     """Search, cut the pick out, retrain it; figures of its best epoch, the test items looked at once."""
-    space, evaluator = search_space(config), make_evaluator(config, split, "validation", (config.evaluate.select_by,))
+    space, evaluator = space_of(config), make_evaluator(config, split, "validation", (config.evaluate.select_by,))
     samples, dropout = make_samples(config, split), config.model.dropout
-    found = search(space, samples, evaluator, settings=config.search, dropout=dropout, seed=config.seed, **callbacks)
+    found = search_any(
+        space, samples, evaluator, settings=config.search, dropout=dropout, seed=config.seed, **callbacks
+    )
     if not found.finished:
         return None
-    copied = extract(found.weights, space, found.architecture) if found.weights is not None else None
+    copied = cut_out(found.weights, space, found.architecture) if found.weights is not None else None
     done = retrain(found.architecture, copied, config, split, **callbacks)
     chosen = {"method": config.search.strategy, "finalists": found.finalists}
     return done and _cell(done, config, split, chosen)

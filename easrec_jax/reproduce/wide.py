@@ -1,0 +1,101 @@
+"""What a wide space buys over the paper's: picks of both within the same FLOPs, and within fewer."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from easrec_jax.architecture import wide_space
+from easrec_jax.config import Config
+from easrec_jax.cost import request_flops
+from easrec_jax.data.split import Split
+from easrec_jax.reproduce.cells import Cells, markdown, plus_minus, write_results
+from easrec_jax.reproduce.models import for_strategy, searched_cell
+
+LEVELS = (1.0, 0.75, 0.5)  # most FLOPs of the wide pick, over those of the pick in the paper's space
+
+
+def run_wide(config: Config, split: Split, folder: Path, *, seeds: int) -> str:
+    """Search, retrain and evaluate in the paper's space and in the wide one at three budgets; wide.json, .csv, .md.
+
+    The first wide budget is the FLOPs of the same seed's pick in the paper's space, so that row asks what the wide space
+    buys at equal FLOPs; the others ask what accuracy fewer FLOPs still reach.
+    """
+    cells, found = Cells(folder, config), {}
+    networks = len(wide_space(widened(config, 1.0)).choices)
+    for seed in range(seeds):
+        seeded = for_strategy(dataclasses.replace(config, seed=seed), "easrec")
+        paper = cells.run(f"wide-paper-seed{seed}", lambda on, c=seeded: searched_cell(c, split, on))
+        found.setdefault("paper", []).append(paper)
+        largest = request_flops(wide_space(widened(seeded, 1.0)).largest, split.data.num_items)
+        for level in LEVELS:
+            mine = widened(seeded, level * paper["architecture"]["flops"] / largest)
+            cell = cells.run(f"wide-{level:g}-seed{seed}", lambda on, c=mine: searched_cell(c, split, on))
+            found.setdefault(level, []).append(cell)
+    text, rows = report(found, config, networks, seeds)
+    results = {"rows": rows, "networks": networks, "seeds": seeds, "made": cells.made()}
+    write_results(folder, "wide", results, rows, text)
+    return text
+
+
+def widened(config: Config, budget: float) -> Config:
+    """The same effort in a wide space around the config's: inner sizes up to twice as large, widths in between, all free.
+
+    `budget` is a fraction of the FLOPs of the wide space's largest network, whose inner size is twice the config's.
+    """
+    model = dataclasses.replace(config.model, inner=2 * config.model.inner)
+    middle = [(a + b) / 2 for a, b in zip(config.search.prune, config.search.prune[1:], strict=False)]
+    attentions = ("recent_linrec", "causal_linrec") if config.data.targets == "all" else ("recent_linrec", "linrec")
+    search = dataclasses.replace(
+        config.search, strategy="easrec", prune=tuple(sorted({*config.search.prune, *middle})), inner_prune=(0.0, 0.5, 0.75),
+        heads=tuple(h for h in (model.heads // 2, model.heads) if h), gate_layers=(0, 1, 2), attentions=attentions,
+        budget=min(1.0, budget * (1 + 1e-9)),
+    )  # fmt: skip
+    return dataclasses.replace(config, model=model, search=search)
+
+
+def report(found: dict, config: Config, networks: int, seeds: int) -> tuple[str, list[dict]]:
+    """The table, a line for each space and budget, and its rows as plain numbers."""
+    by = config.evaluate.select_by
+
+    def ndcg(cells: list[dict], part: str) -> np.ndarray:
+        return np.array([cell[part][by]["ndcg@10"] for cell in cells])
+
+    def flops(cells: list[dict]) -> np.ndarray:
+        return np.array([cell["architecture"]["flops"] for cell in cells], np.float64)
+
+    base, rows, lines = found["paper"], [], []
+    for key, cells in found.items():
+        name = "the paper's space" if key == "paper" else f"wide, at most {key:.0%} of its FLOPs"
+        saved = float(np.mean(1 - flops(cells) / flops(base)))
+        change = {part: float(np.mean(ndcg(cells, part) / ndcg(base, part) - 1)) for part in ("validation", "test")}
+        picks = [describe(cell["architecture"]) for cell in cells]
+        rows.append(
+            {"space": name, "picks": "; ".join(picks), "flops": float(flops(cells).mean()), "flops_saved": saved}
+            | {part: float(ndcg(cells, part).mean()) for part in ("validation", "test")}
+            | {f"{part}_change": value for part, value in change.items()}
+            | {"cpu_seconds": float(np.mean([cell["cpu_seconds"] for cell in cells]))}
+        )
+        lines.append(
+            [
+                name, "; ".join(picks), f"{flops(cells).mean() / 1e6:.2f}", f"{saved:+.0%}",
+                plus_minus(ndcg(cells, "validation")), f"{change['validation']:+.1%}",
+                plus_minus(ndcg(cells, "test")), f"{change['test']:+.1%}", f"{rows[-1]['cpu_seconds']:.0f}",
+            ]
+        )  # fmt: skip
+    head = ["space and budget", "picks, a seed each", "MFLOPs", "saved", f"validation NDCG@10 ({by})", "change"]
+    head += ["test NDCG@10", "change", "CPU s"]
+    paper_networks = len(config.search.prune) * config.model.layers
+    text = markdown(head, lines)
+    text += f"\n\n{seeds} seeds; {paper_networks} networks in the paper's space, {networks:,} in the wide one; saved and change "
+    return text + "are relative to the paper's space, seed by seed.", rows
+
+
+def describe(architecture: dict) -> str:
+    """One network, briefly: depth x width/inner sizes, heads, gates, attention."""
+    inner = architecture["inner"]
+    sizes = "+".join(map(str, inner)) if isinstance(inner, list) else str(inner)
+    rest = f"{architecture['heads']} heads, {architecture['gate_layers']}-layer gates, {architecture['attention']}"
+    return f"{architecture['depth']} x {architecture['width']}/{sizes}, {rest}"
