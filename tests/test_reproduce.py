@@ -190,7 +190,7 @@ def test_an_interrupted_cell_is_not_kept(tmp_path):
 
 
 def test_a_field_with_a_comma_is_quoted(tmp_path):
-    write_results(tmp_path, "x", {}, [{"a": "1 x 8, 2 x 8", "b": 1}, {"a": 'the "pick"', "c": 2}], "text")
+    write_results(tmp_path, "x", {}, [{"a": "1 x 8, 2 x 8", "b": 1, "c": None}, {"a": 'the "pick"', "c": 2}], "text")
     assert (tmp_path / "x.csv").read_text() == 'a,b,c\n"1 x 8, 2 x 8",1,\n"the ""pick""",,2\n'
 
 

@@ -13,10 +13,9 @@ from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, R
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
 from easrec_jax.metrics import metrics
-from easrec_jax.reproduce import models as models_module
 from easrec_jax.reproduce.ablations import ablations, priced_cell, run_table5
 from easrec_jax.reproduce.cells import Cells
-from easrec_jax.reproduce.models import models, searched_cell
+from easrec_jax.reproduce.models import FLOORS, SEARCHED, models, searched_cell
 from easrec_jax.reproduce.tables import run_table3, run_table4
 from easrec_jax.reproduce.tradeoff import run_figure4
 
@@ -30,7 +29,8 @@ TINY = Config(
     retrain=RetrainConfig(epochs=2, batch_size=16, buckets=1, learning_rate=0.01),
     evaluate=EvaluateConfig(protocols=("full", "pop100"), select_by="full", buckets=1),
 )  # fmt: skip
-ROWS = ("EASRec", "SASRec", "SASRecF + LinRec")
+ROWS = ("EASRec", "SASRec", "SASRecF + LinRec", "Popularity")
+NETWORKS = ROWS[:3]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def tables(made, tmp_path_factory):
     texts = {}
     runs = {
         "table3": lambda: run_table3(TINY, split, folder, features=features, rows=ROWS, **common),
-        "table4": lambda: run_table4(TINY, split, folder, features=features, rows=ROWS, **common),
+        "table4": lambda: run_table4(TINY, split, folder, features=features, rows=NETWORKS, **common),
         "figure4": lambda: run_figure4(TINY, split, folder, weights=(0.1,), budgets=(0.001, 1.0), **common),
         "table5": lambda: run_table5(TINY, split, folder, rows=(*SHARED, *OWN), **common),
         "again": lambda: run_table3(TINY, split, folder, features=features, rows=ROWS, **common),
@@ -80,7 +80,9 @@ def results(folder, name: str) -> dict:
 
 def test_a_cell_that_several_tables_need_is_run_once(tables):
     _, trained, texts = tables
-    assert trained["table3"] == ["table3-easrec", "table3-sasrec", "table3-sasrecf-linrec"]
+    assert trained["table3"] == [
+        "table3-easrec", "table3-sasrec", "table3-sasrecf-linrec", "table3-popularity",
+    ]  # fmt: skip
     assert trained["table4"] == [] and trained["again"] == [] and texts["again"] == texts["table3"]
     assert trained["figure4"] == ["figure4-lambda0.1"]
     assert trained["table5"] == ["table5-fresh", "table5-convolution"]
@@ -100,6 +102,7 @@ def test_figures_are_means_of_the_ranks_beside_the_cell_and_stand_beside_the_pap
     assert rival["flops_over_sasrec"] != 1.0 and rival["flops"] == rows["SASRecF + LinRec"]["flops"]
     ours, theirs = rows["EASRec"]["test ndcg@10"], 0.4661
     assert rows["EASRec"]["test ndcg@10 paper"] == theirs
+    assert rows["Popularity"]["flops"] is None and texts["table3"].count("| Popularity | ") == 4
     assert f"| EASRec | {rows['EASRec']['test recall@10']:.4f} | 0.6796" in texts["table3"]
     assert f"{ours:.4f} | {theirs} ({ours / theirs - 1:+.1%})" in texts["table3"]
 
@@ -164,9 +167,11 @@ def test_unknown_rows_and_a_table4_without_its_base_are_refused(made, tmp_path):
     split, common = Split(made.data), {"seeds": 1, "dataset": "gowalla"}
     with pytest.raises(ValueError, match=re.escape("rows: expected some of 'EASRec', 'DARTS + SASRec'")):
         run_table3(TINY, split, tmp_path, features=None, rows=("FDSA",), **common)  # no features, no FDSA
+    with pytest.raises(ValueError, match="rows: expected some of .* got 'Markov'"):
+        run_table4(TINY, split, tmp_path, features=None, rows=("SASRec", "Markov"), **common)  # no network
     with pytest.raises(ValueError, match="rows: expected SASRec among them"):
         run_table4(TINY, split, tmp_path, features=None, rows=("EASRec",), **common)
-    assert set(models(TINY, split, None)) == {*models_module.SEARCHED, "SASRec", "SASRec + LinRec"}
+    assert set(models(TINY, split, None)) == {*SEARCHED, "SASRec", "SASRec + LinRec", *FLOORS}
 
 
 def poisoned(split: Split) -> Split:

@@ -13,7 +13,7 @@ from easrec_jax.architecture import Architecture, full_architecture
 from easrec_jax.config import Config
 from easrec_jax.data.split import Split
 from easrec_jax.reproduce.cells import Cells, markdown, plus_minus, write_results
-from easrec_jax.reproduce.compare import LEVEL, METRICS, PROTOCOL, Row, beside, compare, show_p
+from easrec_jax.reproduce.compare import LEVEL, METRICS, PROTOCOL, Row, beside, compare, show_mflops, show_p
 from easrec_jax.reproduce.models import EASREC_CELL, Make, alone_cell, for_strategy, searched_cell
 from easrec_jax.reproduce.paper import TABLE5
 from easrec_jax.reproduce.tables import NAMES, chosen_rows
@@ -67,7 +67,7 @@ def _line(row: Row, first: Row, paper: Any) -> list[str]:
     verdict = "" if row is first else test.verdict
     ps = ["", ""] if row is first else [show_p(test.over_seeds), show_p(test.over_users)]
     figures = [plus_minus(row.values("validation", metric)) for metric in METRICS]
-    return [row.label, *figures, beside(ndcg, paper and paper[2]), f"{row.flops / 1e6:.2f}", *ps, verdict]
+    return [row.label, *figures, beside(ndcg, paper and paper[2]), show_mflops(row.flops), *ps, verdict]
 
 
 def _fields(row: Row, first: Row, paper: Any) -> dict[str, Any]:

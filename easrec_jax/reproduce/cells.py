@@ -126,7 +126,7 @@ def write_results(folder: Path, name: str, results: dict, rows: list[dict], mark
 
 
 def _field(value: Any) -> str:
-    text = str(value)
+    text = "" if value is None else str(value)
     return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n') else text
 
 

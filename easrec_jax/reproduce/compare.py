@@ -41,8 +41,10 @@ class Row(NamedTuple):
         return averaged(kept)[key][metric] if len(kept) == len(self.ranks) else None
 
     @property
-    def flops(self) -> float:
-        """Of a request, averaged over seeds."""
+    def flops(self) -> float | None:
+        """Of a request, averaged over seeds; None for what is no network."""
+        if "architecture" not in self.cells[0]:
+            return None
         return float(np.mean([cell["architecture"]["flops"] for cell in self.cells]))
 
     def as_fields(self) -> dict[str, Any]:
@@ -106,6 +108,11 @@ def paired(first: Any, second: Any) -> float:
 def show_p(p: float) -> str:
     """For a table; "-" where there is none."""
     return "-" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def show_mflops(flops: float | None) -> str:
+    """For a table."""
+    return "-" if flops is None else f"{flops / 1e6:.2f}"
 
 
 def beside(value: Any, paper: float | None, digits: int = 4) -> str:

@@ -22,12 +22,16 @@ SEARCHED = {
     "ProxylessNAS + SASRec": "proxyless",
     "RecNAS + SASRec": "recnas",
 }
+FLOORS = {"Popularity": "popularity", "Markov": "markov"}
 TRAINED = {"SASRec": "sasrec", "FDSA": "fdsa", "SASRecF": "sasrecf"}
 EASREC_CELL = "table3-easrec"  # EASRec as the recipe says: one cell a seed for all tables
 
 
 def models(config: Config, split: Split, features: ItemFeatures | None) -> dict[str, Make]:
-    """The rows of Table III by name. Rival searches run over SASRec's blocks; without features there is no SASRecF, no FDSA."""
+    """The rows of Table III by name, and two floors below them.
+
+    Rival searches run over SASRec's blocks; without features there is no SASRecF and no FDSA.
+    """
     backbone = dataclasses.replace(config.model, attention="softmax", gate_layers=0)
     linear = "linrec" if config.data.targets == "last" else "causal_linrec"
     trained = {k: v for k, v in TRAINED.items() if features is not None or k == "SASRec"}
@@ -46,7 +50,8 @@ def models(config: Config, split: Split, features: ItemFeatures | None) -> dict[
 
     rows = {label: searched(name) for label, name in SEARCHED.items()}
     rows |= {label: alone(name) for label, name in trained.items()}
-    return rows | {f"{label} + LinRec": alone(f"{name}+{linear}") for label, name in trained.items()}
+    rows |= {f"{label} + LinRec": alone(f"{name}+{linear}") for label, name in trained.items()}
+    return rows | {label: alone(name) for label, name in FLOORS.items()}
 
 
 def cell_name(label: str) -> str:

@@ -17,8 +17,20 @@ from easrec_jax.data.split import Split
 from easrec_jax.latency import measure_latency
 from easrec_jax.network import Network
 from easrec_jax.reproduce.cells import Cells, markdown, plus_minus, write_results
-from easrec_jax.reproduce.compare import LEVEL, METRICS, PARTS, PROTOCOL, Row, beside, best_of, compare, show_p, tally
-from easrec_jax.reproduce.models import cell_name, models
+from easrec_jax.reproduce.compare import (
+    LEVEL,
+    METRICS,
+    PARTS,
+    PROTOCOL,
+    Row,
+    beside,
+    best_of,
+    compare,
+    show_mflops,
+    show_p,
+    tally,
+)
+from easrec_jax.reproduce.models import FLOORS, cell_name, models
 from easrec_jax.reproduce.paper import TABLE3, TABLE4
 
 BULK_USERS = 128
@@ -81,7 +93,7 @@ def _accuracy(rows: list[Row], part: str, dataset: str) -> str:
         for metric in METRICS:
             values = row.values(part, metric)
             line += [plus_minus(values), beside(np.mean(values), paper.get(metric))]
-        lines.append([*line, f"{row.flops / 1e6:.1f}"])
+        lines.append([*line, show_mflops(row.flops)])
     return markdown([*head, "MFLOPs"], lines)
 
 
@@ -164,7 +176,9 @@ def run_table4(
     if rows and "SASRec" not in rows:
         raise ValueError("rows: expected SASRec among them, table4 gives ratios to it")
     cells = Cells(folder, config)
-    found = table3_rows(config, split, features, cells, seeds=seeds, only=rows)
+    networks = tuple(name for name in models(config, split, features) if name not in FLOORS)
+    only = tuple(chosen_rows(networks, rows))
+    found = table3_rows(config, split, features, cells, seeds=seeds, only=only)
     measured = _measure(found, features, split.data.num_items)
     base = measured["SASRec"] | {"flops": next(row.flops for row in found if row.label == "SASRec")}
     paper, fields, lines = TABLE4.get(dataset, {}), [], []
