@@ -2,8 +2,8 @@
 
 A protocol's name says what the target is ranked against: `full` all items, `uniN` / `popN` N sampled negatives, uniform
 or by popularity over all interactions, drawn with replacement, the target alone excluded, an item drawn twice counted
-once. With `_unseen` no item of the user's history counts: all of it on the test items, held-out ones included; up to the
-validation item on the validation items, so that no test item ever reaches the choice of a model. Ranks are counted on
+once. With `_unseen` no item of the user's history counts: all of it on the test items, held-out ones included. On the
+validation items both end with the validation item, so that no test item ever reaches the choice of a model. Ranks are counted on
 the device; no `[users, items]` array leaves it.
 """
 
@@ -90,7 +90,9 @@ def sample_negatives(split: Split, part: Part, protocol: Protocol, *, seed: int)
     targets = split.targets(part)
     users = data.num_users
     rng = np.random.default_rng((seed, part == "test", protocol.unseen, protocol.by_popularity, protocol.negatives))
-    pool = data.items if protocol.by_popularity else np.arange(1, data.num_items + 1, dtype=np.int32)
+    pool = (
+        data.items[_known(split, part)] if protocol.by_popularity else np.arange(1, data.num_items + 1, dtype=np.int32)
+    )
     seen = _seen_keys(split, part)
     if protocol.unseen:
         distinct = np.bincount(seen // (data.num_items + 1), minlength=users)
@@ -117,10 +119,14 @@ def sample_negatives(split: Split, part: Part, protocol: Protocol, *, seed: int)
 
 def _seen_keys(split: Split, part: Part) -> np.ndarray:
     """Sorted unique user * (items + 1) + item over histories, the held-out item of `part` included, nothing after it."""
-    data = split.data
+    data, known = split.data, _known(split, part)
     users = np.repeat(np.arange(data.num_users, dtype=np.int64), data.lengths)
-    known = np.arange(len(data.items)) <= np.repeat(split.history_end(part), data.lengths)
     return np.unique(users[known] * (data.num_items + 1) + data.items[known])
+
+
+def _known(split: Split, part: Part) -> np.ndarray:
+    """bool [interactions]: all up to the held-out item of `part`, that one included."""
+    return np.arange(len(split.data.items)) <= np.repeat(split.history_end(part), split.data.lengths)
 
 
 def _excluded(

@@ -32,7 +32,7 @@ TINY = Config(
         finalists=2, finalist_epochs=2, tau_start=0.2, tau_min=0.1,
     ),
     retrain=RetrainConfig(epochs=2, batch_size=16, buckets=1, learning_rate=0.01),
-    evaluate=EvaluateConfig(protocols=("full", "uni5_unseen"), select_by="full", buckets=1),
+    evaluate=EvaluateConfig(protocols=("full", "pop5_unseen"), select_by="full", buckets=1),
 )  # fmt: skip
 
 

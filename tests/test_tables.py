@@ -184,7 +184,10 @@ def poisoned(split: Split) -> Split:
 
 def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure_of_a_table(made, tables):
     """Of a search with its finalists and the retraining of the pick, and of a rival."""
-    config = dataclasses.replace(TINY, evaluate=dataclasses.replace(TINY.evaluate, protocols=("full", "uni5_unseen")))
+    protocols = ("full", "pop100", "pop5_unseen")
+    config = dataclasses.replace(
+        TINY, evaluate=dataclasses.replace(TINY.evaluate, protocols=protocols, select_by="pop100")
+    )
     split, features = Split(made.data), planted_features(made.truth)
     outcomes = []
     for data in (split, poisoned(split)):
