@@ -84,6 +84,7 @@ def ablations(config: Config, split: Split, cells: Cells) -> dict[str, list[Vari
     groups = {
         "gates": _gates(config, split),
         "constraint": _constraints(config, split),
+        "alpha of the inner size (a wide space)": _alphas(split),
         "weights at the start of retraining": _weights(config, split, cells),
         f"attention ({_two_layers(config).describe()}, no search)": _attentions(config, split),
     }
@@ -108,6 +109,19 @@ def _gates(config: Config, split: Split) -> list[Variant]:
         Variant(label, EASREC_CELL if layers == own else f"table5-gates{layers}", with_gates(layers))
         for layers, label in labels.items()
     ]
+
+
+def _alphas(split: Split) -> list[Variant]:
+    """The inner size apart from the width, by one distribution for each layer or one for all."""
+
+    def wide(per_layer: bool) -> Make:
+        def change(config: Config) -> Config:
+            sizes = dataclasses.replace(config.search, inner_prune=config.search.prune, per_layer=per_layer)
+            return dataclasses.replace(config, search=sizes)
+
+        return _searched(split, change)
+
+    return [Variant("shared", "table5-shared", wide(False)), Variant("per layer", "table5-per-layer", wide(True))]
 
 
 def _constraints(config: Config, split: Split) -> list[Variant]:

@@ -12,7 +12,7 @@ from easrec_jax.config import Config
 from easrec_jax.cost import request_flops
 from easrec_jax.data.split import Split
 from easrec_jax.reproduce.cells import Cells, markdown, plus_minus, write_results
-from easrec_jax.reproduce.models import for_strategy, searched_cell
+from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
 
 LEVELS = (1.0, 0.75, 0.5)  # most FLOPs of the wide pick, over those of the pick in the paper's space
 
@@ -27,7 +27,7 @@ def run_wide(config: Config, split: Split, folder: Path, *, seeds: int) -> str:
     networks = len(wide_space(widened(config, 1.0)).choices)
     for seed in range(seeds):
         seeded = for_strategy(dataclasses.replace(config, seed=seed), "easrec")
-        paper = cells.run(f"wide-paper-seed{seed}", lambda on, c=seeded: searched_cell(c, split, on))
+        paper = cells.run(f"{EASREC_CELL}-seed{seed}", lambda on, c=seeded: searched_cell(c, split, on))
         found.setdefault("paper", []).append(paper)
         largest = request_flops(wide_space(widened(seeded, 1.0)).largest, split.data.num_items)
         for level in LEVELS:
