@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import io
 import json
 import math
 import os
@@ -13,7 +12,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -25,12 +24,19 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """As `write_text`."""
+    with whole_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file aside to write to; when the block ends well it is flushed to the disk and takes the place of `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_asides(path)
     aside = aside_of(path)
     try:
-        with open(aside, "wb") as file:
-            file.write(data)
+        with open(aside, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
@@ -100,10 +106,9 @@ def _alive(process: int) -> bool:
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """One .npz file, as `write_text`."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_bytes(path, buffer.getvalue())
+    """One .npz file, as `write_text`; nothing is held in memory twice."""
+    with whole_file(path) as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
