@@ -8,6 +8,7 @@ MODEL is a folder that bin/retrain.py wrote. Input and output are Parquet, CSV, 
 input is an interaction (user, item[, timestamp]) or a user (user, history: a list, or ids between blanks).
 """
 
+import os
 import time
 import warnings
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Arguments:
     """With a folder as --out: compute the i-th of n shares, i from 1."""
     format: Literal["parquet", "csv", "tsv", "jsonl"] = "parquet"
     """Of the part files in a folder."""
-    part_events: int = 1_000_000
+    part_events: int = 500_000
     """Interactions a part: what memory is needed for at a time, and what a killed run does again."""
     user_column: str = ""
     """Column of user ids; empty: the usual names are tried."""
@@ -80,6 +81,9 @@ def one_user(arguments: Arguments, history: str) -> None:
 
 
 def all_users(arguments: Arguments) -> None:
+    # before polars is loaded: what it holds grows with its threads, and freed pages stay with it unless it is told otherwise
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500,muzzy_decay_ms:0")
     from tqdm import tqdm
 
     from easrec_jax.batch import Request, recommend_file

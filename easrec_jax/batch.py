@@ -30,8 +30,8 @@ if TYPE_CHECKING:  # polars is imported only where a file is read
     from easrec_jax.data.histories import Part, Source
 
 FORMAT = "easrec_jax recommendations 1"
-EVENTS_PER_PART = 1_000_000
-ANSWERS_PER_PART = 4_000_000  # users x k
+EVENTS_PER_PART = 500_000
+ANSWERS_PER_PART = 2_000_000  # users x k
 PARTS_PER_SHARD = 500  # files that are open at a time when the input is split; beyond, parts and memory grow
 USERS_PER_CALL = 8_192
 
