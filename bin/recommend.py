@@ -8,7 +8,6 @@ MODEL is a folder that bin/retrain.py wrote. Input and output are Parquet, CSV, 
 input is an interaction (user, item[, timestamp]) or a user (user, history: a list, or ids between blanks).
 """
 
-import os
 import time
 import warnings
 from dataclasses import dataclass
@@ -81,12 +80,9 @@ def one_user(arguments: Arguments, history: str) -> None:
 
 
 def all_users(arguments: Arguments) -> None:
-    # before polars is loaded: what it holds grows with its threads, and freed pages stay with it unless it is told otherwise
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")
-    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500,muzzy_decay_ms:0")
     from tqdm import tqdm
 
-    from easrec_jax.batch import Request, recommend_file
+    from easrec_jax.batch import Request, recommend_file, spare_memory
     from easrec_jax.recommend import Recommender
 
     number, _, shards = arguments.shard.partition("/")
@@ -97,6 +93,7 @@ def all_users(arguments: Arguments) -> None:
         arguments.k, not arguments.include_seen, arguments.on_unknown, arguments.user_column, arguments.item_column,
         arguments.time_column, arguments.history_column,
     )  # fmt: skip
+    spare_memory()
     recommender = Recommender.load(arguments.model)
     started = time.perf_counter()
     with tqdm(unit=" users", unit_scale=True, desc="recommend", leave=False) as bar:

@@ -178,8 +178,22 @@ def _answer(
     return (scores, best), (users, len(nobody), int(np.count_nonzero(~known)))
 
 
+def spare_memory() -> None:
+    """Settle how this process allocates, so that memory stays flat over many parts; a command's, before polars is loaded.
+
+    Polars holds more the more threads it has, and its allocator keeps freed pages unless it is told otherwise; glibc
+    scatters arrays over heaps that never shrink unless large ones get pages of their own.
+    """
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500,muzzy_decay_ms:0")
+    tune = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if tune is not None:
+        tune(-3, 1 << 18)  # M_MMAP_THRESHOLD, bytes
+        tune(-8, 2)  # M_ARENA_MAX
+
+
 def _give_back_memory() -> None:
-    """Return freed memory to the system: glibc keeps what a part's arrays leave in pieces, and grows by some of it each part."""
+    """Return freed memory to the system: glibc keeps what a part's arrays leave in pieces."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)

@@ -178,14 +178,11 @@ class Recommender:
         return scores, best
 
     def embed(self, histories: Sequence[Sequence[Any]], *, on_unknown: OnUnknown = "skip") -> np.ndarray:
-        """float32 [histories width]: what each history is to the model; its inner product with an item vector is a score."""
-        encoded = self._encode(histories, on_unknown)
-        ends = np.cumsum([0, *map(len, encoded)])
-        flat = np.concatenate([*encoded, np.zeros(1, np.int32)])
-        vectors = np.zeros((len(encoded), self.architecture.width), np.float32)
-        for index, batch in self.batches(flat, ends):
-            vectors[index] = np.asarray(self.programs.hidden(self.weights, batch))[: len(index)]
-        return vectors
+        """float32 [histories width]: what each history is to the model; its inner product with an item vector is a score.
+
+        A history without a known item is a row of zeros.
+        """
+        return self._hidden(self._encode(histories, on_unknown))
 
     def item_vectors(self) -> tuple[tuple[str, ...], np.ndarray]:
         """(raw ids, float32 [items width]): the vectors that score, for an index outside."""
@@ -194,10 +191,17 @@ class Recommender:
     def score(
         self, history: Sequence[Any], candidates: Sequence[Any], *, on_unknown: OnUnknown = "skip"
     ) -> list[float | None]:
-        """The score of each candidate as the next item of one history, for re-ranking; None for an unknown candidate."""
+        """The score of each candidate as the next item of one history, for re-ranking; None for an unknown candidate.
+
+        A history without a known item scores by popularity, with a warning (scores: interactions), as in `recommend`.
+        """
         inner = self._encode([candidates], "error" if on_unknown == "error" else "popular", keep=True)[0]
-        hidden = self.embed([history], on_unknown=on_unknown)[0]
-        scores = np.asarray(item_table(self.weights))[inner] @ hidden
+        encoded = self._encode([history], on_unknown)
+        if len(encoded[0]):
+            scores = np.asarray(item_table(self.weights))[inner] @ self._hidden(encoded)[0]
+        else:
+            warnings.warn("a history without a known item: scored by popularity", stacklevel=2)
+            scores = self.popularity[inner]
         return [float(score) if item else None for score, item in zip(scores, inner, strict=True)]
 
     def similar(self, items: Sequence[Any], k: int = 10) -> Answers:
@@ -244,7 +248,10 @@ class Recommender:
         allow: Iterable[Any] | None = None,
         deny: Iterable[Any] | None = None,
     ) -> Answers:
-        """As `recommend`, for the users of a stream; `exclude_seen` leaves out the events that the stream still counts."""
+        """As `recommend`, for the users of a stream; `exclude_seen` leaves out the events that the stream still counts.
+
+        Users without an event yet are answered by popularity, without a warning: a session begins like that.
+        """
         self._check_k(k)
         offsets = self._offsets(allow, deny)
         seen = stream.recent if exclude_seen else np.zeros((len(stream.count), 1), np.int32)
@@ -325,6 +332,15 @@ class Recommender:
             shown = ", ".join(repr(x[:60]) for x in unknown[:5])
             warnings.warn(f"skipped {len(unknown)} unknown items: {shown}", stacklevel=3)
         return encoded
+
+    def _hidden(self, encoded: list[np.ndarray]) -> np.ndarray:
+        """float32 [histories width] of inner ids; zeros for an empty history."""
+        ends = np.cumsum([0, *map(len, encoded)])
+        flat = np.concatenate([*encoded, np.zeros(1, np.int32)])
+        vectors = np.zeros((len(encoded), self.architecture.width), np.float32)
+        for index, batch in self.batches(flat, ends):
+            vectors[index] = np.asarray(self.programs.hidden(self.weights, batch))[: len(index)]
+        return vectors
 
     def batches(self, items: np.ndarray, ends: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(indices of users, inner ids [rows length]) in static shapes: lengths in four sizes, rows in powers of two.

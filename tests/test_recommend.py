@@ -162,6 +162,19 @@ def test_scores_embeddings_and_vectors_are_those_of_recommend(recommender):
     np.testing.assert_allclose(products, [dict(best)[i] for i in ids], rtol=1e-4, atol=1e-6)
 
 
+def test_without_a_known_item_candidates_are_scored_by_popularity(recommender):
+    with pytest.warns(UserWarning, match="answered by popularity"):
+        (popular,) = recommender.recommend([[]], 3)
+    items, counts = map(list, zip(*popular, strict=True))
+    with pytest.warns(UserWarning, match="scored by popularity"):
+        assert recommender.score([], items) == counts
+    with pytest.warns(UserWarning) as caught:
+        assert recommender.score(["zzz"], [*items, "yyy"], on_unknown="popular") == [*counts, None]
+    assert "scored by popularity" in str(caught[-1].message)
+    with pytest.raises(ValueError, match="no known item"):
+        recommender.score(["zzz"], items)
+
+
 def test_similar_items_are_the_nearest_by_cosine(recommender):
     ids, vectors = recommender.item_vectors()
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

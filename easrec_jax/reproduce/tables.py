@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from easrec_jax.architecture import Architecture, search_space
 from easrec_jax.baselines import FDSA, SASRecF
+from easrec_jax.cli import machine
 from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
@@ -152,10 +152,9 @@ def run_table4(config: Config, split: Split, folder: Path, *, seeds: int, datase
         lines.append(line)
     head = ["model", "ms a user", "MB of temporaries", "time / EASRec", "paper", "memory / EASRec", "paper"]
     text = (
-        markdown(head, lines)
-        + f"\n\n{jax.devices()[0].device_kind}, batches of {BULK_USERS} users of N events, seed 0's picks."
+        markdown(head, lines) + f"\n\n{machine()['device']}, batches of {BULK_USERS} users of N events, seed 0's picks."
     )
-    write_results(folder, "table4", {"rows": rows, "device": jax.devices()[0].device_kind}, rows, text)
+    write_results(folder, "table4", {"rows": rows, "device": machine()["device"]}, rows, text)
     return text
 
 
