@@ -83,6 +83,10 @@ def recommend_file(
 
     out, (number, shards) = Path(out), shard
     single = out.suffix.lower() in SUFFIXES
+    if out.suffix and not single and not out.is_dir():
+        raise ValueError(
+            f"{out}: expected a name that ends in one of {', '.join(SUFFIXES)}, or a folder's: without a dot, or there already"
+        )
     _check_request(recommender, request, part_events, shard, out if single else None)
     format = format_of(out) if single else format
     columns = Columns(request.user_column, request.item_column, request.time_column)
