@@ -102,7 +102,11 @@ class Subject:
     def outcome(self) -> dict[str, str]:
         """Checksums of what must not depend on interruptions. Raises if anything else than whole files is there."""
         files = sorted(p for p in self.run.rglob("*") if p.is_file())
-        left = [p for p in self.run.rglob("*") if p.name.endswith((".tmp", ".old", ".parts"))]
+        left = [
+            p
+            for p in self.run.rglob("*")
+            if p.name.endswith((".tmp", ".old", ".parts")) or "orbax-checkpoint-tmp" in p.name
+        ]
         if left:
             raise SystemExit(f"{self.what}: left behind: {', '.join(map(str, left))}")
         timed = ("results.json", "manifest.json", "config.json", "recs.parquet.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import io
 import json
 import math
 import os
@@ -12,7 +13,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -24,19 +25,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """As `write_text`."""
-    with whole_file(path) as file:
-        file.write(data)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file aside to write to; when the block ends well it is flushed to the disk and takes the place of `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_asides(path)
     aside = aside_of(path)
     try:
-        with open(aside, "w+b") as file:
-            yield file
+        with open(aside, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
@@ -106,9 +100,10 @@ def _alive(process: int) -> bool:
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """One .npz file, as `write_text`; nothing is held in memory twice."""
-    with whole_file(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    """One .npz file, as `write_text`."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getvalue())
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -78,11 +78,16 @@ def test_a_module_imports_from_its_own_layer_or_a_lower_one(module):
 
 @pytest.mark.parametrize("module", [m for m in MODULES if layer(m) == 0 and m != "data.synthetic"])
 def test_plain_data_does_not_import_jax(module):
-    assert not outside(module) & {"jax", "flax", "optax"}
+    assert not outside(module) & {"jax", "flax", "optax", "orbax"}
 
 
 def test_serving_imports_no_optimiser():
     if "recommend" not in MODULES:
         pytest.skip("there is no recommend.py yet")
-    assert not outside("recommend", inside_functions=True) & {"optax"}
+    assert not outside("recommend", inside_functions=True) & {"optax", "orbax"}
     assert not reachable("recommend") & {"train", "search", "retrain", "loop", "checkpoint"}
+
+
+def test_only_checkpoint_knows_orbax():
+    knowing = {module for module, path in MODULES.items() if any(n.startswith("orbax") for n in imports(path))}
+    assert knowing <= {"checkpoint"}
