@@ -33,7 +33,7 @@ class Arguments:
     """With a folder as --out: compute the i-th of n shares, i from 1."""
     format: Literal["parquet", "csv", "tsv", "jsonl"] = "parquet"
     """Of the part files in a folder."""
-    part_events: int = 1_000_000
+    part_events: int = 500_000
     """Interactions a part: what memory is needed for at a time, and what a killed run does again."""
     user_column: str = ""
     """Column of user ids; empty: the usual names are tried."""
@@ -82,7 +82,7 @@ def one_user(arguments: Arguments, history: str) -> None:
 def all_users(arguments: Arguments) -> None:
     from tqdm import tqdm
 
-    from easrec_jax.batch import Request, recommend_file
+    from easrec_jax.batch import Request, recommend_file, spare_memory
     from easrec_jax.recommend import Recommender
 
     number, _, shards = arguments.shard.partition("/")
@@ -93,6 +93,7 @@ def all_users(arguments: Arguments) -> None:
         arguments.k, not arguments.include_seen, arguments.on_unknown, arguments.user_column, arguments.item_column,
         arguments.time_column, arguments.history_column,
     )  # fmt: skip
+    spare_memory()
     recommender = Recommender.load(arguments.model)
     started = time.perf_counter()
     with tqdm(unit=" users", unit_scale=True, desc="recommend", leave=False) as bar:

@@ -37,7 +37,7 @@ def command() -> None:
     listener: socket.socket = listen(arguments.host, arguments.port)
     if token is None and not listener.getsockname()[0].startswith(("127.", "::1")):
         print(f"warning: anyone who reaches {arguments.host} may ask: EASREC_TOKEN is not set", file=sys.stderr)
-    serve(app, listener)
+    serve(app, listener, arguments.limits)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ if TYPE_CHECKING:  # polars is imported only where a file is read
     from easrec_jax.data.histories import Part, Source
 
 FORMAT = "easrec_jax recommendations 1"
-EVENTS_PER_PART = 1_000_000
-ANSWERS_PER_PART = 4_000_000  # users x k
+EVENTS_PER_PART = 500_000
+ANSWERS_PER_PART = 2_000_000  # users x k
 PARTS_PER_SHARD = 500  # files that are open at a time when the input is split; beyond, parts and memory grow
 USERS_PER_CALL = 8_192
 
@@ -83,6 +83,10 @@ def recommend_file(
 
     out, (number, shards) = Path(out), shard
     single = out.suffix.lower() in SUFFIXES
+    if out.suffix and not single and not out.is_dir():
+        raise ValueError(
+            f"{out}: expected a name that ends in one of {', '.join(SUFFIXES)}, or a folder's: without a dot, or there already"
+        )
     _check_request(recommender, request, part_events, shard, out if single else None)
     format = format_of(out) if single else format
     columns = Columns(request.user_column, request.item_column, request.time_column)
@@ -178,8 +182,22 @@ def _answer(
     return (scores, best), (users, len(nobody), int(np.count_nonzero(~known)))
 
 
+def spare_memory() -> None:
+    """Settle how this process allocates, so that memory stays flat over many parts; a command's, before polars is loaded.
+
+    Polars holds more the more threads it has, and its allocator keeps freed pages unless it is told otherwise; glibc
+    scatters arrays over heaps that never shrink unless large ones get pages of their own.
+    """
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:500,muzzy_decay_ms:0")
+    tune = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if tune is not None:
+        tune(-3, 1 << 18)  # M_MMAP_THRESHOLD, bytes
+        tune(-8, 2)  # M_ARENA_MAX
+
+
 def _give_back_memory() -> None:
-    """Return freed memory to the system: glibc keeps what a part's arrays leave in pieces, and grows by some of it each part."""
+    """Return freed memory to the system: glibc keeps what a part's arrays leave in pieces."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)

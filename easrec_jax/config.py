@@ -385,7 +385,10 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str, *, source: str = "config.json") -> Config:
-    """The config that `to_json` wrote; unknown or missing fields raise `ValueError` naming `source` and the field."""
+    """The config that `to_json` wrote; unknown fields raise `ValueError` naming `source` and the field.
+
+    Fields that are not there have their defaults: an older version wrote it, which did not know them.
+    """
     parts = {f.name: f for f in dataclasses.fields(Config)}
     classes = {
         "data": DataConfig, "model": ModelConfig, "search": SearchConfig,
@@ -395,7 +398,7 @@ def from_json(text: str, *, source: str = "config.json") -> Config:
         tree = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{source}: not valid JSON: {error}") from None
-    if not isinstance(tree, dict) or set(tree) != set(parts):
+    if not isinstance(tree, dict) or not set(tree) <= set(parts):
         raise ValueError(
             f"{source}: expected the fields {sorted(parts)}, got {sorted(tree) if isinstance(tree, dict) else tree!r}"
         )
@@ -405,9 +408,9 @@ def from_json(text: str, *, source: str = "config.json") -> Config:
             built[name] = value
             continue
         known = {f.name for f in dataclasses.fields(classes[name])}
-        if not isinstance(value, dict) or set(value) != known:
-            odd = sorted(set(value) ^ known) if isinstance(value, dict) else value
-            raise ValueError(f"{source}: {name}: unknown or missing fields {odd}")
+        if not isinstance(value, dict) or not set(value) <= known:
+            odd = sorted(set(value) - known) if isinstance(value, dict) else value
+            raise ValueError(f"{source}: {name}: unknown fields {odd}")
         fields = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
         built[name] = _checked(source, classes[name], fields)
     return _checked(source, Config, built)

@@ -178,14 +178,11 @@ class Recommender:
         return scores, best
 
     def embed(self, histories: Sequence[Sequence[Any]], *, on_unknown: OnUnknown = "skip") -> np.ndarray:
-        """float32 [histories width]: what each history is to the model; its inner product with an item vector is a score."""
-        encoded = self._encode(histories, on_unknown)
-        ends = np.cumsum([0, *map(len, encoded)])
-        flat = np.concatenate([*encoded, np.zeros(1, np.int32)])
-        vectors = np.zeros((len(encoded), self.architecture.width), np.float32)
-        for index, batch in self.batches(flat, ends):
-            vectors[index] = np.asarray(self.programs.hidden(self.weights, batch))[: len(index)]
-        return vectors
+        """float32 [histories width]: what each history is to the model; its inner product with an item vector is a score.
+
+        A history without a known item is a row of zeros.
+        """
+        return self._hidden(self._encode(histories, on_unknown))
 
     def item_vectors(self) -> tuple[tuple[str, ...], np.ndarray]:
         """(raw ids, float32 [items width]): the vectors that score, for an index outside."""
@@ -194,16 +191,25 @@ class Recommender:
     def score(
         self, history: Sequence[Any], candidates: Sequence[Any], *, on_unknown: OnUnknown = "skip"
     ) -> list[float | None]:
-        """The score of each candidate as the next item of one history, for re-ranking; None for an unknown candidate."""
-        inner = self._encode([candidates], "error" if on_unknown == "error" else "popular", keep=True)[0]
-        hidden = self.embed([history], on_unknown=on_unknown)[0]
-        scores = np.asarray(item_table(self.weights))[inner] @ hidden
+        """The score of each candidate as the next item of one history, for re-ranking; None for an unknown candidate.
+
+        A history without a known item scores by popularity, with a warning (scores: interactions), as in `recommend`.
+        """
+        inner = self._encode(
+            [candidates], "error" if on_unknown == "error" else "popular", keep=True, what="candidates"
+        )[0]
+        encoded = self._encode([history], on_unknown)
+        if len(encoded[0]):
+            scores = np.asarray(item_table(self.weights))[inner] @ self._hidden(encoded)[0]
+        else:
+            warnings.warn("a history without a known item: scored by popularity", stacklevel=2)
+            scores = self.popularity[inner]
         return [float(score) if item else None for score, item in zip(scores, inner, strict=True)]
 
     def similar(self, items: Sequence[Any], k: int = 10) -> Answers:
         """The k items nearest to each item, as (raw item id, cosine of the item vectors). Raises `ValueError` on unknown ids."""
         self._check_k(k)
-        inner = self._encode([items], "error")[0]
+        inner = self._encode([items], "error", what="items")[0]
         k = min(k, len(self.item_ids) - 1)
         if not len(inner) or not k:
             return [[] for _ in inner]
@@ -232,7 +238,9 @@ class Recommender:
             raise ValueError(f"items: expected one for each of {len(stream.count)} users, got {len(items)}")
         given = [item for item in items if item is not None]
         inner = np.zeros(len(items), np.int32)
-        inner[[item is not None for item in items]] = self._encode([given], on_unknown, keep=True, empty=True)[0]
+        inner[[item is not None for item in items]] = self._encode(
+            [given], on_unknown, keep=True, empty=True, what="items"
+        )[0]
         return push(self.network, self.weights, stream, inner)
 
     def recommend_from(
@@ -244,7 +252,10 @@ class Recommender:
         allow: Iterable[Any] | None = None,
         deny: Iterable[Any] | None = None,
     ) -> Answers:
-        """As `recommend`, for the users of a stream; `exclude_seen` leaves out the events that the stream still counts."""
+        """As `recommend`, for the users of a stream; `exclude_seen` leaves out the events that the stream still counts.
+
+        Users without an event yet are answered by popularity, without a warning: a session begins like that.
+        """
         self._check_k(k)
         offsets = self._offsets(allow, deny)
         seen = stream.recent if exclude_seen else np.zeros((len(stream.count), 1), np.int32)
@@ -279,8 +290,8 @@ class Recommender:
                 self.recommend([[item] * int(length)] * (1 << power), k)
 
     def _check_k(self, k: int) -> None:
-        if not 1 <= k <= len(self.item_ids):
-            raise ValueError(f"k: expected 1 to {len(self.item_ids)} (the number of items), got {k}")
+        if not isinstance(k, (int, np.integer)) or not 1 <= k <= len(self.item_ids):
+            raise ValueError(f"k: expected 1 to {len(self.item_ids)} (the number of items), got {k!r}")
 
     def _offsets(self, allow: Iterable[Any] | None, deny: Iterable[Any] | None) -> Array:
         """0 for items that may be recommended, -inf for the others, [items + 1]."""
@@ -288,7 +299,7 @@ class Recommender:
             return self._no_offsets
         offsets = np.full(len(self.item_ids) + 1, 0.0 if allow is None else -np.inf, np.float32)
         if allow is not None:
-            offsets[self._encode([list(allow)], "error", empty=True)[0]] = 0.0
+            offsets[self._encode([list(allow)], "error", empty=True, what="allow")[0]] = 0.0
         if deny is not None:
             offsets[self.item_ids.encode(list(deny))] = -np.inf  # what is unknown is never recommended anyway
         return jnp.asarray(offsets)
@@ -300,23 +311,28 @@ class Recommender:
         *,
         keep: bool = False,
         empty: bool = False,
+        what: str = "",
     ) -> list[np.ndarray]:
-        """Inner ids of each history; unknown ones are left out, or stay as 0 with `keep`. `empty`: nothing is no mistake."""
+        """Inner ids of each history; unknown ones are left out, or stay as 0 with `keep`. `empty`: nothing is no mistake.
+
+        `what` names the argument in errors, where it is no history.
+        """
         if on_unknown not in ("skip", "error", "popular"):
             raise ValueError(f"on_unknown: expected 'skip', 'error' or 'popular', got {on_unknown!r}")
-        if isinstance(histories, (str, bytes)) or any(isinstance(h, (str, bytes)) for h in histories):
-            raise ValueError("histories: expected a sequence of histories, each a sequence of item ids")
+        if not _is_sequence(histories) or not all(map(_is_sequence, histories)):
+            raise ValueError(f"{what or 'histories'}: expected a sequence of histories, each a sequence of item ids")
         encoded, unknown = [], []
         for number, history in enumerate(histories):
+            where = what or f"history {number}"
             ids = self.item_ids.encode(history)
             if not ids.all():
                 missing = [str(raw) for raw, inner in zip(history, ids, strict=True) if inner == 0]
                 shown = ", ".join(repr(x[:60]) for x in missing[:5])
                 if on_unknown == "error":
-                    raise ValueError(f"history {number}: unknown items {shown}")
+                    raise ValueError(f"{where}: unknown items {shown}")
                 if len(missing) == len(ids) and on_unknown == "skip" and not empty and not keep:
                     raise ValueError(
-                        f"history {number}: no known item in {shown}; expected at least one the model was trained on"
+                        f"{where}: no known item in {shown}; expected at least one the model was trained on"
                     )
                 unknown += missing
                 ids = ids if keep else ids[ids > 0]
@@ -325,6 +341,15 @@ class Recommender:
             shown = ", ".join(repr(x[:60]) for x in unknown[:5])
             warnings.warn(f"skipped {len(unknown)} unknown items: {shown}", stacklevel=3)
         return encoded
+
+    def _hidden(self, encoded: list[np.ndarray]) -> np.ndarray:
+        """float32 [histories width] of inner ids; zeros for an empty history."""
+        ends = np.cumsum([0, *map(len, encoded)])
+        flat = np.concatenate([*encoded, np.zeros(1, np.int32)])
+        vectors = np.zeros((len(encoded), self.architecture.width), np.float32)
+        for index, batch in self.batches(flat, ends):
+            vectors[index] = np.asarray(self.programs.hidden(self.weights, batch))[: len(index)]
+        return vectors
 
     def batches(self, items: np.ndarray, ends: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(indices of users, inner ids [rows length]) in static shapes: lengths in four sizes, rows in powers of two.
@@ -361,6 +386,11 @@ class Recommender:
         order = np.argsort(-self.popularity[1:], kind="stable")
         best = order[allowed[order]][:k] + 1
         return list(zip(self.item_ids.decode(best), self.popularity[best].astype(float).tolist(), strict=True))
+
+
+def _is_sequence(value: Any) -> bool:
+    """Of a length, and no text: lists, tuples, arrays, columns of tables; no generator, which could be read once only."""
+    return hasattr(value, "__len__") and not isinstance(value, (str, bytes))
 
 
 def _unpack(done: tuple[np.ndarray, tuple[Array, Array]], scores: np.ndarray, best: np.ndarray, k: int) -> None:

@@ -45,10 +45,10 @@ def save_small_model(folder: Path, architecture: Architecture = ARCHITECTURE) ->
 
 
 @contextlib.contextmanager
-def running(app, *, ready: bool = True):
+def running(app, *, ready: bool = True, **options):
     """A client of the application, served on loopback until the block ends."""
     listener = listen("127.0.0.1", 0)
-    server = make_server(app)
+    server = make_server(app, **options)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

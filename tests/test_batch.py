@@ -269,3 +269,7 @@ def test_another_folder_is_left_alone(recommender, tmp_path):
     with pytest.raises(ValueError, match="mine: holds something else than recommendations"):
         recommend_file(recommender, tmp_path / "x.csv", tmp_path / "mine", Request(k=2))
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+    with pytest.raises(ValueError, match="recs.json: expected a name that ends in one of .parquet"):
+        recommend_file(recommender, tmp_path / "x.csv", tmp_path / "recs.json", Request(k=2))
+    (tmp_path / "v1.2").mkdir()
+    assert recommend_file(recommender, tmp_path / "x.csv", tmp_path / "v1.2", Request(k=2)).users == 1

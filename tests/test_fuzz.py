@@ -146,6 +146,15 @@ FIELDS = [
 ]
 
 
+@pytest.mark.parametrize(("part", "name"), FIELDS)
+def test_a_config_of_a_version_without_a_field_has_its_default(part, name):
+    tree = json.loads(to_json(Config()))
+    del tree[part][name]
+    assert from_json(json.dumps(tree)) == Config()
+    with pytest.raises(ValueError, match=f"run/config.json: {part}: unknown fields .'nonsense'"):
+        from_json(json.dumps(tree | {part: {"nonsense": 1}}), source="run/config.json")
+
+
 @given(where=st.sampled_from([*FIELDS, ("seed", ""), ("data", "")]), value=JSON)
 @settings(max_examples=200, deadline=None)
 def test_a_config_of_any_values_is_read_or_its_field_is_named(where, value):

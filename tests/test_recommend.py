@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -160,6 +161,42 @@ def test_scores_embeddings_and_vectors_are_those_of_recommend(recommender):
     assert ids == IDS
     products = vectors @ recommender.embed([["i3"], history])[1]
     np.testing.assert_allclose(products, [dict(best)[i] for i in ids], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda r: r.recommend([["i1"]], 1.5), r"k: expected 1 to \d+ \(the number of items\), got 1.5"),
+        (lambda r: r.recommend([["i1"]], "3"), "k: expected .* got '3'"),
+        (lambda r: r.recommend([None]), "histories: expected a sequence of histories"),
+        (lambda r: r.recommend([1, 2]), "histories: expected a sequence of histories"),
+        (lambda r: r.recommend(h for h in [["i1"]]), "histories: expected a sequence of histories"),
+        (lambda r: r.recommend([["i1"]], allow=["zzz"]), "^allow: unknown items 'zzz'"),
+        (lambda r: r.similar(["zzz"]), "^items: unknown items 'zzz'"),
+        (lambda r: r.score(["i1"], ["zzz"], on_unknown="error"), "^candidates: unknown items 'zzz'"),
+        (lambda r: r.update(r.start([["i1"]]), ["zzz"], on_unknown="error"), "^items: unknown items 'zzz'"),
+    ],
+)
+def test_a_mistake_names_its_place(recommender, call, message):
+    jaxtyping.config.update("jaxtyping_disable", True)  # as users have it: nothing else checks types
+    try:
+        with pytest.raises(ValueError, match=message):
+            call(recommender)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_without_a_known_item_candidates_are_scored_by_popularity(recommender):
+    with pytest.warns(UserWarning, match="answered by popularity"):
+        (popular,) = recommender.recommend([[]], 3)
+    items, counts = map(list, zip(*popular, strict=True))
+    with pytest.warns(UserWarning, match="scored by popularity"):
+        assert recommender.score([], items) == counts
+    with pytest.warns(UserWarning) as caught:
+        assert recommender.score(["zzz"], [*items, "yyy"], on_unknown="popular") == [*counts, None]
+    assert "scored by popularity" in str(caught[-1].message)
+    with pytest.raises(ValueError, match="no known item"):
+        recommender.score(["zzz"], items)
 
 
 def test_similar_items_are_the_nearest_by_cosine(recommender):

@@ -498,6 +498,44 @@ def test_a_body_that_does_not_arrive_ends(folder):
         assert answer.startswith(b"HTTP/1.1 408") and b"within 0.2 s" in answer
 
 
+@pytest.mark.parametrize(
+    "whole", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["first request", "next request"]
+)
+@pytest.mark.parametrize("trickle", [b"", b"\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\nX: ", b"y"])
+def test_a_head_that_does_not_come_closes_the_connection(folder, whole, trickle):
+    server = running(create_app(folder, LIMITS), ready=False, head_seconds=0.3)
+    with server as client, socket.create_connection((client.base_url.host, client.base_url.port), timeout=30) as slow:
+        slow.sendall(whole)
+        if whole:
+            assert b"200 OK" in slow.recv(10_000)
+        slow.settimeout(0.05)
+        for _ in range(200):  # 10 s
+            try:
+                slow.sendall(trickle)
+                if not slow.recv(10_000):
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        else:
+            pytest.fail("still open")
+        assert client.get("/health").status_code == 200
+
+
+def test_slow_bodies_and_pipelined_requests_are_no_slow_heads(folder):
+    limits = replace(LIMITS, body_seconds=1.0)
+    with running(create_app(folder, limits), head_seconds=0.3) as client:
+        with half_a_request(client, BODY) as slow:
+            assert b"408" in received(slow)
+        with half_a_request(client, BODY) as slow:
+            slow.sendall(BODY[-1:] + b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            answers = b""
+            while answers.count(b"200 OK") < 2 and (part := slow.recv(10_000)):
+                answers += part
+            assert answers.count(b"200 OK") == 2
+
+
 def test_a_token_is_asked_for(folder):
     with running(create_app(folder, LIMITS, token="sesam oeffne")) as client:
         for headers in (

@@ -155,7 +155,7 @@ def test_all_ablations_are_there_and_differ(made, tmp_path):
         labels = [v.label for variants in groups.values() for v in variants]
         assert len(labels) == len(set(labels))
         bidirectional = [label for label in labels if label.startswith("bidirectional")]
-        assert len(bidirectional) == 1 and len(groups) == (5 if targets == "all" else 4)
+        assert len(bidirectional) == 1 and len(groups) == (6 if targets == "all" else 5)
         for variants in groups.values():
             assert len({v.cell for v in variants}) == len(variants)
     assert [priced_cell(TINY, 0.1), priced_cell(TINY, 0.0)] == ["figure4-lambda0.1", "figure4-lambda0"]

@@ -40,7 +40,7 @@ SUFFIXES = {
     ".ndjson": "jsonl",
 }
 HISTORY_NAMES = ("history", "items")
-ROWS_PER_GROUP = 16_384  # of a part's file: what a writer holds in memory, and one is open for each part
+OPEN_ROWS = 1 << 19  # rows that the writers of all parts hold in memory together
 
 
 class Part(NamedTuple):
@@ -144,7 +144,7 @@ def split(source: Source, folder: Path, chosen: range, parts: int) -> None:
         with _reading(source.path, input_files(source.path)):
             frame.sink_parquet(
                 pl.PartitionBy(aside, key="part", include_key=False),
-                compression="lz4", row_group_size=ROWS_PER_GROUP, mkdir=True,
+                compression="lz4", row_group_size=max(1_024, OPEN_ROWS // len(chosen)), mkdir=True,
             )  # fmt: skip
         os.replace(aside, folder)
     finally:
@@ -156,21 +156,20 @@ def read_part(source: Source, folder: Path, number: int) -> Part:
     files = sorted((folder / f"part={number}").glob("*.parquet"))
     if not files:
         return Part(pl.Series("user", [], pl.String), pl.Series("item", [], pl.String), np.zeros(1, np.int64))
-    frame = pl.read_parquet(files, glob=False, hive_partitioning=False).sort("row")
+    frame = pl.read_parquet(files, glob=False, hive_partitioning=False)
     if source.by_user:
+        frame = frame.sort("row")
         lengths = frame["item"].list.len().fill_null(0).to_numpy().astype(np.int64)
         items = frame["item"].filter(pl.Series(lengths > 0)).explode()
         return Part(frame["user"], items, np.concatenate([[0], np.cumsum(lengths)]))
-    codes = frame["user"].rank("dense").to_numpy() - 1
+    rows, codes = frame["row"].to_numpy(), frame["user"].rank("dense").to_numpy() - 1
+    keys = [rows, codes]  # the last counts most
     if source.columns.time:
-        rows = frame["row"]
         table = readers.Table(source.path, {"time": frame["time"]}, lambda row: f"row {rows[row] + 1}", {})
-        order = np.lexsort((readers.parse_times(table, "time"), codes))
-    else:
-        order = np.argsort(codes, kind="stable")
+        keys.insert(1, readers.parse_times(table, "time"))
+    order = np.lexsort(keys)
     ends = np.concatenate([[0], np.cumsum(np.bincount(codes))])
-    frame = frame[order]
-    return Part(frame["user"].gather(ends[:-1]), frame["item"], ends)
+    return Part(frame["user"].gather(order[ends[:-1]]), frame["item"].gather(order), ends)
 
 
 def _scan(files: list[Path]) -> tuple[pl.LazyFrame, list[str]]:

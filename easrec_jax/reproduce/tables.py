@@ -6,11 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.baselines import FDSA, SASRecF
+from easrec_jax.cli import machine
 from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
@@ -209,7 +209,7 @@ def run_table4(
         "paper",
         "FLOPs / SASRec",
     ]
-    device = jax.devices()[0].device_kind
+    device = machine()["device"]
     text = (
         f"{markdown(head, lines)}\n\n{dataset}, {device}, batches of {BULK_USERS} users of {config.model.max_length} "
         f"events, the fastest of 7 calls in turn, averaged over the picks of {seeds} seed{'s' * (seeds > 1)}. The paper gives "

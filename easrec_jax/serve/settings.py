@@ -22,6 +22,8 @@ class Limits:
     """Characters of an item id, or as many as the model's longest has."""
     body_bytes: int = 1 << 20
     """Bytes of a request's body."""
+    head_seconds: float = 10.0
+    """Seconds that the head of a request may take to arrive; then the connection is closed."""
     body_seconds: float = 10.0
     """Seconds that a body may take to arrive."""
     concurrency: int = 256
