@@ -70,13 +70,14 @@ class Architecture:
             raise ValueError(f"{source}: missing fields {missing}")
         kinds = {"int": int, "str": str, "bool": bool}
         found: Any = {name: tree[name] for name in names}
-        if isinstance(found["inner"], list):
-            found["inner"] = tuple(found["inner"])
         try:
             for field in dataclasses.fields(cls):
                 kind, value = kinds.get(str(field.type)), found[field.name]
                 check(kind in (None, type(value)), f"architecture.{field.name}", f"{kind and kind.__name__}", value)
-            return cls(**found)
+            inner = tuple(found["inner"]) if isinstance(found["inner"], list | tuple) else found["inner"]
+            sizes = inner if isinstance(inner, tuple) else (inner,)
+            check(all(type(size) is int for size in sizes), "architecture.inner", "int, or a list of them", inner)
+            return cls(**found | {"inner": inner})
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
 
