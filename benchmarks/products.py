@@ -49,11 +49,11 @@ def _seconds(batch: int, m: int, k: int, n: int, transposed: bool) -> float:
     return median_seconds(lambda: multiply(a, b), repeats=9)
 
 
-def layer_products(arch: Any, rows: int, length: int) -> list[Product]:
-    """One layer at all positions of a batch [rows length], forward."""
+def layer_products(arch: Any, rows: int, length: int, layer: int) -> list[Product]:
+    """Layer `layer` at all positions of a batch [rows length], forward."""
     from easrec_jax.attention import CHUNK
 
-    d, inner, heads, tokens = arch.width, arch.inner, arch.heads, rows * length
+    d, inner, heads, tokens = arch.width, arch.inner_sizes[layer], arch.heads, rows * length
     products = [Product(4, 1, tokens, d, d), Product(1, 1, tokens, d, inner), Product(1, 1, tokens, inner, d)]
     if arch.gate_layers:
         products += [Product(1, 1, tokens, d, d), Product(1, 1, tokens, d, inner)]
@@ -75,7 +75,7 @@ def step_products(arch: Any, rows: int, length: int, num_items: int) -> list[Pro
 
     tokens = rows * length
     chunk = min(CHUNK, tokens)
-    forward = arch.depth * layer_products(arch, rows, length)
+    forward = [p for layer in range(arch.depth) for p in layer_products(arch, rows, length, layer)]
     forward.append(Product(tokens / chunk, 1, chunk, arch.width, num_items))
     both = []
     for product in forward:
@@ -90,5 +90,6 @@ def request_products(arch: Any, rows: int, length: int, num_items: int) -> list[
     last = [Product(1, 1, tokens, d, d), Product(1, rows, heads, length, d), Product(1, rows, heads, d, length)]
     if arch.attention != "softmax":
         last.append(Product(1, rows, heads, length, d))  # norms
-    users = [Product(3, 1, rows, d, d), Product(2, 1, rows, d, arch.inner), Product(1, 1, rows, d, num_items)]
-    return (arch.depth - 1) * layer_products(arch, rows, length) + last + users
+    users = [Product(3, 1, rows, d, d), Product(2, 1, rows, d, arch.inner_sizes[-1]), Product(1, 1, rows, d, num_items)]
+    before = [p for layer in range(arch.depth - 1) for p in layer_products(arch, rows, length, layer)]
+    return before + last + users

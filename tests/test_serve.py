@@ -605,6 +605,9 @@ def test_the_picture_shows_the_layers_and_what_was_left_out(client):
     assert "layer 3: left out" in text and "layer 2: left out" not in text
     assert "width 16" in text and "0.30" in text and "8 → 16 → 8" in text and "scores of 40 items" in text
     odd = searched | {"attention": "<b>&"}
+    layered = searched | {"depth": 2, "inner": [16, 24]}
+    text = " ".join(ElementTree.fromstring(architecture_svg(Drawn(layered, [], 2, 40))).itertext())
+    assert text.index("→ 24 →") < text.index("→ 16 →")  # the last layer is on top
     assert "<b>&" in " ".join(ElementTree.fromstring(architecture_svg(Drawn(odd, [], 2, 40))).itertext())
 
 

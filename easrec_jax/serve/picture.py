@@ -106,7 +106,7 @@ def architecture_svg(drawn: Drawn) -> str:
 
 def _layer(canvas: _Canvas, arch: dict, layer: int, width: float, *, pruned: bool) -> None:
     gates = arch["gate_layers"]
-    inner = arch["inner"][layer] if isinstance(arch["inner"], list) else arch["inner"]
+    inner = arch["inner"][layer - 1] if isinstance(arch["inner"], list) else arch["inner"]
     height = 10 + ROW * (3 if gates else 2)
     if pruned:
         canvas.box(FULL, height, "none", dashed=True)
