@@ -14,6 +14,7 @@ from easrec_jax.architecture import SearchSpace
 from easrec_jax.config import SearchConfig
 
 Allowed = Array | np.ndarray  # bool [candidates depths], the pairs within the budget
+LOW = -1e9  # log-probability of what is not allowed: zero, with a gradient of zero
 
 
 class ArchitectureParameters(NamedTuple):
@@ -37,8 +38,12 @@ def probabilities(parameters: ArchitectureParameters, allowed: Allowed | None = 
 
 
 def joint(parameters: ArchitectureParameters, allowed: Allowed) -> Float[Array, "candidates depths"]:
-    """alpha_i beta_j over the allowed pairs alone, summing to one."""
-    return softmax_over_pairs(pair_logits(parameters), allowed)
+    """alpha_i times beta_j among the depths that the budget leaves candidate i; summing to one, 0 for other pairs.
+
+    So a wide candidate, which is allowed few depths, is drawn as often as a narrow one, which is allowed many: drawn by
+    alpha_i beta_j over all pairs it would be trained less and then look worse than it is.
+    """
+    return softmax_over_pairs(pair_logits(parameters, allowed), allowed)
 
 
 def relax(
@@ -50,7 +55,7 @@ def relax(
     from `joint`, relaxed alike, and p and q are its marginals: what no budget admits is never drawn.
     """
     if allowed is not None:
-        logits = pair_logits(parameters)
+        logits = pair_logits(parameters, allowed)
         shares = softmax_over_pairs((logits + jax.random.gumbel(key, logits.shape)) / temperature, allowed)
         return jnp.sum(shares, 1), jnp.sum(shares, 0)
     key_width, key_depth = jax.random.split(key)
@@ -62,9 +67,17 @@ def relax(
     return sample(parameters.width, key_width), sample(parameters.depth, key_depth)
 
 
-def pair_logits(parameters: Any) -> Float[Array, "candidates depths"]:
-    """log alpha_i + log beta_j of parameters with logits `width` and `depth`."""
-    return jax.nn.log_softmax(parameters.width)[:, None] + jax.nn.log_softmax(parameters.depth)
+def pair_logits(parameters: Any, allowed: Allowed | None = None) -> Float[Array, "candidates depths"]:
+    """log alpha_i + log beta_j of parameters with logits `width` and `depth`.
+
+    With `allowed`, beta is that of the depths which are allowed with candidate i; other pairs get a low number.
+    """
+    depths = jnp.broadcast_to(
+        jax.nn.log_softmax(parameters.depth), (parameters.width.shape[0], parameters.depth.shape[0])
+    )
+    if allowed is not None:
+        depths = jax.nn.log_softmax(jnp.where(allowed, depths, LOW), 1)
+    return jax.nn.log_softmax(parameters.width)[:, None] + depths
 
 
 def softmax_over_pairs(logits: Array, allowed: Allowed) -> Array:

@@ -140,7 +140,8 @@ def describe_state(state: SearchState, costs: np.ndarray, searcher: Searcher) ->
     """p, q, expected and picked cost and temperature of a state, as plain numbers for a log."""
     shares = _shares(state, costs, searcher)
     budget = searcher.settings.budget
-    candidate, depth = most_probable(np.asarray(searcher.strategy.logits(state.arch)), costs, budget)[0]
+    logits = searcher.strategy.logits(state.arch, within_budget(costs, budget))
+    candidate, depth = most_probable(np.asarray(logits), costs, budget)[0]
     return {
         "p": shares.sum(1).round(6).tolist(),
         "q": shares.sum(0).round(6).tolist(),
@@ -154,7 +155,9 @@ def _shares(state: SearchState, costs: np.ndarray, searcher: Searcher) -> np.nda
     """Probability of each network, those beyond the budget 0; float64 [candidates depths]."""
     allowed = within_budget(costs, searcher.settings.budget)
     everything = np.ones(costs.shape, bool)
-    shares = softmax_over_pairs(searcher.strategy.logits(state.arch), everything if allowed is None else allowed)
+    shares = softmax_over_pairs(
+        searcher.strategy.logits(state.arch, allowed), everything if allowed is None else allowed
+    )
     return np.asarray(shares, np.float64)
 
 
@@ -212,7 +215,8 @@ def search(
         checkpoints=checkpoints, resume=resume, on_step=on_step, on_epoch=on_epoch,
     )  # fmt: skip
     shares = _shares(state, costs, searcher)
-    likeliest = most_probable(np.asarray(strategy.logits(state.arch)), costs, settings.budget, settings.finalists)
+    logits = np.asarray(strategy.logits(state.arch, within_budget(costs, settings.budget)))
+    likeliest = most_probable(logits, costs, settings.budget, settings.finalists)
     finalists = [_entry(i, j, space, costs) | {"probability": float(shares[i, j - 1])} for i, j in likeliest]
     best = finalists[0]
     if finished and len(finalists) > 1:

@@ -4,9 +4,9 @@ As in Algorithm 1, weights learn on training batches and architecture parameters
 as a mixture of thousands of networks cannot be computed: every step runs networks that are drawn, one for a weight step
 and `DRAWS` for an architecture step, whose losses on one batch give the score-function gradient of the expected loss,
 each network's baseline being the mean of the others (Kool et al., "Buy 4 REINFORCE samples, get a baseline for free!",
-2019). The parameters are logits of each choice, those of the inner sizes by layer; a network's probability is the product
-of its choices' over the networks within the budget, whose costs are exact. Without a budget, lambda R (Eq. 15) is added
-to the loss of each.
+2019). The parameters are logits of each choice, those of the inner sizes by layer; a network's probability is the width's times
+the product of its other choices' among the networks of that width within the budget, whose costs are exact. Without a
+budget, lambda R (Eq. 15) is added to the loss of each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jax import Array
 
 from easrec_jax.architecture import FACTORS, SearchSpace, WideSpace
 from easrec_jax.config import SearchConfig
-from easrec_jax.controllers import check_budget
+from easrec_jax.controllers import LOW, check_budget
 from easrec_jax.cost import request_flops
 from easrec_jax.data.batches import Batch, Samples, batches_per_epoch, endless_batch, epoch_batches, scoring_samples
 from easrec_jax.elastic import encode, encode_last, extract, init_elastic
@@ -77,8 +77,16 @@ def network_logits(logits: dict[str, Array], choices: Array) -> Array:
 
 
 def log_shares(logits: dict[str, Array], table: Table) -> Array:
-    """log-probability of each network, [networks]; -inf beyond the budget."""
-    return jax.nn.log_softmax(jnp.where(table.allowed, network_logits(logits, table.choices), -jnp.inf))
+    """log-probability of each network, [networks]; -inf beyond the budget.
+
+    The width is drawn first, by its own probabilities, the rest among what the budget leaves that width (as `controllers.joint`).
+    """
+    total = network_logits(logits, table.choices)
+    of_width = (table.choices[:, 0] == jnp.arange(logits["width"].shape[0])[:, None]) & table.allowed
+    left = jax.nn.logsumexp(jnp.where(of_width, total, LOW), 1)
+    widths = jax.nn.log_softmax(jnp.where(of_width.any(1), logits["width"], LOW))
+    shares = total + (widths - left)[table.choices[:, 0]]
+    return jnp.where(table.allowed, shares, -jnp.inf)
 
 
 def score_gradient(logits: dict[str, Array], drawn: Array, losses: Array, table: Table) -> dict[str, Array]:

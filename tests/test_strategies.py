@@ -70,7 +70,7 @@ def test_gradients_go_towards_the_better_width_and_depth(name):
 
 @pytest.mark.parametrize("name", SUPERNETS)
 def test_preferences_follow_the_logits(name):
-    logits = np.asarray(STRATEGIES[name].logits(parameters(name)))
+    logits = np.asarray(STRATEGIES[name].logits(parameters(name), None))
     assert logits.shape == (3, 4) and logits.argmax() == np.ravel_multi_index((0, 1), (3, 4))
 
 
@@ -134,7 +134,7 @@ def test_recnas_prunes_until_the_best_network_within_the_target_is_left(budget):
         left.append(int(alive.sum()))
         p, q = strategy.draw(arch, jax.random.key(0), moment("recnas"))
         assert not np.asarray(p)[~alive.any(1)].any() and not np.asarray(q)[~alive.any(0)].any()
-        assert np.isfinite(np.asarray(strategy.logits(arch))[alive]).all()
+        assert np.isfinite(np.asarray(strategy.logits(arch, None))[alive]).all()
     assert left[0] == 12 and left[-1] == 1 and left == sorted(left, reverse=True) and len(set(left)) > 4
     admitted = (1.0 if budget is None else budget) + 1e-9 >= COSTS
     assert np.argmax(alive) == np.argmax(np.where(admitted, preference, -9.0))

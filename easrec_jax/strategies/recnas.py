@@ -22,7 +22,7 @@ from jax import Array
 
 from easrec_jax.architecture import SearchSpace
 from easrec_jax.config import SearchConfig
-from easrec_jax.controllers import pair_logits, softmax_over_pairs
+from easrec_jax.controllers import Allowed, pair_logits, softmax_over_pairs
 from easrec_jax.strategies.strategy import Moment, Shares, Strategy
 
 
@@ -64,8 +64,8 @@ def prune(arch: Any, costs: Array, moment: Moment) -> PrunedParameters:
     return arch._replace(alive=(best | (admitted & (rank < keep))).astype(jnp.float32))
 
 
-def logits(arch: Any) -> Array:
-    """Of the pairs that are left."""
+def logits(arch: Any, allowed: Allowed | None = None) -> Array:
+    """Of the pairs that are left; the pruning has minded the budget."""
     return jnp.where(arch.alive > 0, pair_logits(arch), -jnp.inf)
 
 

@@ -63,7 +63,8 @@ class Strategy(NamedTuple):
     init: Callable[[SearchSpace], Any] = _shared_parameters  # the architecture parameters, a pytree of float arrays
     penalty: Callable[..., Array | float] = _no_penalty  # (arch, p, q, costs, moment): added to the cross entropy
     revise: Callable[[Any, Array, Moment], Any] = _unchanged  # (arch, costs, moment): after each architecture step
-    logits: Callable[[Any], Array] = pair_logits  # log-preference of each network [candidates depths], -inf: pruned
+    # (arch, allowed): log-preference of each network [candidates depths], -inf: pruned
+    logits: Callable[[Any, Allowed | None], Array] = pair_logits
     temperature: Callable[..., Array | float] = _unit_temperature  # (step, progress, settings)
     keeps_budget: bool = True  # whether search.budget means something to it
     # (costs, settings, seed) -> pairs (candidate from 0, depth from 1) to train alone from scratch; then none of the above
