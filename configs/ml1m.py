@@ -27,6 +27,6 @@ config = Config(
         tau_min=0.1,
         finalist_epochs=4,
     ),
-    retrain=RetrainConfig(epochs=16, batch_size=16, learning_rate=0.003),
+    retrain=RetrainConfig(epochs=26, batch_size=16, learning_rate=0.003),
     evaluate=EvaluateConfig(select_by="pop100"),
 )
