@@ -47,9 +47,8 @@ def space_figure(results: dict, space: SearchSpace, path: Path, *, select_by: st
         axis.set(xscale="log", xlabel=label, ylabel=f"validation NDCG@10 ({select_by})")
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=7, ncols=2)
-    figure.suptitle(
-        f"every network trained alone, mean ± sd of {results['seeds']} seeds; numbers are depths", fontsize=10
-    )
+    several = f", mean ± sd of {results['seeds']} seeds" if results["seeds"] > 1 else ""
+    figure.suptitle(f"every network trained alone{several}; numbers are depths", fontsize=10)
     figure.savefig(path, dpi=110)
 
 

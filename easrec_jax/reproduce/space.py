@@ -217,6 +217,10 @@ def kendall(scores: Any, validation: np.ndarray) -> float:
 def report(results: dict, space: SearchSpace, config: Config) -> str:
     """Two tables: the networks in order of FLOPs, the strategies with their seeds averaged."""
     by, seeds = results["protocol"], results["seeds"]
+
+    def figure(mean: float, sd: float) -> str:
+        return f"{mean:.4f} ± {sd:.4f}" if seeds > 1 else f"{mean:.4f}"
+
     head = [
         "network",
         "MFLOPs",
@@ -230,8 +234,8 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
     rows = [
         [
             f"{r['depth']} x {space.sizes[r['candidate']][0]}/{space.sizes[r['candidate']][1]}", f"{r['flops'] / 1e6:.2f}",
-            f"{r['latency_ms']:.2f}", f"{r['validation']:.4f} ± {r['validation_sd']:.4f}",
-            f"{r['test']:.4f} ± {r['test_sd']:.4f}", "yes" if r["front"] else "", f"{r['cpu_seconds']:.0f}",
+            f"{r['latency_ms']:.2f}", figure(r["validation"], r["validation_sd"]),
+            figure(r["test"], r["test_sd"]), "yes" if r["front"] else "", f"{r['cpu_seconds']:.0f}",
             f"{r['training_flops'] / 1e12:.3g}",
         ]
         for r in sorted(results["networks"], key=lambda r: r["flops"])
