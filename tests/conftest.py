@@ -6,6 +6,7 @@ import gc
 from functools import cache, partial
 from typing import NamedTuple
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +35,11 @@ CAUSAL = [name for name in VARIANTS if name != "linrec"]
 def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_numpy_rank_promotion", "allow")
     jax.config.update("jax_debug_key_reuse", True)
+    hypothesis.settings.register_profile(
+        "fixed", derandomize=True
+    )  # the same examples each time; --hypothesis-profile=default: new ones
+    if not config.getoption("--hypothesis-profile", None):
+        hypothesis.settings.load_profile("fixed")
     jax.config.update("jax_disable_most_optimizations", True)  # halves the compile time, which is most of a test's time
     if (store := getattr(config, "cache", None)) is not None:
         jax.config.update("jax_compilation_cache_dir", str(store.mkdir("jax")))

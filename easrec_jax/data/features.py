@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from easrec_jax.data.interactions import IdMap, read_features, split_tokens
+from easrec_jax.data.readers import shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ def read_item_features(path: str | Path, columns: tuple[str, ...], item_ids: IdM
     for name in columns:
         kind = read.kinds.get(name)
         if kind not in ("token", "token_seq"):
-            got = f"it is {kind}" if kind else f"the file has {', '.join(map(repr, read.names))}"
+            got = f"it is {kind}" if kind else f"the file has {', '.join(map(shown, read.names[:20]))}"
             raise ValueError(f"{path}: data.feature_columns: expected {name!r} as a token or token_seq column, {got}")
         texts = [str(text) for text in read.columns[name]]
         tokens[name] = [split_tokens(text) if kind == "token_seq" else tuple(filter(None, [text])) for text in texts]

@@ -203,7 +203,8 @@ def split_lines(
 def wrong_width(path: Path, place: str, width: int, names: list[str]) -> ValueError:
     """The error for a row with too few or too many columns."""
     columns = "column" if width == 1 else "columns"
-    return ValueError(f"{path}, {place}: expected {len(names)} columns ({', '.join(names)}), got {width} {columns}")
+    expected = f"{len(names)} columns ({', '.join(name[:60] for name in names[:20])})"
+    return ValueError(f"{path}, {place}: expected {expected}, got {width} {columns}")
 
 
 def read_quoted(path: Path, separator: str) -> Table:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from easrec_jax.data.readers import DEFAULT_NAMES, check_file, detect_format, read_text
+from easrec_jax.data.readers import DEFAULT_NAMES, check_file, detect_format, read_text, shown
 
 
 def read_titles(path: str | Path) -> dict[str, str]:
@@ -32,6 +32,6 @@ def read_titles(path: str | Path) -> dict[str, str]:
     title = next((name for word in ("title", "name") for name in columns if word in name.lower()), None)
     if item is None or title is None:
         missing = f"item column ({', '.join(DEFAULT_NAMES[1])})" if item is None else "title column (*title*, *name*)"
-        raise ValueError(f"{path}: no {missing}; the file has the columns {', '.join(map(repr, columns))}")
+        raise ValueError(f"{path}: no {missing}; the file has the columns {', '.join(map(shown, list(columns)[:20]))}")
     pairs = zip(columns[item].to_list(), columns[title].to_list(), strict=True)
     return {raw: text for raw, text in pairs if raw and text}
