@@ -160,11 +160,11 @@ def baseline(
     """
     model, attention = baseline_parts(name)
     if model in FLOORS:
-        floor = {
-            "popularity": (popularity_scores, jnp.asarray(split.popularity(), jnp.float32)),
-            "markov": (markov_scores, fit_markov(split)),
-        }[model]
-        validation, test, ranks = evaluate_both(config, split, *floor)
+        if model == "popularity":
+            scores, weights = popularity_scores, jnp.asarray(split.popularity(), jnp.float32)
+        else:
+            scores, weights = markov_scores, fit_markov(split)
+        validation, test, ranks = evaluate_both(config, split, scores, weights)
         return {"validation": validation, "test": test} | ({"ranks": ranks} if keep_ranks else {})
     architecture: Any = sasrec_architecture(config.model, attention)  # type: ignore[arg-type]
     size = {"num_items": split.data.num_items, "dropout": config.model.dropout}

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from products import product_flops
 
 from easrec_jax.architecture import Architecture, sasrec_architecture
 from easrec_jax.baselines import FDSA, SASRecF, fit_markov, init_baseline, markov_scores
@@ -157,20 +158,6 @@ def test_a_rival_overfits_a_tiny_set(name, interactions, features):
         state, scalars = train_step(state, batch, jax.random.key(0), network=network, tx=tx)
         losses.append(float(scalars["loss"]))
     assert losses[0] > 2.0 and losses[-1] < 0.3
-
-
-def product_flops(jaxpr) -> int:
-    """FLOPs of all products in a jaxpr."""
-    total = 0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            shape = equation.invars[0].aval.shape
-            total += 2 * equation.outvars[0].aval.size * int(np.prod([shape[axis] for axis in contracted]))
-        for value in equation.params.values():
-            inner = getattr(value, "jaxpr", value)
-            total += product_flops(inner) if hasattr(inner, "eqns") else 0
-    return total
 
 
 def test_closed_form_flops_are_the_products_of_the_program(network, weights):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from products import product_flops
 
 from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.controllers import ArchitectureParameters, constraint
@@ -51,20 +51,6 @@ def test_closed_form_flops_are_xlas_count_within_ten_per_cent(architecture):
     length, depth = architecture.max_length, architecture.depth
     assert 1.0 <= xla_flops(request, weights, items) / request_flops(architecture, ITEMS) <= 1.1
     assert 1.0 <= xla_flops(encode, weights, items) / (depth * length * token_flops(architecture, length)) <= 1.1
-
-
-def product_flops(jaxpr) -> int:
-    """FLOPs of all products in a jaxpr; the bodies of calls included, of loops once."""
-    total = 0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            left = equation.invars[0].aval.shape
-            total += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
-        for value in equation.params.values():
-            inner = getattr(value, "jaxpr", value)
-            total += product_flops(inner) if hasattr(inner, "eqns") else 0
-    return total
 
 
 @pytest.mark.parametrize("narrow", [8, 64])
@@ -131,3 +117,19 @@ def test_expected_cost_under_one_hot_shares_is_the_table_entry():
     for (i, j), cost in np.ndenumerate(table):
         expected = constraint(jnp.eye(3)[i], jnp.eye(4)[j], parameters, jnp.array(table), dynamic=False)
         np.testing.assert_allclose(expected, cost, rtol=1e-6)
+
+
+def test_inner_sizes_of_their_own_cost_what_the_program_does_and_hold_what_it_holds():
+    architecture = Architecture(16, (8, 48, 24), 3, 4, 50, "recent_linrec", 2, conv_width=4)
+    network, weights = shapes(architecture)
+    items = jax.ShapeDtypeStruct((1, architecture.max_length), jnp.int32)
+
+    def request(weights, items):
+        return network.apply({"params": weights}, items, method=Network.encode_last) @ item_table(weights).T
+
+    taps = 2 * architecture.conv_width * architecture.width * architecture.max_length * architecture.depth
+    counted = product_flops(jax.make_jaxpr(request)(weights, items).jaxpr) - 2 * architecture.width
+    assert counted == request_flops(architecture, ITEMS) - taps
+    assert parameter_count(architecture, ITEMS) == sum(x.size for x in jax.tree.leaves(weights))
+    wide_last = dataclasses.replace(architecture, inner=(8, 24, 48))  # computed at one position alone
+    assert request_flops(wide_last, ITEMS) < request_flops(architecture, ITEMS)

@@ -18,7 +18,7 @@ from easrec_jax.data.synthetic import planted
 from easrec_jax.latency import latency_table
 from easrec_jax.reproduce import space as space_module
 from easrec_jax.reproduce.cells import Cells, Interrupted, write_results
-from easrec_jax.reproduce.effort import batch_shapes, everything_drawn
+from easrec_jax.reproduce.effort import batch_shapes, search_flops
 from easrec_jax.reproduce.recipes import recipe
 from easrec_jax.reproduce.space import analyse, network_cell, networks, pareto, run_space, search_cell
 from easrec_jax.retrain import make_samples
@@ -102,22 +102,23 @@ def test_finished_cells_are_not_run_again_and_the_results_are_written(split, fin
         run_space(dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, width=16)), split, folder, seeds=1)
 
 
-def test_a_search_counts_what_it_computed_and_one_that_did_not_is_bounded(split, finished):
+def test_a_search_counts_what_it_computed(split, finished):
     folder = finished[0]
     cell = json.loads((folder / "cells" / "search-easrec-seed0.json").read_text())
     shapes = batch_shapes(make_samples(TINY, split), LENGTH, TINY.search)
-    bound = everything_drawn(search_space(TINY), shapes, TINY.search)
     for step in ("weight", "architecture"):
-        assert cell["drawn"][step]["steps"] == 2 * shapes.total()
-        blocks, most = (np.asarray(x[step]["blocks"]) for x in (cell["drawn"], bound))
-        assert (blocks <= most).all() and (blocks < most).any() and blocks[:, 0].sum() >= cell["drawn"][step]["steps"]
-    counted = next(r for r in json.loads((folder / "space.json").read_text())["picks"] if r["what"] == "easrec")
-    del cell["drawn"]  # as an earlier version wrote it
-    (folder / "cells" / "search-easrec-seed0.json").write_text(json.dumps(cell))
-    text = run_space(TINY, split, folder, seeds=1)
-    bounded = next(r for r in json.loads((folder / "space.json").read_text())["picks"] if r["what"] == "easrec")
-    assert bounded["flops_bound"] and not counted["flops_bound"] and "| ≤ " in text
-    assert bounded["training_flops"] > counted["training_flops"] > 0
+        steps, blocks = cell["drawn"][step]["steps"], np.asarray(cell["drawn"][step]["blocks"])
+        assert steps == 2 * shapes.total()
+        assert (blocks <= steps).all() and (blocks < steps).any() and blocks[:, 0].sum() >= steps
+    (pick,) = [r for r in json.loads((folder / "space.json").read_text())["picks"] if r["what"] == "easrec"]
+    everything = {
+        step: of | {"blocks": np.full_like(of["blocks"], of["steps"]).tolist()} for step, of in cell["drawn"].items()
+    }
+    space = search_space(TINY)
+    most = search_flops(
+        space, split.data.num_items, shapes, everything, cell["finalists"], TINY.search, every_position=True
+    )
+    assert 0 < pick["training_flops"] < most
 
 
 def cell(validation: float, seconds: float = 1.0) -> dict:
@@ -149,7 +150,7 @@ def test_regret_cost_and_rank_correlation_are_those_of_the_finished_cells():
             "supernet_scores": scores,
         },
     ]
-    price = {"cpu_seconds": 2.0, "training_flops": 4.0, "flops_bound": False}
+    price = {"cpu_seconds": 2.0, "training_flops": 4.0}
     results = analyse(alone, [s | price for s in searches], flops, ms, TINY)
     darts, easrec, *others = results["picks"]
     assert darts["validation"] == pytest.approx(0.6) and darts["regret"] == pytest.approx(

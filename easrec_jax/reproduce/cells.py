@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import subprocess
@@ -37,7 +36,7 @@ class Cells:
         path = folder / "config.json"
         if path.is_file():
             parts = ("data", "model", "search", "retrain", "evaluate")
-            changes = differences(_older_config(path), config, parts)
+            changes = differences(from_json(path.read_text(), source=str(path)), config, parts)
             if changes:
                 raise ValueError(
                     f"{folder} holds cells of another config ({'; '.join(changes)}): use another --workdir"
@@ -105,15 +104,6 @@ def commit() -> str:
         return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return UNKNOWN
-
-
-def _older_config(path: Path) -> Config:
-    """A config that an earlier version wrote: fields that it did not know yet had their default's meaning."""
-    tree: Any = dataclasses.asdict(Config())
-    there = read_json(path)
-    for part, value in there.items():
-        tree[part] = tree[part] | value if isinstance(value, dict) and isinstance(tree.get(part), dict) else value
-    return from_json(json.dumps(tree), source=str(path))
 
 
 def write_results(folder: Path, name: str, results: dict, rows: list[dict], markdown: str) -> None:

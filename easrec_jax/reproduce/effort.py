@@ -54,6 +54,10 @@ class Drawn:
     """How many weight and architecture steps a search made, and how often each block [candidates depths] was computed."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Count from zero."""
         self.blocks: dict[str, Any] = dict.fromkeys(PASSES, 0)
         self.steps = dict.fromkeys(PASSES, 0)
 
@@ -64,10 +68,10 @@ class Drawn:
         self.steps[step] += 1
 
     def taken(self) -> dict[str, dict]:
-        """The counts so far, once all steps are done, as JSON; the next search counts from zero."""
+        """The counts so far, once all steps are done, as JSON; and `reset`."""
         jax.effects_barrier()
         found = {step: {"steps": self.steps[step], "blocks": np.asarray(self.blocks[step]).tolist()} for step in PASSES}
-        self.__init__()
+        self.reset()
         return found
 
 
@@ -86,15 +90,6 @@ def watched(strategy: Strategy) -> tuple[Strategy, Drawn]:
 
     draw, relax = counting(strategy.draw, "weight"), counting(strategy.relax, "architecture")
     return strategy._replace(draw=draw, relax=relax), drawn
-
-
-def everything_drawn(space: SearchSpace, shapes: Shapes, settings: SearchConfig) -> dict[str, dict]:
-    """An upper bound of `Drawn`, for a search that did not count: all blocks in all steps, no early stop."""
-    steps = {"weight": shapes.total() * settings.epochs}
-    warm = min(settings.warmup_epochs, settings.epochs)
-    steps["architecture"] = shapes.total() * (settings.epochs - warm) // settings.every
-    blocks = np.ones((space.num_candidates, space.num_layers), np.int64)
-    return {step: {"steps": count, "blocks": (count * blocks).tolist()} for step, count in steps.items()}
 
 
 def search_flops(

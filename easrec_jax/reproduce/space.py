@@ -16,7 +16,7 @@ from easrec_jax.data.split import Split
 from easrec_jax.latency import latency_table
 from easrec_jax.network import Network
 from easrec_jax.reproduce.cells import Cells, markdown, write_results
-from easrec_jax.reproduce.effort import alone_flops, batch_shapes, epochs_run, everything_drawn, search_flops, watched
+from easrec_jax.reproduce.effort import alone_flops, batch_shapes, epochs_run, search_flops, watched
 from easrec_jax.reproduce.models import for_strategy
 from easrec_jax.reproduce.pictures import space_figure
 from easrec_jax.retrain import make_evaluator, make_samples, retrain
@@ -79,7 +79,7 @@ def search_cell(space: SearchSpace, config: Config, split: Split, callbacks: dic
     """One search, and the score of every network as it stands in the supernet; no test item is touched."""
     evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
     samples, (strategy, drawn) = make_samples(config, split), watched(find_strategy(config.search.strategy))
-    drawn.taken()
+    drawn.reset()
     found: Found = search(
         space, samples, evaluator, settings=config.search, dropout=config.model.dropout, seed=config.seed,
         strategy=strategy, **callbacks,
@@ -103,7 +103,7 @@ def search_cell(space: SearchSpace, config: Config, split: Split, callbacks: dic
 
 
 def add_flops(alone: list, searches: list[dict], space: SearchSpace, config: Config, split: Split) -> None:
-    """`training_flops` of every cell; of searches that did not count their draws an upper bound (`flops_bound`)."""
+    """`training_flops` of every cell."""
     samples, length, items = make_samples(config, split), config.model.max_length, split.data.num_items
     every = samples.every_position
     shapes = batch_shapes(samples, length, config.retrain)
@@ -114,10 +114,8 @@ def add_flops(alone: list, searches: list[dict], space: SearchSpace, config: Con
                 cell["training_flops"] = epoch * epochs_run(cell, config.retrain)
     shapes = batch_shapes(samples, length, config.search)
     for cell in searches:
-        cell["flops_bound"] = "drawn" not in cell
-        drawn = cell.get("drawn") or everything_drawn(space, shapes, config.search)
         cell["training_flops"] = search_flops(
-            space, items, shapes, drawn, cell["finalists"], config.search, every_position=every
+            space, items, shapes, cell["drawn"], cell["finalists"], config.search, every_position=every
         )
 
 
@@ -143,7 +141,7 @@ def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.nd
         i, j = cell["pick"]
         picks.append(
             pick_row(cell["strategy"], cell["seed"], (i, j), mean, test, flops)
-            | {"likeliest": cell["likeliest"], "finalists": cell["finalists"], "flops_bound": cell["flops_bound"]}
+            | {"likeliest": cell["likeliest"], "finalists": cell["finalists"]}
             | {"kendall": kendall(cell["supernet_scores"], validation[cell["seed"]])}
             | over_exhaustive({key: cell[key] for key in prices}, prices, cell["seed"])
         )
@@ -268,12 +266,11 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
                 "training_flops_over_exhaustive",
             )
         }
-        at_most = "≤ " if any(r.get("flops_bound") for r in mine) else ""
         rows.append(
             [
                 name, ", ".join(names), f"{average['flops'] / 1e6:.2f}", f"{average['validation']:.4f}",
                 f"{average['test']:.4f}", f"{average['regret']:.4f}", f"{average['cpu_seconds_over_exhaustive']:.2f}",
-                f"{at_most}{average['training_flops_over_exhaustive']:.2f}", f"{np.mean(tau):.2f}" if tau else "-",
+                f"{average['training_flops_over_exhaustive']:.2f}", f"{np.mean(tau):.2f}" if tau else "-",
             ]
         )  # fmt: skip
     budget = "" if results["budget"] is None else f"; budget {results['budget']} of the largest network's FLOPs"
@@ -281,6 +278,4 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
         f"{seeds} seed{'s' * (seeds > 1)}{budget}; darts and proxyless keep none. Exhaustive is training all networks; FLOPs "
         "of training by the closed form of easrec_jax/reproduce/effort.py"
     )
-    if any(r.get("flops_bound") for r in results["picks"]):
-        note += "; ≤: a search whose draws were not counted, as if all blocks had been computed in every step"
     return f"{first}\n\n{markdown(head, rows)}\n\n{note}."
