@@ -22,7 +22,7 @@ def command() -> None:
     from easrec_jax.retrain import describe_architecture, make_evaluator, make_samples
     from easrec_jax.search import check_strategy
     from easrec_jax.strategies import find_strategy
-    from easrec_jax.wide import network_costs, search_any
+    from easrec_jax.wide import search_any
     from easrec_jax.workdir import MetricsLog, open_run
 
     started = time.perf_counter()
@@ -30,8 +30,7 @@ def command() -> None:
     split, space = Split(data), space_of(config)
     evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
     samples = make_samples(config, split)
-    strategy = find_strategy(config.search.strategy)
-    costs = (cost_table if isinstance(space, SearchSpace) else network_costs)(space, data.num_items)  # type: ignore[arg-type]
+    strategy, costs = find_strategy(config.search.strategy), cost_table(space, data.num_items)
     check_strategy(strategy, costs, config.search)
     open_run(
         folder,
@@ -43,11 +42,12 @@ def command() -> None:
     size = f"{data.num_users} users, {data.num_items} items, {data.num_interactions} interactions"
     print(f"data: {size}, {samples.num_targets} targets an epoch")
     log = MetricsLog(folder / "metrics.jsonl")
-    paper = isinstance(space, SearchSpace)
-    options: dict = {"strategy": strategy, "costs": costs} if paper else {}
-    if config.search.cost == "latency" and isinstance(space, SearchSpace):  # a wide one counts FLOPs alone
-        seconds = latency_table(space, data.num_items, folder / "latency.json")
-        options["costs"] = seconds / seconds.max()
+    options: dict = {"costs": costs}
+    if isinstance(space, SearchSpace):  # a wide one has a strategy of its own and counts FLOPs alone
+        options["strategy"] = strategy
+        if config.search.cost == "latency":
+            seconds = latency_table(space, data.num_items, folder / "latency.json")
+            options["costs"] = seconds / seconds.max()
     with Progress("search", log) as progress:
         found = search_any(
             space, samples, evaluator, settings=config.search, dropout=config.model.dropout, seed=config.seed,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from easrec_jax.architecture import Architecture, SearchSpace
+from easrec_jax.architecture import Architecture, SearchSpace, WideSpace
 from easrec_jax.attention import CHUNK
 
 
@@ -63,8 +63,14 @@ def parameter_count(arch: Architecture, num_items: int) -> int:
     return (num_items + 1 + arch.max_length) * d + 2 * d + sum(map(block, arch.inner_sizes))
 
 
-def cost_table(space: SearchSpace, num_items: int) -> np.ndarray:
-    """F(i, j), [candidates depths]: request FLOPs of candidate i exiting after layer j + 1, over the largest network's."""
+def cost_table(space: SearchSpace | WideSpace, num_items: int) -> np.ndarray:
+    """Request FLOPs of every network over the largest one's.
+
+    F(i, j), [candidates depths], of candidate i exiting after layer j + 1; of a wide space [networks].
+    """
+    if isinstance(space, WideSpace):
+        networks = [request_flops(space.architecture(n), num_items) for n in range(len(space.choices))]
+        return np.array(networks, np.float64) / request_flops(space.largest, num_items)
     flops = [
         [request_flops(space.architecture(i, j), num_items) for j in range(1, space.num_layers + 1)]
         for i in range(space.num_candidates)

@@ -16,11 +16,12 @@ import numpy as np
 import optax
 from jax import Array
 
-from easrec_jax.architecture import Architecture, SearchSpace
+from easrec_jax.architecture import Architecture, SearchSpace, WideSpace
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.controllers import Allowed, check_budget, most_probable, softmax_over_pairs
 from easrec_jax.cost import cost_table
 from easrec_jax.data.batches import Batch, Samples, batches_per_epoch, endless_batch, epoch_batches, scoring_samples
+from easrec_jax.data.split import Split
 from easrec_jax.evaluate import Evaluator
 from easrec_jax.layers import apply
 from easrec_jax.loop import Checkpoints, LoopState, run_epochs
@@ -235,26 +236,15 @@ def _train_supernet(
     space: SearchSpace, samples: Samples, evaluator: Evaluator, strategy: Strategy, costs: np.ndarray, *,
     settings: SearchConfig, dropout: float, seed: int, **options: Any,
 ) -> tuple[SearchState, Searcher, int, bool]:  # fmt: skip
-    """The two steps in turn, to the last epoch; `options` are those of `run_epochs`."""
+    """`alternate` over a `Supernet`; `options` are those of `run_epochs`."""
     num_items = evaluator.split.data.num_items
     supernet: Any = Supernet(space, num_items, dropout)
     init_key, weight_key, arch_key = jax.random.split(jax.random.key(seed), 3)
-    plan = {"max_length": space.largest.max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
-    steps = batches_per_epoch(samples, **plan)
+    steps = batches_per_epoch(samples, **batch_plan(space, settings))
     last = steps * settings.epochs // settings.every * settings.every
     searcher = make_searcher(supernet, settings, strategy, (settings.warmup_epochs * steps, last))
-    state = init_search(searcher, init_key)
-    validation = scoring_samples(evaluator.split, "validation", max_length=plan["max_length"])
     device_costs = jnp.asarray(costs, jnp.float32)
     allowed = within_budget(costs, settings.budget)
-
-    def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:
-        state, scalars = weight_step(state, batch, weight_key, allowed, searcher=searcher)
-        if (number + 1) % settings.every == 0 and number >= settings.warmup_epochs * steps:
-            held_out = endless_batch(validation, number // settings.every, **plan, seed=seed)
-            state, more = architecture_step(state, held_out, arch_key, device_costs, allowed, searcher=searcher)
-            scalars |= more
-        return state, scalars
 
     def evaluate(state: SearchState) -> dict:
         record = describe_state(state, costs, searcher)
@@ -263,7 +253,46 @@ def _train_supernet(
         results = evaluator(network_scores(network), extract(state.weights, space, architecture))
         return record | {"validation": results, "ndcg@10": results[evaluator.protocols[0]]["ndcg@10"]}
 
-    loop = run_epochs(
+    loop = alternate(
+        init_search(searcher, init_key),
+        lambda state, batch: weight_step(state, batch, weight_key, allowed, searcher=searcher),
+        lambda state, batch: architecture_step(state, batch, arch_key, device_costs, allowed, searcher=searcher),
+        evaluate, space=space, samples=samples, split=evaluator.split, settings=settings, seed=seed, **options,
+    )  # fmt: skip
+    return loop.state, searcher, int(loop.epochs_done), bool(loop.finished)
+
+
+Step = Callable[[SearchState, Batch], tuple[SearchState, dict[str, Array]]]
+
+
+def batch_plan(space: SearchSpace | WideSpace, settings: SearchConfig) -> dict[str, Any]:
+    """The shapes of a search's batches, as `data.batches` wants them."""
+    return {
+        "max_length": space.largest.max_length, "batch_size": settings.batch_size, "buckets": settings.buckets
+    }  # fmt: skip
+
+
+def alternate(
+    state: SearchState, weight_step: Step, architecture_step: Step, evaluate: Callable[[SearchState], dict], *,
+    space: SearchSpace | WideSpace, samples: Samples, split: Split, settings: SearchConfig, seed: int, **options: Any,
+) -> LoopState:  # fmt: skip
+    """Algorithm 1: after the warm-up epochs, an architecture step on a validation batch follows every f-th weight step.
+
+    `options` are those of `run_epochs`.
+    """
+    plan = batch_plan(space, settings)
+    steps = batches_per_epoch(samples, **plan)
+    validation = scoring_samples(split, "validation", max_length=plan["max_length"])
+
+    def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:
+        state, scalars = weight_step(state, batch)
+        if (number + 1) % settings.every == 0 and number >= settings.warmup_epochs * steps:
+            held_out = endless_batch(validation, number // settings.every, **plan, seed=seed)
+            state, more = architecture_step(state, held_out)
+            scalars |= more
+        return state, scalars
+
+    return run_epochs(
         LoopState.start(state, keep=()),
         step=step,
         batches=lambda epoch, skip: epoch_batches(samples, **plan, seed=seed, epoch=epoch, skip=skip),
@@ -274,7 +303,6 @@ def _train_supernet(
         patience=settings.patience,
         **options,
     )
-    return loop.state, searcher, int(loop.epochs_done), bool(loop.finished)
 
 
 def train_alone(

@@ -12,7 +12,7 @@ budget, lambda R (Eq. 15) is added to the loss of each.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -24,13 +24,13 @@ from jax import Array
 from easrec_jax.architecture import FACTORS, SearchSpace, WideSpace
 from easrec_jax.config import SearchConfig
 from easrec_jax.controllers import LOW, check_budget
-from easrec_jax.cost import request_flops
-from easrec_jax.data.batches import Batch, Samples, batches_per_epoch, endless_batch, epoch_batches, scoring_samples
+from easrec_jax.cost import cost_table
+from easrec_jax.data.batches import Batch, Samples
 from easrec_jax.elastic import encode, encode_last, extract, init_elastic
-from easrec_jax.evaluate import Evaluator
-from easrec_jax.loop import Checkpoints, LoopState, run_epochs
+from easrec_jax.evaluate import Evaluator, ScoreFunction
+from easrec_jax.loop import Checkpoints, LoopState
 from easrec_jax.network import item_table
-from easrec_jax.search import Found, SearchState, search, train_alone
+from easrec_jax.search import Found, SearchState, alternate, search, train_alone
 from easrec_jax.train import next_item_loss
 
 DRAWS = 4  # networks of an architecture step
@@ -52,12 +52,6 @@ class Table(NamedTuple):
     choices: Array  # int32 [networks, columns]
     costs: Array  # float32 [networks], over the largest network's
     allowed: Array  # bool [networks]
-
-
-def network_costs(space: WideSpace, num_items: int) -> np.ndarray:
-    """Request FLOPs of every network over those of `space.largest`, [networks]."""
-    flops = [request_flops(space.architecture(n), num_items) for n in range(len(space.choices))]
-    return np.array(flops, np.float64) / request_flops(space.largest, num_items)
 
 
 def init_logits(space: WideSpace) -> dict[str, Array]:
@@ -146,6 +140,7 @@ def search_wide(
     settings: SearchConfig,
     dropout: float,
     seed: int,
+    costs: np.ndarray | None = None,
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
     on_step: Callable[[dict], Any] | None = None,
@@ -153,10 +148,10 @@ def search_wide(
 ) -> Found:
     """`search.search` of a wide space, by settings.strategy "easrec" or "random"; finalists have `network`, a row of the choices.
 
-    Each epoch the most probable network within the budget is evaluated with the shared weights. Raises `ValueError` if
-    the budget is below the smallest network's cost.
+    Each epoch the most probable network within the budget is evaluated with the shared weights. `costs` [networks]
+    are those of `cost.cost_table`. Raises `ValueError` if the budget is below the smallest network's cost.
     """
-    costs = network_costs(space, evaluator.split.data.num_items)
+    costs = cost_table(space, evaluator.split.data.num_items) if costs is None else costs
     check_budget(costs, settings.budget)
     allowed = costs <= (np.inf if settings.budget is None else settings.budget)
     finish = partial(
@@ -191,49 +186,44 @@ def _entry(network: int, space: WideSpace, costs: np.ndarray) -> dict:
     return {"network": network, "cost": float(costs[network]), "architecture": architecture.to_json()}
 
 
-def _train(
-    space: WideSpace, samples: Samples, evaluator: Evaluator, table: Table, *, settings: SearchConfig, dropout: float,
-    seed: int, **options: Any,
-) -> LoopState:  # fmt: skip
-    """The two steps in turn, to the last epoch; `options` are those of `run_epochs`."""
-    init_key, weight_key, arch_key = jax.random.split(jax.random.key(seed), 3)
-    length = space.largest.max_length
-    plan = {"max_length": length, "batch_size": settings.batch_size, "buckets": settings.buckets}
-    steps = batches_per_epoch(samples, **plan)
-    searcher = WideSearcher(
-        space, optax.adam(settings.learning_rate), optax.adam(settings.arch_learning_rate), settings, dropout
-    )
-    weights, arch = init_elastic(space, evaluator.split.data.num_items, init_key), init_logits(space)
-    state = SearchState(jnp.int32(0), weights, searcher.weights_tx.init(weights), arch, searcher.arch_tx.init(arch))
-    validation = scoring_samples(evaluator.split, "validation", max_length=length)
+@lru_cache(maxsize=16)
+def make_searcher(space: WideSpace, settings: SearchConfig, dropout: float) -> WideSearcher:
+    """Adam for both parameter sets, each with its own rate; one object a setting, so that nothing recompiles."""
+    weights_tx, arch_tx = optax.adam(settings.learning_rate), optax.adam(settings.arch_learning_rate)
+    return WideSearcher(space, weights_tx, arch_tx, settings, dropout)
 
-    def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:
-        state, scalars = weight_step(state, batch, weight_key, table, searcher=searcher)
-        if (number + 1) % settings.every == 0 and number >= settings.warmup_epochs * steps:
-            held_out = endless_batch(validation, number // settings.every, **plan, seed=seed)
-            state, more = architecture_step(state, held_out, arch_key, table, searcher=searcher)
-            scalars |= more
-        return state, scalars
+
+@lru_cache(maxsize=16)
+def elastic_scores(space: WideSpace) -> ScoreFunction:
+    """As `train.network_scores`, of whichever network: its weights are (the elastic ones, a choice)."""
 
     def scores(weights: tuple[dict, Array], items: Array) -> Array:
         return encode_last(weights[0], items, weights[1], space=space) @ item_table(weights[0]).T
 
+    return scores
+
+
+def _train(
+    space: WideSpace, samples: Samples, evaluator: Evaluator, table: Table, *, settings: SearchConfig, dropout: float,
+    seed: int, **options: Any,
+) -> LoopState:  # fmt: skip
+    """`search.alternate` over the elastic supernet; `options` are those of `run_epochs`."""
+    init_key, weight_key, arch_key = jax.random.split(jax.random.key(seed), 3)
+    searcher = make_searcher(space, settings, dropout)
+    weights, arch = init_elastic(space, evaluator.split.data.num_items, init_key), init_logits(space)
+    state = SearchState(jnp.int32(0), weights, searcher.weights_tx.init(weights), arch, searcher.arch_tx.init(arch))
+
     def evaluate(state: SearchState) -> dict:
         record, network = describe_state(state, space, table)
-        results = evaluator(scores, (state.weights, table.choices[network]))
+        results = evaluator(elastic_scores(space), (state.weights, table.choices[network]))
         return record | {"validation": results, "ndcg@10": results[evaluator.protocols[0]]["ndcg@10"]}
 
-    return run_epochs(
-        LoopState.start(state, keep=()),
-        step=step,
-        batches=lambda epoch, skip: epoch_batches(samples, **plan, seed=seed, epoch=epoch, skip=skip),
-        evaluate=evaluate,
-        keep=lambda state: (),
-        steps_per_epoch=steps,
-        epochs=settings.epochs,
-        patience=settings.patience,
-        **options,
-    )
+    return alternate(
+        state,
+        lambda state, batch: weight_step(state, batch, weight_key, table, searcher=searcher),
+        lambda state, batch: architecture_step(state, batch, arch_key, table, searcher=searcher),
+        evaluate, space=space, samples=samples, split=evaluator.split, settings=settings, seed=seed, **options,
+    )  # fmt: skip
 
 
 def describe_state(state: SearchState, space: WideSpace, table: Table) -> tuple[dict, int]:

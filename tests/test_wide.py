@@ -12,7 +12,7 @@ import pytest
 from easrec_jax import wide
 from easrec_jax.architecture import Architecture, space_of, wide_space
 from easrec_jax.config import Config, DataConfig, ModelConfig, SearchConfig
-from easrec_jax.cost import request_flops
+from easrec_jax.cost import cost_table, request_flops
 from easrec_jax.data.batches import training_samples
 from easrec_jax.data.split import Split
 from easrec_jax.elastic import encode, encode_last, extract, init_elastic
@@ -21,7 +21,7 @@ from easrec_jax.layers import apply
 from easrec_jax.loop import Checkpoints
 from easrec_jax.network import Network, init_network
 from easrec_jax.train import network_scores
-from easrec_jax.wide import Table, init_logits, log_shares, network_costs, network_logits, score_gradient, search_wide
+from easrec_jax.wide import Table, init_logits, log_shares, network_logits, score_gradient, search_wide
 
 ITEMS, LENGTH = 30, 12
 CHOICES = {
@@ -54,7 +54,7 @@ def test_the_space_is_every_combination_once_and_each_row_is_found_again():
     other = Architecture(12, (24, 6), 2, 2, LENGTH, "softmax", 0)
     with pytest.raises(ValueError, match="not in the search space"):
         SPACE.locate(other)
-    costs = network_costs(SPACE, ITEMS)
+    costs = cost_table(SPACE, ITEMS)
     some = np.random.default_rng(0).choice(len(costs), 20)
     np.testing.assert_allclose(
         costs[some] * request_flops(SPACE.largest, ITEMS), [request_flops(networks[n], ITEMS) for n in some]
@@ -90,7 +90,7 @@ def test_the_elastic_supernet_is_each_of_its_networks_in_one_program(draw_weight
 
 
 def table(budget: float = 1.0) -> Table:
-    costs = network_costs(SPACE, ITEMS)
+    costs = cost_table(SPACE, ITEMS)
     return Table(jnp.asarray(SPACE.choices), jnp.asarray(costs, jnp.float32), jnp.asarray(costs <= budget))
 
 
@@ -179,7 +179,7 @@ def test_without_a_budget_a_high_price_drives_the_cost_down(chain):
     settings = {"epochs": 6, "finalists": 1, "every": 1, "warmup_epochs": 0}
     cheap, free = (run(chain, cost_weight=weight, **settings) for weight in (30.0, 0.0))
     space = wide_space(config(targets="all", **SEARCH))
-    costs = network_costs(space, 60)
+    costs = cost_table(space, 60)
 
     def expected(found):
         everything = Table(jnp.asarray(space.choices), jnp.asarray(costs, jnp.float32), jnp.ones(len(costs), bool))
