@@ -50,7 +50,7 @@ def limits() -> dict:
 
 def setup(request: dict):
     """(config, split) of the ML-1M recipe on the data that were asked for."""
-    from easrec_jax.config import load_config
+    from easrec_jax.config_files import load_config
     from easrec_jax.data.load import load_data
     from easrec_jax.data.split import Split
 

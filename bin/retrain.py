@@ -12,7 +12,7 @@ def command() -> None:
 
     from easrec_jax.architecture import full_architecture, space_of
     from easrec_jax.artifact import Model, save_model
-    from easrec_jax.config import to_json
+    from easrec_jax.config_files import to_json
     from easrec_jax.data.load import load_data, load_features
     from easrec_jax.data.split import Split
     from easrec_jax.data.titles import read_titles

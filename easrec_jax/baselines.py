@@ -36,7 +36,7 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.cost import request_flops
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
-from easrec_jax.layers import Block, Dense, EmbeddingNorm, LayerNorm, Tables, dropout, normal_init, split_key
+from easrec_jax.layers import Dense, EmbeddingNorm, LayerNorm, Tables, blocks_of, dropout, normal_init, split_key
 
 Items = Int[Array, "batch length"]
 
@@ -48,14 +48,7 @@ class Stack(nn.Module):
     dropout: float
 
     def setup(self):
-        arch = self.architecture
-        self.blocks = [
-            Block(
-                arch.width, inner, arch.heads, arch.attention, arch.gate_layers,
-                arch.conv_width, arch.learn_decay, self.dropout,
-            )
-            for inner in arch.inner_sizes
-        ]  # fmt: skip
+        self.blocks = blocks_of(self.architecture, self.dropout)
 
     def __call__(
         self, embedded: Float[Array, "batch length width"], mask: Bool[Array, "batch length"], *, key: Array | None

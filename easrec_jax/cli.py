@@ -13,7 +13,8 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from easrec_jax.config import Config, load_config
+from easrec_jax.config import Config
+from easrec_jax.config_files import load_config
 from easrec_jax.workdir import MetricsLog
 
 

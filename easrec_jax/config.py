@@ -6,11 +6,7 @@ The dataclasses validate themselves: a wrong value raises `ValueError` naming th
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.util
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 Attention = Literal["softmax", "linrec", "causal_linrec", "recent_linrec"]
@@ -361,63 +357,3 @@ class Config:
 def pruned_size(size: int, prune: float) -> int:
     """Channels left of `size` when the fraction `prune` is dropped."""
     return round(size * (1.0 - prune))
-
-
-def load_config(path: str | Path) -> Config:
-    """Run the Python file at `path` and return its `config`; a config file is code and is trusted as such."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such config file (expected a Python file that defines `config`)")
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{path}: expected a Python file (.py) that defines `config`")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = getattr(module, "config", None)
-    if not isinstance(config, Config):
-        raise ValueError(f"{path}: expected a variable `config` of type Config, got {type(config).__name__}")
-    return config
-
-
-def to_json(config: Config) -> str:
-    """The resolved config as JSON text."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-
-
-def from_json(text: str, *, source: str = "config.json") -> Config:
-    """The config that `to_json` wrote; unknown fields raise `ValueError` naming `source` and the field.
-
-    Fields that are not there have their defaults: an older version wrote it, which did not know them.
-    """
-    parts = {f.name: f for f in dataclasses.fields(Config)}
-    classes = {
-        "data": DataConfig, "model": ModelConfig, "search": SearchConfig,
-        "retrain": RetrainConfig, "evaluate": EvaluateConfig,
-    }  # fmt: skip
-    try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{source}: not valid JSON: {error}") from None
-    if not isinstance(tree, dict) or not set(tree) <= set(parts):
-        raise ValueError(
-            f"{source}: expected the fields {sorted(parts)}, got {sorted(tree) if isinstance(tree, dict) else tree!r}"
-        )
-    built = {}
-    for name, value in tree.items():
-        if name not in classes:
-            built[name] = value
-            continue
-        known = {f.name for f in dataclasses.fields(classes[name])}
-        if not isinstance(value, dict) or not set(value) <= known:
-            odd = sorted(set(value) - known) if isinstance(value, dict) else value
-            raise ValueError(f"{source}: {name}: unknown fields {odd}")
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-        built[name] = _checked(source, classes[name], fields)
-    return _checked(source, Config, built)
-
-
-def _checked(source: str, kind: Any, fields: dict) -> Any:
-    try:
-        return kind(**fields)
-    except (ValueError, TypeError) as error:  # TypeError: text where a number is expected
-        raise ValueError(f"{source}: {error}") from None

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 
 from easrec_jax.architecture import Architecture, SearchSpace, WideSpace
 from easrec_jax.attention import MODES, default_decay
-from easrec_jax.layers import GATE_SCALE, dropout, pick_last, split_key
+from easrec_jax.layers import GATE_SCALE, convolve, dropout, pick_last, split_key
 from easrec_jax.network import Network, init_network
 from easrec_jax.supernet import extract as extract_candidate
 
@@ -112,7 +112,7 @@ def _block(
     convolved = x
     if "taps" in weights:
         recent = choice[4] == space.attentions.index("recent_linrec")
-        convolved = lax.cond(recent, lambda x: _convolve(weights["taps"], x), lambda x: x, x)
+        convolved = lax.cond(recent, lambda x: convolve(weights["taps"], x), lambda x: x, x)
     q, k, v = (_dense(weights[name], convolved) * masks.heads for name in ("query", "key", "value"))
     mixed = _dense(weights["merge"], _attend(q, k, v, mask, choice, masks, space)) * masks.width
     state = _norm(weights["attention_norm"], x + dropout(mixed, rate, key_attention), masks.width)
@@ -161,12 +161,6 @@ def _gate(weights: dict, name: str, embedded: Array, choice: Choice, masks: Mask
 
 def _dense(weights: dict, x: Array) -> Array:
     return (x.reshape(-1, x.shape[-1]) @ weights["kernel"] + weights["bias"]).reshape(*x.shape[:-1], -1)
-
-
-def _convolve(taps: Array, x: Array) -> Array:
-    width, length = taps.shape[0], x.shape[1]
-    padded = jnp.pad(x, ((0, 0), (width - 1, 0), (0, 0)))
-    return sum((taps[i] * padded[:, i : i + length] for i in range(1, width)), taps[0] * padded[:, :length])
 
 
 def _norm(weights: dict, x: Array, kept: Array) -> Array:

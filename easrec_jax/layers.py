@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
+from easrec_jax.architecture import Architecture
 from easrec_jax.attention import MODES, default_decay
 
 GATE_SCALE = 2.0  # gamma of Eq. 6: a fresh gate is the identity on average
@@ -135,12 +136,7 @@ class Block(nn.Module):
         return self._heads(self.key(convolved)), self._heads(self.value(convolved))
 
     def _convolve(self, x: Array) -> Array:
-        if not self.conv_width:
-            return x
-        length = x.shape[1]
-        padded = jnp.pad(x, ((0, 0), (self.conv_width - 1, 0), (0, 0)))
-        taps = [self.taps[i] * padded[:, i : i + length] for i in range(self.conv_width)]
-        return sum(taps[1:], taps[0])
+        return convolve(self.taps, x) if self.conv_width else x
 
     def _feed_forward(self, x: Array, mixed: Array, embedded: Array, key: Array | None) -> Array:
         key_attention, key_output = split_key(key, 2)
@@ -197,6 +193,25 @@ class Block(nn.Module):
         index = jnp.sum(mask, -1)[:, None] - lag + jnp.arange(lag)  # negative: before the first event, zero
         rows = jnp.take_along_axis(x, jnp.maximum(index, 0)[..., None], 1)
         return jnp.where(index[..., None] >= 0, rows, 0.0)
+
+
+def convolve(taps: Float[Array, "taps width"], x: Hidden) -> Hidden:
+    """Causal depthwise convolution: tap i reads the event `taps - 1 - i` back, zeros before the first."""
+    count, length = taps.shape[0], x.shape[1]
+    padded = jnp.pad(x, ((0, 0), (count - 1, 0), (0, 0)))
+    read = [taps[i] * padded[:, i : i + length] for i in range(count)]
+    return sum(read[1:], read[0])
+
+
+def blocks_of(architecture: Architecture, dropout: float) -> list[Block]:
+    """The layers of an architecture, first to last; to be called in a module's `setup`."""
+    return [
+        Block(
+            architecture.width, inner, architecture.heads, architecture.attention, architecture.gate_layers,
+            architecture.conv_width, architecture.learn_decay, dropout,
+        )
+        for inner in architecture.inner_sizes
+    ]  # fmt: skip
 
 
 def pick_last(x: Hidden, mask: Mask) -> Vector:

@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.layers import Block, BlockState, EmbeddingNorm, Tables, split_key
+from easrec_jax.layers import BlockState, EmbeddingNorm, Tables, blocks_of, split_key
 
 Items = Int[Array, "batch length"]
 
@@ -38,13 +38,7 @@ class Network(nn.Module):
         arch = self.architecture
         self.tables = Tables(self.num_items, arch.max_length, arch.width)
         self.embedding_norm = EmbeddingNorm(self.dropout)
-        self.blocks = [
-            Block(
-                arch.width, inner, arch.heads, arch.attention, arch.gate_layers,
-                arch.conv_width, arch.learn_decay, self.dropout,
-            )
-            for inner in arch.inner_sizes
-        ]  # fmt: skip
+        self.blocks = blocks_of(arch, self.dropout)
 
     def encode(self, items: Items, *, key: Array | None = None) -> Float[Array, "batch length width"]:
         """Hidden state at every position; a key switches dropout on and is consumed."""

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from easrec_jax.config import Config, from_json, to_json
+from easrec_jax.config import Config
+from easrec_jax.config_files import from_json, to_json
 from easrec_jax.files import read_json, write_text
 from easrec_jax.report import comparison_figure, draw_search, training_figure
 from easrec_jax.workdir import MetricsLog

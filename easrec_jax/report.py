@@ -13,63 +13,50 @@ from easrec_jax.files import write_bytes
 COSTS = {"flops": "FLOPs", "latency": "latency"}
 
 
-def search_figure(
-    records: list[dict],
-    space: SearchSpace,
-    path: Path | BytesIO,
-    *,
-    select_by: str,
-    budget: float | None = None,
-    cost: str = "flops",
-) -> None:
-    """Trajectories of p, q, expected and picked cost, and validation NDCG over a search, as a PNG.
+def draw_search(records: list[dict], config: Config, path: Path | BytesIO) -> None:
+    """A search as a PNG: what happened to the shares of every choice, expected and picked cost, and validation NDCG.
 
-    `records` are the lines of metrics.jsonl. Needs matplotlib (extra `plot`).
+    `records` are the lines of metrics.jsonl. Where networks were trained alone: their validation NDCG over cost. Needs
+    matplotlib (extra `plot`).
     """
-    figure, axes = new_figure(1, 4, (15.0, 3.4))
-    p = {f"width {width}, inner {inner}": [r["p"][i] for r in records] for i, (width, inner) in enumerate(space.sizes)}
-    q = {f"{j + 1} layer{'s' if j else ''}": [r["q"][j] for r in records] for j in range(space.num_layers)}
-    _trajectories(axes, records, {"p: width": p, "q: depth": q}, select_by, budget, cost)
+    if "expected_cost" not in records[0]:
+        _networks_trained_alone(records, config, path)
+        return
+    space = space_of(config)
+    shares = _wide_shares(records, space) if isinstance(space, WideSpace) else _shares(records, space)
+    panels = len(shares) + 2
+    rows = -(-panels // 4)
+    figure, axes = new_figure(rows, 4, (15.0, 3.1 * rows if rows > 1 else 3.4))
+    _trajectories(axes.ravel()[:panels], records, shares, config)
+    for axis in axes.ravel()[panels:]:
+        axis.set_axis_off()
     _save(figure, path)
 
 
-def wide_figure(
-    records: list[dict],
-    space: WideSpace,
-    path: Path | BytesIO,
-    *,
-    select_by: str,
-    budget: float | None = None,
-    cost: str = "flops",
-) -> None:
-    """`search_figure` of a wide space: the share of every choice, each layer's inner sizes in a panel of their own."""
+Shares = dict[str, dict[str, list[float]]]  # panel: label: a value an epoch
+
+
+def _shares(records: list[dict], space: SearchSpace) -> Shares:
+    p = {f"width {width}, inner {inner}": [r["p"][i] for r in records] for i, (width, inner) in enumerate(space.sizes)}
+    q = {f"{j + 1} layer{'s' if j else ''}": [r["q"][j] for r in records] for j in range(space.num_layers)}
+    return {"p: width": p, "q: depth": q}
+
+
+def _wide_shares(records: list[dict], space: WideSpace) -> Shares:
     shares = {
-        name: {str(option): [r["shares"][name][i] for r in records] for i, option in enumerate(options)}
+        name.replace("_", " "): {str(o): [r["shares"][name][i] for r in records] for i, o in enumerate(options)}
         for name, options in space.factors.items()
     }
     for layer in range(space.num_layers):
         shares[f"inner size of layer {layer + 1}"] = {
             str(size): [r["shares"]["inner"][layer][i] for r in records] for i, size in enumerate(space.inners)
         }
-    rows = -(-(len(shares) + 2) // 4)
-    figure, axes = new_figure(rows, 4, (15.0, 3.1 * rows))
-    used = len(shares) + 2
-    _trajectories(axes.ravel()[:used], records, shares, select_by, budget, cost)
-    for axis in axes.ravel()[used:]:
-        axis.set_axis_off()
-    _save(figure, path)
+    return shares
 
 
-def _trajectories(
-    axes: Any,
-    records: list[dict],
-    shares: dict[str, dict[str, list[float]]],
-    select_by: str,
-    budget: float | None,
-    cost: str,
-) -> None:
-    """A panel for each of `shares` (title: label: values by epoch), then cost and validation NDCG."""
-    epochs = [r["epoch"] for r in records]
+def _trajectories(axes: Any, records: list[dict], shares: Shares, config: Config) -> None:
+    """A panel for each of `shares`, then cost and validation NDCG."""
+    epochs, budget = [r["epoch"] for r in records], config.search.budget
     style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(records) < 40 else {}
     for axis, lines in zip(axes[:-2], shares.values(), strict=True):
         for label, values in lines.items():
@@ -79,9 +66,10 @@ def _trajectories(
     if budget is not None:
         axes[-2].axhline(budget, color="grey", linestyle="--", label="budget")
     axes[-1].plot(epochs, [r["ndcg@10"] for r in records], color="tab:green", label="the pick, cut out", **style)
-    titles = (*shares, f"{COSTS[cost]} / largest network", f"validation NDCG@10 ({select_by})")
+    accuracy = f"validation NDCG@10 ({config.evaluate.select_by})"
+    titles = (*shares, f"{COSTS[config.search.cost]} / largest network", accuracy)
     for axis, title in zip(axes, titles, strict=True):
-        axis.set(title=title.replace("_", " "), xlabel="epoch")
+        axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
@@ -89,41 +77,18 @@ def _trajectories(
         axis.set_ylim(bottom=0)
 
 
-def alone_figure(
-    records: list[dict],
-    path: Path | BytesIO,
-    *,
-    select_by: str,
-    budget: float | None = None,
-    cost: str = "flops",
-) -> None:
-    """Validation NDCG over cost of the networks that were trained alone, as a PNG; `records` as `search_figure`'s."""
+def _networks_trained_alone(records: list[dict], config: Config, path: Path | BytesIO) -> None:
     figure, axis = new_figure(1, 1, (5.0, 3.6))
     for width in sorted({r["architecture"]["width"] for r in records}, reverse=True):
         mine = sorted((r["cost"], r["ndcg@10"]) for r in records if r["architecture"]["width"] == width)
         axis.plot(*zip(*mine, strict=True), marker="o", label=f"width {width}")
-    if budget is not None:
-        axis.axvline(budget, color="grey", linestyle="--", label="budget")
-    axis.set(xlabel=f"{COSTS[cost]} / largest network", ylabel=f"validation NDCG@10 ({select_by})")
+    if config.search.budget is not None:
+        axis.axvline(config.search.budget, color="grey", linestyle="--", label="budget")
+    accuracy = f"validation NDCG@10 ({config.evaluate.select_by})"
+    axis.set(xlabel=f"{COSTS[config.search.cost]} / largest network", ylabel=accuracy)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     _save(figure, path)
-
-
-def draw_search(records: list[dict], config: Config, path: Path | BytesIO) -> None:
-    """The picture of a search by its config: one of the three above."""
-    space = space_of(config)
-    options: Any = {
-        "select_by": config.evaluate.select_by,
-        "budget": config.search.budget,
-        "cost": config.search.cost,
-    }
-    if "expected_cost" not in records[0]:  # a strategy without supernet trains networks alone
-        alone_figure(records, path, **options)
-    elif isinstance(space, WideSpace):
-        wide_figure(records, space, path, **options)
-    else:
-        search_figure(records, space, path, **options)
 
 
 def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str) -> None:
@@ -133,7 +98,7 @@ def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str
     axes[0].plot(epochs, [r["loss"] for r in records], marker="o", markersize=3)
     axes[1].plot(epochs, [r["ndcg@10"] for r in records], marker="o", markersize=3, color="tab:green")
     for axis, title in zip(axes, ("training loss", f"validation NDCG@10 ({select_by})"), strict=True):
-        axis.set(title=title.replace("_", " "), xlabel="epoch")
+        axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
     _save(figure, path)

@@ -7,7 +7,8 @@ import json
 import shutil
 from pathlib import Path
 
-from easrec_jax.config import Config, from_json, to_json
+from easrec_jax.config import Config
+from easrec_jax.config_files import from_json, to_json
 from easrec_jax.files import write_text
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.artifact import Model, save_model
-from easrec_jax.config import Config, to_json
+from easrec_jax.config import Config
+from easrec_jax.config_files import to_json
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.network import Network, init_network
 from easrec_jax.serve.run import listen, make_server

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.artifact import Model, save_model
-from easrec_jax.config import Config, from_json, to_json
+from easrec_jax.config import Config
+from easrec_jax.config_files import from_json, to_json
 from easrec_jax.data.histories import open_source, read_part, split
 from easrec_jax.data.interactions import IdMap, read_features, read_interactions
 from easrec_jax.data.readers import Columns

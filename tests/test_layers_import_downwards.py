@@ -11,7 +11,7 @@ import easrec_jax
 
 FOLDER = Path(easrec_jax.__file__).parent
 LAYERS = [
-    {"config", "architecture", "metrics", "files"},  # and data.*
+    {"config", "config_files", "architecture", "metrics", "files"},  # and data.*
     {"attention", "layers", "controllers", "cost", "losses"},
     {"network", "supernet", "elastic", "baselines"},
 ]  # everything else is layer 3

@@ -16,7 +16,8 @@ import pytest
 from easrec_jax import recommend as recommend_module
 from easrec_jax.architecture import Architecture
 from easrec_jax.artifact import Model, load_model, save_model
-from easrec_jax.config import Config, to_json
+from easrec_jax.config import Config
+from easrec_jax.config_files import to_json
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.files import read_arrays
 from easrec_jax.network import Network, init_network

@@ -15,7 +15,8 @@ import pytest
 
 from easrec_jax.architecture import full_architecture, search_space
 from easrec_jax.artifact import Model, save_model
-from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, to_json
+from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig
+from easrec_jax.config_files import to_json
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.network import Network, init_network
 from easrec_jax.page import read_runs, write_page
