@@ -46,8 +46,9 @@ def _wide_shares(records: list[dict], space: WideSpace) -> Shares:
     shares = {
         name.replace("_", " "): {str(o): [r["shares"][name][i] for r in records] for i, o in enumerate(options)}
         for name, options in space.factors.items()
+        if len(options) > 1
     }
-    for layer in range(space.num_layers):
+    for layer in range(space.num_layers if len(space.inners) > 1 else 0):
         shares[f"inner size of layer {layer + 1}"] = {
             str(size): [r["shares"]["inner"][layer][i] for r in records] for i, size in enumerate(space.inners)
         }

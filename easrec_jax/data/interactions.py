@@ -121,7 +121,8 @@ class Interactions:
         unknown = [raw for raw, new in zip(self.item_ids.raw, inner, strict=True) if new == 0]
         if unknown:
             raise ValueError(
-                f"{len(unknown)} of {self.num_items} items are unknown to the model, such as {unknown[:3]}"
+                f"{len(unknown)} of {self.num_items} items are unknown to the model, such as {unknown[:3]}; "
+                "expected the data that it was trained on (--data.path)"
             )
         items = np.concatenate([[0], inner]).astype(np.int32)[self.items]
         return Interactions(items, self.offsets, self.user_ids, item_ids, self.dropped_users)

@@ -6,7 +6,7 @@ import shutil
 from itertools import pairwise
 
 import pytest
-from serving import HOSTILE, LIMITS, TITLES, running, save_small_model
+from serving import HOSTILE, LIMITS, TITLES, running
 
 from easrec_jax.recommend import Recommender
 from easrec_jax.serve.app import create_app
@@ -26,17 +26,6 @@ def browser():
             pytest.skip(f"no Chromium here (apt-get install chromium, or playwright install chromium): {reason}")
         yield browser
         browser.close()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_small_model(tmp_path_factory.mktemp("run") / "model")
-
-
-@pytest.fixture(scope="module")
-def client(folder):
-    with running(create_app(folder, LIMITS)) as client:
-        yield client
 
 
 @pytest.fixture

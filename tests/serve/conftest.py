@@ -1,0 +1,25 @@
+"""The service that its tests ask: one small model a module, served on a thread."""
+
+from __future__ import annotations
+
+import pytest
+from serving import LIMITS, running, save_small_model
+
+from easrec_jax.recommend import Recommender
+from easrec_jax.serve.app import create_app
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_small_model(tmp_path_factory.mktemp("run") / "model")
+
+
+@pytest.fixture(scope="module")
+def recommender(folder):
+    return Recommender.load(folder)
+
+
+@pytest.fixture(scope="module")
+def client(folder):
+    with running(create_app(folder, LIMITS)) as client:
+        yield client

@@ -1,0 +1,176 @@
+"""Overload, slow clients, tokens and metrics: the service keeps its bounds and its manners."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from serving import BODY, JSON, LIMITS, bad, figure, good, half_a_request, received, running
+
+from easrec_jax.serve.app import create_app
+from easrec_jax.serve.batcher import Batcher, Overloaded
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_full_queue_refuses_at_once_and_what_was_taken_is_answered():
+    gate = threading.Event()
+    sizes = []
+
+    def run(jobs):
+        gate.wait()
+        return [job * 10 if job != 3 else ValueError("three") for job in jobs]
+
+    async def scene():
+        batcher = Batcher(run, prepare=lambda: None, observe=sizes.append, rows=4, capacity=6)
+        with pytest.raises(Overloaded, match="warming up"):
+            await batcher.submit(1)
+        batcher.start()
+        await asyncio.to_thread(batcher.ready.wait)
+        taken = [asyncio.create_task(batcher.submit(n)) for n in range(6)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(Overloaded, match="6 users wait"):
+            await asyncio.wait_for(batcher.submit(6), 10)
+        gate.set()
+        answers = await asyncio.gather(*taken, return_exceptions=True)
+        assert [a for n, a in enumerate(answers) if n != 3] == [0, 10, 20, 40, 50]
+        assert str(answers[3]) == "three" and batcher.waiting == 0
+        assert await batcher.submit(7, rows=100) == 70  # larger than the bound, but alone
+        last = asyncio.create_task(batcher.submit(8))
+        await asyncio.sleep(0)
+        await batcher.stop()
+        assert await last == 80 and not batcher.alive
+
+    asyncio.run(scene())
+    assert sum(sizes) == 6 + 100 + 1 and max(sizes[:-2]) <= 4
+
+
+def test_a_failing_batch_fails_its_requests_alone_and_a_failing_warm_up_is_seen(caplog):
+    def run(jobs):
+        raise RuntimeError("broken")
+
+    async def scene():
+        batcher = Batcher(run, prepare=lambda: None, observe=lambda rows: None, rows=4, capacity=6)
+        batcher.start()
+        await asyncio.to_thread(batcher.ready.wait)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="broken"):
+                await batcher.submit(1)
+        await batcher.stop()
+        dead = Batcher(run, prepare=lambda: run([]), observe=lambda rows: None, rows=4, capacity=6)
+        dead.start()
+        await dead.stop()
+        assert not dead.alive and not dead.ready.is_set()
+
+    asyncio.run(scene())
+    assert "the warm-up failed" in caplog.text
+
+
+def test_too_many_in_flight_are_told_to_come_again(folder):
+    with running(create_app(folder, replace(LIMITS, concurrency=2))) as client:
+        slow = [half_a_request(client, BODY) for _ in range(2)]
+        deadline = time.monotonic() + 30
+        while (refused := client.get("/metrics")).status_code == 200 and time.monotonic() < deadline:
+            time.sleep(0.02)  # until both are being read
+        bad(refused, 503, "server", "at most 2 requests in flight")
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert client.get("/health").status_code == client.get("/ready").status_code == 200
+        for connection in slow:
+            connection.sendall(BODY[-1:])
+            assert received(connection).startswith(b"HTTP/1.1 200")
+        good(client.post("/recommend", content=BODY, headers=JSON))
+
+
+def test_a_body_that_does_not_arrive_ends(folder):
+    with running(create_app(folder, replace(LIMITS, body_seconds=0.2))) as client:
+        connection = half_a_request(client, BODY)
+        answer = received(connection)
+        assert answer.startswith(b"HTTP/1.1 408") and b"within 0.2 s" in answer
+
+
+@pytest.mark.parametrize(
+    "whole", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["first request", "next request"]
+)
+@pytest.mark.parametrize("trickle", [b"", b"\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\nX: ", b"y"])
+def test_a_head_that_does_not_come_closes_the_connection(folder, whole, trickle):
+    server = running(create_app(folder, LIMITS), ready=False, head_seconds=0.3)
+    with server as client, socket.create_connection((client.base_url.host, client.base_url.port), timeout=30) as slow:
+        slow.sendall(whole)
+        if whole:
+            assert b"200 OK" in slow.recv(10_000)
+        slow.settimeout(0.05)
+        for _ in range(200):  # 10 s
+            try:
+                slow.sendall(trickle)
+                if not slow.recv(10_000):
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        else:
+            pytest.fail("still open")
+        assert client.get("/health").status_code == 200
+
+
+def test_slow_bodies_and_pipelined_requests_are_no_slow_heads(folder):
+    limits = replace(LIMITS, body_seconds=1.0)
+    with running(create_app(folder, limits), head_seconds=0.3) as client:
+        with half_a_request(client, BODY) as slow:
+            assert b"408" in received(slow)
+        with half_a_request(client, BODY) as slow:
+            slow.sendall(BODY[-1:] + b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            answers = b""
+            while answers.count(b"200 OK") < 2 and (part := slow.recv(10_000)):
+                answers += part
+            assert answers.count(b"200 OK") == 2
+
+
+def test_a_token_is_asked_for(folder):
+    with running(create_app(folder, LIMITS, token="sesam oeffne")) as client:
+        for headers in (
+            {},
+            {"Authorization": "Bearer sesam"},
+            {"Authorization": "sesam oeffne"},
+            {"Authorization": b"\xff"},
+        ):
+            refused = client.post("/recommend", content=BODY, headers=JSON | headers)
+            bad(refused, 401, "header Authorization", "Bearer")
+            assert refused.headers["WWW-Authenticate"] == "Bearer" and "sesam" not in refused.text
+        good(client.post("/recommend", content=BODY, headers=JSON | {"Authorization": "Bearer sesam oeffne"}))
+        assert client.get("/metrics").status_code == client.get("/items").status_code == 401
+        for path in ("/", "/health", "/ready", "/docs", "/openapi.json", "/page/page.js"):
+            assert client.get(path).status_code == 200, path
+
+
+def test_metrics_count_and_their_labels_are_few(client):
+    before = figure(client, "easrec_requests_total", path="/recommend", status="200")
+    good(client.post("/recommend", content=BODY, headers=JSON))
+    assert figure(client, "easrec_requests_total", path="/recommend", status="200") == before + 1
+    for n in range(5):
+        client.get(f"/nowhere/{n}")
+        client.delete(f"/sessions/{n}")
+    paths = {
+        sample.labels["path"]
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+        if "path" in sample.labels
+    }
+    assert paths <= {"other", "", "/page", *client.get("/openapi.json").json()["paths"], "/", "/docs", "/openapi.json"}
+    assert "/sessions/{session}" in paths
+    assert figure(client, "easrec_requests_in_flight") == 1 and figure(client, "easrec_users_waiting") == 0
+
+
+def test_the_docs_load_nothing_from_elsewhere(client):
+    page = client.get("/docs").text
+    assert "swagger-ui" in page and "://" not in page.replace(str(client.base_url), "")
+    for path in ("/static-offline-docs/swagger-ui-bundle.js", "/static-offline-docs/swagger-ui.css"):
+        assert client.get(path).status_code == 200
+    for name in ("index.html", "page.js", "page.css"):
+        assert "://" not in (ROOT / "easrec_jax" / "serve" / "page" / name).read_text()
