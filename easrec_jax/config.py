@@ -160,7 +160,7 @@ class SearchConfig:
     dynamic: bool = True
     """Scale the constraint by L_t / L (Eq. 15)."""
     tau_start: float = 1.0
-    """Temperature of the relaxation at step 0 (easrec, recnas)."""
+    """Temperature of the relaxation at step 0 (easrec, recnas; a wide space draws without one)."""
     tau_decay: float = 0.00005
     """Temperature lost a step (easrec)."""
     tau_min: float = 0.01
