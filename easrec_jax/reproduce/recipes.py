@@ -86,8 +86,8 @@ def _planted(dataset: Dataset, data: DataConfig) -> Config:
         data=data,
         model=ModelConfig(width=64, inner=128, layers=3, heads=4, max_length=40),
         search=SearchConfig(
-            prune=prune, epochs=8, warmup_epochs=3, batch_size=32, buckets=1, learning_rate=0.003, arch_learning_rate=0.1,
-            budget=0.5, tau_start=0.5, tau_decay=0.001, tau_min=0.1,
+            prune=prune, epochs=6, warmup_epochs=3, batch_size=32, buckets=2, learning_rate=0.003, arch_learning_rate=0.1,
+            budget=0.5, tau_start=0.2, tau_decay=0.001, tau_min=0.1, finalists=2,
         ),
         retrain=RetrainConfig(epochs=12, batch_size=32, buckets=2, learning_rate=0.003),
         evaluate=EvaluateConfig(select_by="full", buckets=1),
