@@ -23,6 +23,12 @@ config = Config(
         tau_min=0.1,
         finalist_epochs=8,
     ),
-    retrain=RetrainConfig(epochs=30, batch_size=8, learning_rate=0.003, baselines=("popularity", "sasrec")),
+    retrain=RetrainConfig(
+        epochs=30,
+        batch_size=8,
+        learning_rate=0.003,
+        baseline_learning_rate=0.001,
+        baselines=("popularity", "sasrec"),
+    ),
     evaluate=EvaluateConfig(select_by="pop100"),
 )

@@ -6,7 +6,7 @@ The dataclasses validate themselves: a wrong value raises `ValueError` naming th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 Attention = Literal["softmax", "linrec", "causal_linrec", "recent_linrec"]
@@ -240,6 +240,8 @@ class RetrainConfig:
     """Static lengths of batches up to model.max_length; more waste less padding, each is compiled."""
     learning_rate: float = 0.001
     """Adam's highest rate."""
+    baseline_learning_rate: float | None = None
+    """The same of the baselines, and of what rival searches pick (None: learning_rate). Softmax layers want less."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """Learning rate over the epochs: constant, or falling to zero as a cosine; both after a warm-up."""
     warmup_steps: int = 100
@@ -259,7 +261,9 @@ class RetrainConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "buckets", "negatives", "patience"):
             check(getattr(self, name) >= 1, f"retrain.{name}", "at least 1", getattr(self, name))
-        check(self.learning_rate > 0, "retrain.learning_rate", "a number above 0", self.learning_rate)
+        for name in ("learning_rate", "baseline_learning_rate"):
+            rate = getattr(self, name)
+            check(rate is None or rate > 0, f"retrain.{name}", "a number above 0", rate)
         check(self.warmup_steps >= 0, "retrain.warmup_steps", "0 or more", self.warmup_steps)
         for name in self.baselines:
             with_features = baseline_parts(name)[0] in ("sasrecf", "fdsa")
@@ -270,6 +274,10 @@ class RetrainConfig:
                 name,
             )
         check(self.weight_decay >= 0, "retrain.weight_decay", "0 or more", self.weight_decay)
+
+    def of_baselines(self) -> RetrainConfig:
+        """The same at the baselines' rate."""
+        return replace(self, learning_rate=self.baseline_learning_rate or self.learning_rate)
 
 
 @dataclass(frozen=True)

@@ -155,8 +155,8 @@ def baseline(
     `keep_ranks` adds `Retrained.ranks`, which are no JSON.
 
     "popularity" ranks by training interactions, "markov" by training transitions; "sasrec", "sasrecf" and "fdsa" are two
-    layers of the config's width without gates, trained from scratch by the same code, softmax or the attention after a
-    plus sign. Raises `ValueError` for a name of another form, and where `features` are needed and missing.
+    layers of the config's width without gates, trained from scratch by the same code at the baselines' rate, softmax or
+    the attention after a plus sign. Raises `ValueError` for a name of another form, and where `features` are needed and missing.
     """
     model, attention = baseline_parts(name)
     if model in FLOORS:
@@ -169,6 +169,7 @@ def baseline(
     architecture: Any = sasrec_architecture(config.model, attention)  # type: ignore[arg-type]
     size = {"num_items": split.data.num_items, "dropout": config.model.dropout}
     described = describe_architecture(architecture, config, split.data.num_items, {"method": "fixed"})
+    config = dataclasses.replace(config, retrain=config.retrain.of_baselines())
     if model == "sasrec":
         done = retrain(architecture, None, config, split, **options)
     else:

@@ -282,3 +282,22 @@ def test_a_floor_gives_figures_of_both_parts(name, made):
     assert (
         row is not None and 0 < row["test"]["full"]["ndcg@10"] < 1 and 0 <= row["validation"]["full"]["recall@10"] < 1
     )
+
+
+def test_baselines_train_at_their_own_rate(made):
+    split = Split(made.data)
+
+    def figures(**rates):
+        config = Config(
+            model=ModelConfig(width=8, inner=8, heads=2, max_length=LONG, conv_width=2),
+            retrain=RetrainConfig(epochs=1, batch_size=64, buckets=1, warmup_steps=0, **rates),
+            evaluate=EvaluateConfig(protocols=("full",), buckets=1),
+        )
+        row = baseline("sasrec", config, split)
+        assert row is not None
+        return row["validation"]
+
+    own = figures(learning_rate=0.02, baseline_learning_rate=0.001)
+    assert own == figures(learning_rate=0.001) != figures(learning_rate=0.02)
+    with pytest.raises(ValueError, match=r"retrain\.baseline_learning_rate: expected a number above 0, got 0"):
+        RetrainConfig(baseline_learning_rate=0.0)

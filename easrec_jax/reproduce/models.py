@@ -40,7 +40,7 @@ def models(config: Config, split: Split, features: ItemFeatures | None) -> dict[
         def make(config: Config, callbacks: dict) -> dict | None:
             mine = for_strategy(config, name)
             if name != "easrec":
-                mine = dataclasses.replace(mine, model=backbone)
+                mine = dataclasses.replace(mine, model=backbone, retrain=mine.retrain.of_baselines())
             return searched_cell(mine, split, callbacks)
 
         return make

@@ -104,7 +104,9 @@ def _movielens(dataset: Dataset, data: DataConfig) -> Config:
             learning_rate=0.002, arch_learning_rate=0.03, budget=0.14, tau_start=0.2, tau_decay=0.0003, tau_min=0.1,
             finalist_epochs=6 if small else 4,
         ),
-        retrain=RetrainConfig(epochs=30 if small else 16, batch_size=8 if small else 16, learning_rate=0.003),
+        retrain=RetrainConfig(
+            epochs=30 if small else 16, batch_size=8 if small else 16, learning_rate=0.003, baseline_learning_rate=0.001
+        ),
         evaluate=EvaluateConfig(select_by="pop100"),
     )  # fmt: skip
 
