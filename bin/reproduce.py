@@ -3,7 +3,7 @@
 space: every network of the space trained alone, and what each search strategy picked of it. wide: what a wide space buys
 over it, at equal FLOPs and at fewer. table3: accuracy of all models; table4: their inference time and memory; table5:
 ablations; figure4: the weight lambda of the constraint, and budgets. results: everything finished in WORKDIR as one
-document, docs/results.md.
+document, docs/results.md, the files it is made of beside it.
 """
 
 import shlex
@@ -38,7 +38,7 @@ class Arguments:
     workdir: Path = Path("runs/reproduce")
     """Where experiments live."""
     out: Path = Path("docs/results.md")
-    """results: the document to write, its pictures beside it."""
+    """results: the document to write, the files it is made of in a folder beside it."""
 
 
 def command() -> None:

@@ -153,9 +153,8 @@ def test_regret_cost_and_rank_correlation_are_those_of_the_finished_cells():
     price = {"cpu_seconds": 2.0, "training_flops": 4.0}
     results = analyse(alone, [s | price for s in searches], flops, ms, TINY)
     darts, easrec, *others = results["picks"]
-    assert darts["validation"] == pytest.approx(0.6) and darts["regret"] == pytest.approx(
-        0.1
-    )  # 1 x wide is 0.7 for less
+    assert darts["validation"] == pytest.approx(0.6) and darts["regret"] == pytest.approx(0.1)  # 1 x wide: 0.7 for less
+    assert darts["relative_regret"] == pytest.approx(1 / 7)
     assert (
         easrec["regret"] == 0.0
         and easrec["cpu_seconds_over_exhaustive"] == 0.5

@@ -41,8 +41,13 @@ def test_the_document_has_what_is_finished_with_how_it_was_made(tmp_path):
     assert "How this was made is not recorded.\n\n| table4 of ml-1m-paper |" in text
     assert "Not run on planted-cpu: table4, table5, figure4" in text
     assert "smoke" not in text.split("\n## ", 1)[1] and str(tmp_path) not in text
-    assert (tmp_path / "docs" / "results_planted-cpu_space.png").read_bytes() == b"picture"
-    assert "](results_planted-cpu_space.png)" in text
+    kept = tmp_path / "docs" / "results" / "planted-cpu"
+    assert (kept / "space.png").read_bytes() == b"picture" and "](results/planted-cpu/space.png)" in text
+    assert json.loads((kept / "table3.json").read_text())["about"]["seeds"] == 3
+    assert (
+        "[table3.json](results/planted-cpu/table3.json)" in text
+        and not (tmp_path / "docs/results/planted-smoke").exists()
+    )
 
 
 def test_nothing_finished_is_no_document(tmp_path):
