@@ -27,7 +27,7 @@ config = Config(
         epochs=30,
         batch_size=8,
         learning_rate=0.003,
-        baseline_learning_rate=0.001,
+        baseline_learning_rate=0.002,
         baselines=("popularity", "sasrec"),
     ),
     evaluate=EvaluateConfig(select_by="pop100"),

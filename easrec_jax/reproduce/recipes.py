@@ -105,7 +105,8 @@ def _movielens(dataset: Dataset, data: DataConfig) -> Config:
             finalist_epochs=6 if small else 4,
         ),
         retrain=RetrainConfig(
-            epochs=30 if small else 16, batch_size=8 if small else 16, learning_rate=0.003, baseline_learning_rate=0.001
+            epochs=30 if small else 16, batch_size=8 if small else 16, learning_rate=0.003,
+            baseline_learning_rate=0.002 if small else 0.001,  # by SASRec's validation items, of .001, .002 and .003
         ),
         evaluate=EvaluateConfig(select_by="pop100"),
     )  # fmt: skip
