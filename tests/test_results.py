@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from easrec_jax.data.split import Split
@@ -98,3 +99,19 @@ def test_a_wrong_call_is_one_line(tmp_path, arguments, message):
     run = command(*arguments, "--workdir", str(tmp_path))
     assert run.returncode == 2 and run.stderr.startswith(message) and len(run.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="counts a process's memory maps, which Linux shows")
+def test_cells_leave_no_programs_behind(tmp_path):
+    """Linux bounds a process's memory maps, and each compiled program takes some: many networks would not fit."""
+    cells, counts = Cells(tmp_path, recipe("planted", "smoke")), []
+
+    def compiling(size: int) -> dict:
+        for width in range(1, 9):
+            jax.jit(lambda x: jax.numpy.sort(x @ x.T, axis=0).sum())(jax.numpy.ones((size, width)))
+        return {}
+
+    for number in range(6):
+        cells.run(f"cell{number}", lambda on, size=10 + number: compiling(size))
+        counts.append(len(Path("/proc/self/maps").read_text().splitlines()))
+    assert counts[-1] < counts[1] + 60

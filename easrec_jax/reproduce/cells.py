@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from easrec_jax.cli import Progress, machine
@@ -53,6 +54,7 @@ class Cells:
         path = self.folder / "cells" / f"{name}.json"
         if not path.is_file():
             wall, cpu = time.perf_counter(), time.process_time()
+            jax.clear_caches()  # programs keep memory maps: after a dozen networks a process has all that Linux allows
             with Progress(name) as progress:
                 cell = make({"on_step": progress.step, "on_epoch": progress.epoch})
             if cell is None:
