@@ -156,3 +156,17 @@ def ready(address: str) -> bool:
             return answer.status == 200
     except OSError:
         return False
+
+
+def test_the_tables_of_experiments_are_those_of_the_document():
+    """What README shows of `bin/reproduce.py` stands in docs/results.md, and that in the JSON files beside it."""
+    readme, document = (ROOT / "README.md").read_text(), (ROOT / "docs" / "results.md").read_text().splitlines()
+    (section,) = re.findall(r"^### Rivals and search methods\n(.*?)^### ", readme, re.MULTILINE | re.DOTALL)
+    shown = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(shown) > 10 and not [line for line in shown if line not in document]
+    files = re.findall(r"\]\((results/[^)]+)\)", "\n".join(document))
+    assert files and not [name for name in files if not (ROOT / "docs" / name).is_file()]
+    for name in files:
+        if name.endswith(".json"):
+            about = json.loads((ROOT / "docs" / name).read_text())["about"]
+            assert f"    {about['command']}" in document and about["commits"] != ["not recorded"]

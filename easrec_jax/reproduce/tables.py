@@ -72,7 +72,9 @@ def run_table3(
     if ours is not None and rivals:
         texts += [_significance(against), _rivals(ours, rivals)]
     texts.append(f"Test NDCG@10 by all protocols.\n\n{_protocols(found, config.evaluate.protocols)}")
-    text = "\n\n".join([*texts, f"{dataset}, {seeds} seed{'s' * (seeds > 1)}, mean ± standard deviation."])
+    text = "\n\n".join(
+        [*texts, f"{dataset}, {seeds} seeds, mean ± standard deviation." if seeds > 1 else f"{dataset}, 1 seed."]
+    )
     fields = [row.as_fields() | _paper_fields(row, dataset) for row in found]
     if ours is not None:
         for row, line in zip(found, fields, strict=True):
@@ -85,14 +87,14 @@ def run_table3(
 
 
 def _accuracy(rows: list[Row], part: str, dataset: str) -> str:
-    head, lines = ["model"], []
+    head, lines, known = ["model"], [], dataset in TABLE3
     for metric in METRICS:
-        head += [NAMES[metric], "paper (ours relative to it)"]
+        head += [NAMES[metric], *["paper (ours relative to it)"] * known]
     for row in rows:
         line, paper = [row.label], _paper(dataset, row.label, part)
         for metric in METRICS:
             values = row.values(part, metric)
-            line += [plus_minus(values), beside(np.mean(values), paper.get(metric))]
+            line += [plus_minus(values), *[beside(np.mean(values), paper.get(metric))] * known]
         lines.append([*line, show_mflops(row.flops)])
     return markdown([*head, "MFLOPs"], lines)
 
