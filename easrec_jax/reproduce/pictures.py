@@ -14,7 +14,9 @@ MARKS = {"easrec": "*", "darts": "s", "proxyless": "^", "recnas": "v", "random":
 
 def space_figure(results: dict, space: SearchSpace, path: Path, *, select_by: str) -> None:
     """Validation NDCG of every network over FLOPs and over latency, the front, and the picks of each strategy, as a PNG."""
-    figure, axes = new_figure(1, 2, (13.0, 4.8))
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    figure, axes = new_figure(1, 2, (13.0, 5.4))
     networks = results["networks"]
     at = {(r["candidate"], r["depth"]): r for r in networks}
     for axis, key, scale, label in (
@@ -45,10 +47,18 @@ def space_figure(results: dict, space: SearchSpace, path: Path, *, select_by: st
                 mark, color="black", markerfacecolor="none", markersize=8, label=f"picked by {name}",
             )  # fmt: skip
         axis.set(xscale="log", xlabel=label, ylabel=f"validation NDCG@10 ({select_by})")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=7, ncols=2)
+    if results["budget"] is not None:
+        limit = results["budget"] * max(r["flops"] for r in networks) * 1e-6
+        axes[0].axvline(limit, color="black", linewidth=1, linestyle=":", label="budget")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize=8, ncols=6)
     several = f", mean ± sd of {results['seeds']} seeds" if results["seeds"] > 1 else ""
-    figure.suptitle(f"every network trained alone{several}; numbers are depths", fontsize=10)
+    figure.suptitle(
+        f"every network trained alone{several}; numbers are depths; picks stand above their network", fontsize=10
+    )
     figure.savefig(path, dpi=110)
 
 
