@@ -43,7 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
         hypothesis.settings.load_profile("fixed")
     jax.config.update("jax_disable_most_optimizations", True)  # halves the compile time, which is most of a test's time
     if (store := getattr(config, "cache", None)) is not None:
-        jax.config.update("jax_compilation_cache_dir", str(store.mkdir("jax" + os.environ.get("PYTEST_XDIST_WORKER", ""))))
+        jax.config.update(
+            "jax_compilation_cache_dir", str(store.mkdir("jax" + os.environ.get("PYTEST_XDIST_WORKER", "")))
+        )
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
