@@ -198,25 +198,26 @@ def run_table4(
             if name != "flops":
                 theirs = paper[row.label][number] / paper["SASRec"][number] if row.label in paper else None
                 field |= {} if theirs is None else {f"{name}_over_sasrec paper": theirs}
-                line.append(beside(ratio, theirs, digits=2))
+                line += [beside(ratio, theirs, digits=2)] * bool(paper)
         fields.append(field)
         lines.append(line)
+    column = ["paper"] * bool(paper)
     head = [
         "model",
         "ms a user",
         "MB of temporaries",
         "time / SASRec",
-        "paper",
+        *column,
         "memory / SASRec",
-        "paper",
+        *column,
         "FLOPs / SASRec",
     ]
     device = machine()["device"]
     text = (
         f"{markdown(head, lines)}\n\n{dataset}, {device}, batches of {BULK_USERS} users of {config.model.max_length} "
-        f"events, the fastest of 7 calls in turn, averaged over the picks of {seeds} seed{'s' * (seeds > 1)}. The paper gives "
-        "seconds for its test set and GB of the GPU, so ratios alone compare; memory here is what XLA allots beside "
-        "weights, input and scores."
+        f"events, the fastest of 7 calls in turn, averaged over the picks of {seeds} seed{'s' * (seeds > 1)}. Memory is "
+        "what XLA allots beside weights, input and scores. The paper gives seconds for its test set and GB of the GPU, so "
+        "ratios alone compare."
     )
     write_results(folder, "table4", {"rows": fields, "device": device, "made": cells.made()}, fields, text)
     return text
