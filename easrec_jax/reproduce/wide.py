@@ -89,7 +89,7 @@ def report(found: dict, config: Config, networks: int, seeds: int) -> tuple[str,
     head += ["test NDCG@10", "change", "CPU s"]
     paper_networks = len(config.search.prune) * config.model.layers
     text = markdown(head, lines)
-    text += f"\n\n{seeds} seeds; {paper_networks} networks in the paper's space, {networks:,} in the wide one; saved and change "
+    text += f"\n\n{seeds} seed{'s' * (seeds > 1)}; {paper_networks} networks in the paper's space, {networks:,} in the wide one; saved and change "
     return text + "are relative to the paper's space, seed by seed.", rows
 
 
