@@ -89,8 +89,8 @@ def report(found: dict, config: Config, networks: int, seeds: int) -> tuple[str,
     head += ["test NDCG@10", "change", "CPU s"]
     paper_networks = len(config.search.prune) * config.model.layers
     text = markdown(head, lines)
-    text += f"\n\n{seeds} seed{'s' * (seeds > 1)}; {paper_networks} networks in the paper's space, {networks:,} in the wide one; saved and change "
-    return text + "are relative to the paper's space, seed by seed.", rows
+    text += f"\n\n{seeds} seed{'s' * (seeds > 1)}; {paper_networks} networks in the paper's space, {networks:,} in the wide one; "
+    return text + "saved and change are relative to the paper's space, seed by seed.", rows
 
 
 def describe(architecture: dict) -> str:
