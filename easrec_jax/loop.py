@@ -85,9 +85,9 @@ def _run_epoch(loop, step, batches, steps_per_epoch, epochs, interrupted, on_ste
         losses.append(scalars["loss"])
         done += 1
         now = time.perf_counter()
-        if on_step is not None and now - shown > 0.5:
+        if on_step is not None and len(losses) > 1 and now - shown > 0.5:
             shown = now
-            behind = float(losses[-2]) if len(losses) > 1 else float("nan")  # the newest loss is still being computed
+            behind = float(losses[-2])  # the newest loss is still being computed
             on_step(
                 {"epoch": epoch + 1, "epochs": epochs, "step": done - epoch * steps_per_epoch, "steps": steps_per_epoch,
                  "loss": behind, "steps_per_s": (done - first) / (now - begun)} | {k: v for k, v in scalars.items() if k != "loss"}
