@@ -7,6 +7,10 @@ each network's baseline being the mean of the others (Kool et al., "Buy 4 REINFO
 2019). The parameters are logits of each choice, those of the inner sizes by layer; a network's probability is the width's times
 the product of its other choices' among the networks of that width within the budget, whose costs are exact. Without a
 budget, lambda R (Eq. 15) is added to the loss of each.
+
+Finalists differ in width or depth (`likeliest`). The most probable networks of all would be copies of one but for the choice
+that matters least; and of two equally probable depths the shallow one would win, as a deep one's probability is shared by
+all inner sizes of its layers.
 """
 
 from __future__ import annotations
@@ -148,7 +152,7 @@ def search_wide(
 ) -> Found:
     """`search.search` of a wide space, by settings.strategy "easrec" or "random"; finalists have `network`, a row of the choices.
 
-    Each epoch the most probable network within the budget is evaluated with the shared weights. `costs` [networks]
+    Each epoch the first of `likeliest` is evaluated with the shared weights; finalists are the first of them. `costs` [networks]
     are those of `cost.cost_table`. Raises `ValueError` if the budget is below the smallest network's cost.
     """
     costs = cost_table(space, evaluator.split.data.num_items) if costs is None else costs
@@ -172,13 +176,26 @@ def search_wide(
     )  # fmt: skip
     state, finished = loop.state, bool(loop.finished)
     shares = np.exp(np.asarray(log_shares(state.arch, table), np.float64))
-    likeliest = [int(n) for n in np.argsort(-shares, kind="stable")[: settings.finalists] if allowed[n]]
-    finalists = [_entry(n, space, costs) | {"probability": float(shares[n])} for n in likeliest]
+    picks = likeliest(shares, space.choices)[: settings.finalists]
+    finalists = [_entry(n, space, costs) | {"probability": probability} for n, probability in picks]
     best = finalists[0]
     if finished and len(finalists) > 1:
         best, finished = finish(finalists, state.weights, epochs=settings.finalist_epochs)
     architecture = space.architecture(int(best["network"]))
     return Found(architecture, finalists, state.weights, state.arch, int(loop.epochs_done), finished)
+
+
+def likeliest(shares: np.ndarray, choices: np.ndarray) -> list[tuple[int, float]]:
+    """The most probable network of each (width, depth) and that pair's probability, the most probable pair first.
+
+    `shares` [networks] are the networks' probabilities; pairs of which no network has any are left out. In the paper's space,
+    where a pair is a network, this is Eq. 18.
+    """
+    pairs, of = np.unique(choices[:, :2], axis=0, return_inverse=True)
+    probabilities = np.bincount(of.ravel(), shares)
+    members = [np.flatnonzero(of.ravel() == pair) for pair in range(len(pairs))]
+    order = [int(pair) for pair in np.argsort(-probabilities, kind="stable") if probabilities[pair] > 0]
+    return [(int(members[pair][np.argmax(shares[members[pair]])]), float(probabilities[pair])) for pair in order]
 
 
 def _entry(network: int, space: WideSpace, costs: np.ndarray) -> dict:
@@ -227,10 +244,10 @@ def _train(
 
 
 def describe_state(state: SearchState, space: WideSpace, table: Table) -> tuple[dict, int]:
-    """Shares of every choice, expected and picked cost as plain numbers for a log; and the most probable network."""
+    """Shares of every choice, expected and picked cost as plain numbers for a log; and the first of `likeliest`."""
     shares = np.exp(np.asarray(log_shares(state.arch, table), np.float64))
     choices, costs = np.asarray(table.choices), np.asarray(table.costs, np.float64)
-    pick = int(np.argmax(shares))
+    pick = likeliest(shares, choices)[0][0]
     of = {
         name: [float(shares[choices[:, column] == option].sum()) for option in range(len(options))]
         for column, (name, options) in enumerate(space.factors.items())

@@ -21,7 +21,7 @@ from easrec_jax.layers import apply
 from easrec_jax.loop import Checkpoints
 from easrec_jax.network import Network, init_network
 from easrec_jax.train import network_scores
-from easrec_jax.wide import Table, init_logits, log_shares, network_logits, score_gradient, search_wide
+from easrec_jax.wide import Table, init_logits, likeliest, log_shares, network_logits, score_gradient, search_wide
 
 ITEMS, LENGTH = 30, 12
 CHOICES = {
@@ -130,6 +130,26 @@ def test_the_score_gradient_is_that_of_the_expected_loss_within_the_budget():
         error = np.std(grads[name], axis=0) / np.sqrt(20_000)
         assert (np.abs(np.mean(grads[name], axis=0) - exact[name]) < 5 * error + 1e-6).all(), name
     assert max(float(np.abs(g).max()) for g in exact.values()) > 0.05
+
+
+def test_finalists_are_the_best_of_each_width_and_depth_in_the_order_of_the_pairs_probabilities():
+    # a depth without preference is as probable as the other, however many inner sizes share what it has
+    even = np.exp(np.asarray(log_shares(init_logits(SPACE), table()), np.float64))
+    assert np.ptp([probability for _, probability in likeliest(even, SPACE.choices)]) < 1e-6
+    for budget in (1.0, 0.4):
+        shares = np.exp(np.asarray(log_shares(random_logits(), table(budget)), np.float64))
+        picks = likeliest(shares, SPACE.choices)
+        networks, probabilities = [SPACE.architecture(n) for n, _ in picks], [p for _, p in picks]
+        assert probabilities == sorted(probabilities, reverse=True)
+        np.testing.assert_allclose(sum(probabilities), 1.0, rtol=1e-5)
+        within = [int(n) for n in np.flatnonzero(shares)]
+        of = {n: (SPACE.architecture(n).width, SPACE.architecture(n).depth) for n in within}
+        pairs = [(network.width, network.depth) for network in networks]
+        assert len(set(pairs)) == len(pairs) and set(pairs) == set(of.values())
+        for (n, probability), pair in zip(picks, pairs, strict=True):
+            group = [k for k in within if of[k] == pair]
+            assert shares[n] == shares[group].max()
+            np.testing.assert_allclose(probability, shares[group].sum())
 
 
 # -------------------------------------------------------------------------------------------------------- whole searches
