@@ -34,7 +34,8 @@ def run_table5(
     cells = Cells(folder, config)
     groups = ablations(config, split, cells)
     wanted = chosen_rows(tuple(v.label for variants in groups.values() for v in variants), rows)
-    fields, lines, known = [], [], dataset == "ml-1m"
+    fields, lines, published = [], [], TABLE5.get(dataset, {})
+    known = bool(published)
     for group, variants in groups.items():
         found: list[Row] = []
         for variant in variants:
@@ -45,7 +46,7 @@ def run_table5(
                 cells.run(f"{variant.cell}-seed{seed}", lambda on, v=variant, c=seeded: v.make(c, on))
             names = [f"{variant.cell}-seed{seed}" for seed in range(seeds)]
             found.append(Row.finished(variant.label, cells, names))
-            paper = TABLE5.get(variant.label) if known else None
+            paper = published.get(variant.label)
             lines.append([group if len(found) == 1 else "", *_line(found[-1], found[0], paper, known)])
             fields.append({"group": group} | _fields(found[-1], found[0], paper))
     head = ["what", "variant"]
