@@ -21,7 +21,8 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def export_file(network: Any, weights: dict, path: Path, *, k: int, exclude_seen: bool) -> None:
     """Write the function items [batch N] -> (scores, inner ids), [batch k] each, best first.
 
-    Items are inner ids (position in the artifact's items.json, from 1), int32, left-aligned, 0 padding. To call it:
+    Items are inner ids (position in the artifact's items.json, from 1), int32, oldest first; what is no id of an item is
+    padding and may stand anywhere. To call it:
     `jax.export.deserialize(bytearray(open(path, "rb").read())).call(items)`. Raises `ImportError` without flatbuffers (extra `export`).
     """
     try:
@@ -35,6 +36,8 @@ def export_file(network: Any, weights: dict, path: Path, *, k: int, exclude_seen
     weights = jax.tree.map(np.asarray, weights)
 
     def answer(items: jax.Array) -> tuple[jax.Array, jax.Array]:
+        is_item = (items > 0) & (items <= network.num_items)
+        items = jnp.take_along_axis(jnp.where(is_item, items, 0), jnp.argsort(~is_item, axis=1, stable=True), axis=1)
         seen = items if exclude_seen else jnp.zeros_like(items[:, :1])
         return programs(network).top(weights, items, seen, jnp.zeros(network.num_items + 1), k=k)
 

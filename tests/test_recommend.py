@@ -220,6 +220,8 @@ def test_the_exported_file_answers_alone(recommender, tmp_path):
     items = np.zeros((3, 8), np.int32)
     for row, history in enumerate(histories):
         items[row, : len(history)] = recommender.item_ids.encode(history)
+    items[0] = items[0, ::-1]  # padded in front
+    items[1] = [0, items[1, 0], len(IDS) + 1, items[1, 1], -1, 0, items[1, 2], 10**9]  # ids that are none
     np.save(tmp_path / "items.npy", items)
     code = (
         "import sys, importlib.abc\n"
