@@ -121,15 +121,17 @@ class Progress:
     def __init__(self, title: str, log: MetricsLog | None = None) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(total=1, desc=title, file=sys.stderr, bar_format="{desc} |{bar:16}| {postfix}", leave=False)
+        self._bar = tqdm(total=1, unit=title, file=sys.stderr, bar_format="{unit} |{bar:16}| {desc}", leave=False)
         self._known = ""
         self._log = log
 
     def step(self, info: dict) -> None:
         """`on_step` of a loop."""
         self._bar.total, self._bar.n = info["steps"], info["step"]
-        self._bar.set_postfix_str(
-            f"epoch {info['epoch']}/{info['epochs']}  {info['steps_per_s']:.1f} steps/s  loss {info['loss']:.4f}{self._known}"
+        finalist = f"finalist {info['finalist']}, alone, " if "finalist" in info else ""
+        known = "" if finalist else self._known  # those are the supernet's
+        self._bar.set_description_str(
+            f"{finalist}epoch {info['epoch']}/{info['epochs']}  {info['steps_per_s']:.1f} steps/s  loss {info['loss']:.4f}{known}"
         )
 
     def epoch(self, record: dict) -> None:

@@ -312,7 +312,7 @@ def train_alone(
 ) -> tuple[dict, bool]:  # fmt: skip
     """Train each finalist from what `cut` takes of the shared weights, or (`shared` None) from scratch; (the best, finished).
 
-    Each gets its validation `ndcg@10`.
+    Each gets its validation `ndcg@10`. `on_step` is told which one it is as `finalist`, "2/4".
     """
     training = RetrainConfig(
         epochs=epochs, batch_size=settings.batch_size, buckets=settings.buckets,
@@ -329,7 +329,9 @@ def train_alone(
             options: dict = {"checkpoints": keep, "resume": resume}
         else:
             weights, options = cut(shared, architecture), {}
-        alone = fit(network, weights, samples, evaluator, settings=training, seed=seed, on_step=on_step, **options)
+        which = {"finalist": f"{number}/{len(finalists)}"}
+        step = on_step and (lambda info, which=which: on_step(info | which))
+        alone = fit(network, weights, samples, evaluator, settings=training, seed=seed, on_step=step, **options)
         if not alone.finished:
             return finalists[0], False
         entry["ndcg@10"] = alone.ndcg
