@@ -1,7 +1,8 @@
 """Evaluate saved models on a data set by any protocols, alone or against others: MODEL is a folder of bin/retrain.py.
 
 Several models are the seeds of one: each user's gain is averaged over them. With --against, the other models' are
-compared user by user: the difference, its standard error over users, and the p of a paired t-test.
+compared user by user: the difference, its standard error over users, and the p of a paired t-test; and their costs are
+measured beside each other, in turn.
 """
 
 import dataclasses
@@ -39,9 +40,10 @@ def command() -> None:
     from easrec_jax.data.load import load_data
     from easrec_jax.data.split import Split
     from easrec_jax.evaluate import Evaluator
+    from easrec_jax.latency import compare_costs
     from easrec_jax.metrics import averaged, compare
     from easrec_jax.recommend import Recommender
-    from easrec_jax.report import comparison_table, metrics_table
+    from easrec_jax.report import comparison_table, costs_table, metrics_table
     from easrec_jax.train import network_scores
 
     if not arguments.models:
@@ -71,11 +73,14 @@ def command() -> None:
     )
     figures = {p: {name: float(values.mean()) for name, values in of.items()} for p, of in gained.items()}
     compared = {p: {name: compare(gained[p][name], of[name]) for name in of} for p, of in others.items()}
+    sides = [[loaded[path].network for path in paths] for paths in (arguments.models, arguments.against)]
+    costs = compare_costs(*sides) if compared else {}
     if arguments.json:
         result = {
             "part": arguments.part,
             "figures": figures,
             "against": compared,
+            "costs": {name: dict(zip(("mine", "theirs"), pair, strict=True)) for name, pair in costs.items()},
             "settings": dataclasses.asdict(settings),
         }
         timing = {"prepare_s": prepared - started, "evaluate_s": seconds}
@@ -84,6 +89,7 @@ def command() -> None:
     print(metrics_table(figures))
     if compared:
         print(f"\nagainst {', '.join(map(str, arguments.against))}, user by user\n{comparison_table(compared)}")
+        print(f"\nin batches of 128 users of N events\n{costs_table(costs)}\n")
     print(
         f"{arguments.part} items of {data.num_users} users; read and prepared in {prepared - started:.2f} s, "
         f"evaluated in {seconds:.2f} s (compilation included), {machine()['peak_memory_mb']} MB at most"

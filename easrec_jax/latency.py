@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from easrec_jax.architecture import SearchSpace
+from easrec_jax.cost import request_flops
 from easrec_jax.files import read_json, write_text
 from easrec_jax.network import Network
 from easrec_jax.train import network_scores
@@ -46,6 +47,24 @@ def measure_latency(networks: Sequence[Any], *, rows: int = 16, repeats: int = 1
             jax.block_until_ready(compiled(weights, items))
             row[number] = time.perf_counter() - begun
     return Measured(times.min(0), np.array(temporary, np.int64))
+
+
+def compare_costs(
+    mine: Sequence[Any], others: Sequence[Any], *, rows: int = 128, repeats: int = 7
+) -> dict[str, tuple[float, float]]:
+    """What a user of N events costs in batches of `rows`, (mine, others'), averaged over each side's `Network`s.
+
+    `mflops` are those of one request, `ms` the time of `measure_latency`, `temporary_mb` the memory of the whole batch.
+    """
+    networks = list(dict.fromkeys((*mine, *others)))
+    measured = measure_latency(networks, rows=rows, repeats=repeats)
+    each = {
+        "mflops": [request_flops(network.architecture, network.num_items) / 1e6 for network in networks],
+        "ms": 1e3 * measured.seconds / rows,
+        "temporary_mb": measured.temporary_bytes / 2**20,
+    }
+    at = [[networks.index(network) for network in side] for side in (mine, others)]
+    return {name: (float(np.mean(np.take(v, at[0]))), float(np.mean(np.take(v, at[1])))) for name, v in each.items()}
 
 
 def latency_table(space: SearchSpace, num_items: int, path: Path) -> np.ndarray:

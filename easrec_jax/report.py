@@ -165,6 +165,16 @@ def comparison_table(compared: dict[str, dict[str, dict[str, float]]]) -> str:
     return _aligned(lines)
 
 
+def costs_table(costs: dict[str, tuple[float, float]]) -> str:
+    """A text table of `latency.compare_costs`: a line a cost."""
+    names = {"mflops": "MFLOPs a request", "ms": "ms a user", "temporary_mb": "MB of temporaries a batch"}
+    lines = [["cost", "theirs", "mine", "ratio"]]
+    lines += [
+        [names[name], f"{theirs:.3g}", f"{mine:.3g}", f"{mine / theirs:.2f}"] for name, (mine, theirs) in costs.items()
+    ]
+    return _aligned(lines)
+
+
 def results_table(rows: dict[str, dict], protocols: tuple[str, ...], *, part: str = "test") -> str:
     """A text table: one line a model, NDCG@10 by protocol, FLOPs and parameters where they are known."""
     header = ["model", *(f"{name} NDCG@10" for name in protocols), "MFLOPs", "parameters"]

@@ -93,6 +93,9 @@ def test_search_retrain_recommend(call, tmp_path):
     same = json.loads(good(call("evaluate", run / "model", "--against", run / "model", *planted, "--json")))
     assert same["figures"] == results["test"]
     assert same["against"]["full"]["ndcg@10"]["difference"] == 0.0 and same["against"]["full"]["ndcg@10"]["p"] == 1.0
+    costs = same["costs"]
+    assert all(of["mine"] == of["theirs"] > 0 for of in costs.values())
+    assert costs["mflops"]["mine"] == chosen["flops"] / 1e6 and set(costs) == {"mflops", "ms", "temporary_mb"}
 
     # what is there is not touched by accident
     bad(call("search", DEMO, *TINY), "holds a run already", "--resume", "--overwrite")

@@ -15,7 +15,8 @@ from easrec_jax.data.catalog import find
 from easrec_jax.data.load import load_data
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
-from easrec_jax.latency import latency_table
+from easrec_jax.latency import compare_costs, latency_table
+from easrec_jax.network import Network
 from easrec_jax.reproduce import space as space_module
 from easrec_jax.reproduce.cells import Cells, Interrupted, write_results
 from easrec_jax.reproduce.effort import batch_shapes, search_flops
@@ -237,3 +238,12 @@ def test_latency_is_measured_once_and_belongs_to_its_space(split, finished):
     assert table.shape == (2, 2) and (table > 0).all() and path.read_text() == before
     with pytest.raises(ValueError, match="latency.json: measured on other networks or items"):
         latency_table(space, split.data.num_items + 1, path)
+
+
+def test_costs_of_both_sides_are_means_over_their_models():
+    space, items = search_space(TINY), 50
+    small, large = (Network(space.architecture(i, depth), items) for i, depth in ((1, 1), (0, 2)))
+    costs = compare_costs([small, large, small], [large], rows=2, repeats=2)
+    of = [request_flops(network.architecture, items) / 1e6 for network in (small, large)]
+    assert costs["mflops"] == pytest.approx(((2 * of[0] + of[1]) / 3, of[1]))
+    assert costs["temporary_mb"][0] < costs["temporary_mb"][1] and min(costs["ms"]) > 0
