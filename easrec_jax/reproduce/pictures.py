@@ -77,10 +77,10 @@ def tradeoff_figure(rows: list[dict], path: Path) -> None:
             axis.plot(at, [np.mean(v) for v in values], marker="o", color=colour, label=mode)
             for x, v in zip(at, values, strict=True):
                 axis.plot([x] * len(v), v, ".", color="black", markersize=3)
-        names = [f"{'λ' if mode == 'lambda' else 'budget'}\n{value:g}" for mode, value in ticks]
+        names = [f"{'λ' if mode == 'lambda' else '≤'}\n{value:g}" for mode, value in ticks]
         axis.set(ylabel=label, xticks=range(len(ticks)), xticklabels=names)
         axis.set_ylim(0, 1.1 * scale * max(row[key] for row in rows))
-    for mode, mark in (("lambda", "o"), ("budget", "s")):
+    for mode, mark, side in (("lambda", "o", "right"), ("budget", "s", "left")):
         mine = [tick for tick in ticks if tick[0] == mode]
         points = [
             [np.mean([row[key] * scale for row in rows if (row["mode"], row["value"]) == tick]) for tick in mine]
@@ -88,7 +88,7 @@ def tradeoff_figure(rows: list[dict], path: Path) -> None:
         ]
         axes[2].plot(*points, mark, label=mode)
         for tick, x, y in zip(mine, *points, strict=True):
-            axes[2].annotate(f" {tick[1]:g}", (x, y), fontsize=8)
+            axes[2].annotate(f"  {tick[1]:g}  ", (x, y), fontsize=8, ha=side, va="center")
     axes[2].set(xlabel=measures[0][2], ylabel=measures[1][2])
     for axis in axes:
         axis.grid(alpha=0.3)

@@ -97,5 +97,6 @@ def describe(architecture: dict) -> str:
     """One network, briefly: depth x width/inner sizes, heads, gates, attention."""
     inner = architecture["inner"]
     sizes = "+".join(map(str, inner)) if isinstance(inner, list) else str(inner)
-    rest = f"{architecture['heads']} heads, {architecture['gate_layers']}-layer gates, {architecture['attention']}"
+    gates = f"{architecture['gate_layers']}-layer gates" if architecture["gate_layers"] else "no gates"
+    rest = f"{architecture['heads']} heads, {gates}, {architecture['attention']}"
     return f"{architecture['depth']} x {architecture['width']}/{sizes}, {rest}"
