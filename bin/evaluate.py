@@ -40,7 +40,7 @@ def command() -> None:
     from easrec_jax.data.load import load_data
     from easrec_jax.data.split import Split
     from easrec_jax.evaluate import Evaluator
-    from easrec_jax.latency import compare_costs
+    from easrec_jax.latency import BULK_USERS, compare_costs
     from easrec_jax.metrics import averaged, compare
     from easrec_jax.recommend import Recommender
     from easrec_jax.report import comparison_table, costs_table, metrics_table
@@ -89,7 +89,7 @@ def command() -> None:
     print(metrics_table(figures))
     if compared:
         print(f"\nagainst {', '.join(map(str, arguments.against))}, user by user\n{comparison_table(compared)}")
-        print(f"\nin batches of 128 users of N events\n{costs_table(costs)}\n")
+        print(f"\nin batches of {BULK_USERS} users of N events\n{costs_table(costs)}\n")
     print(
         f"{arguments.part} items of {data.num_users} users; read and prepared in {prepared - started:.2f} s, "
         f"evaluated in {seconds:.2f} s (compilation included), {machine()['peak_memory_mb']} MB at most"

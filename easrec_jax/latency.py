@@ -19,6 +19,9 @@ from easrec_jax.network import Network
 from easrec_jax.train import network_scores
 
 
+BULK_USERS = 128  # of a batch, where whole sets of users are answered
+
+
 class Measured(NamedTuple):
     """Of each network."""
 
@@ -50,7 +53,7 @@ def measure_latency(networks: Sequence[Any], *, rows: int = 16, repeats: int = 1
 
 
 def compare_costs(
-    mine: Sequence[Any], others: Sequence[Any], *, rows: int = 128, repeats: int = 7
+    mine: Sequence[Any], others: Sequence[Any], *, rows: int = BULK_USERS, repeats: int = 7
 ) -> dict[str, tuple[float, float]]:
     """What a user of N events costs in batches of `rows`, (mine, others'), averaged over each side's `Network`s.
 

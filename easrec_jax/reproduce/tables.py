@@ -14,7 +14,7 @@ from easrec_jax.cli import machine
 from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
-from easrec_jax.latency import measure_latency
+from easrec_jax.latency import BULK_USERS, measure_latency
 from easrec_jax.network import Network
 from easrec_jax.reproduce.cells import Cells, markdown, plus_minus, write_results
 from easrec_jax.reproduce.compare import (
@@ -33,7 +33,6 @@ from easrec_jax.reproduce.compare import (
 from easrec_jax.reproduce.models import FLOORS, cell_name, models
 from easrec_jax.reproduce.paper import TABLE3, TABLE4
 
-BULK_USERS = 128
 NAMES = {"recall@10": "Recall@10", "mrr@10": "MRR@10", "ndcg@10": "NDCG@10"}
 
 
