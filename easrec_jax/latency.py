@@ -18,7 +18,6 @@ from easrec_jax.files import read_json, write_text
 from easrec_jax.network import Network
 from easrec_jax.train import network_scores
 
-
 BULK_USERS = 128  # of a batch, where whole sets of users are answered
 
 
