@@ -3,7 +3,7 @@
 space: every network of the space trained alone, and what each search strategy picked of it. wide: what a wide space buys
 over it, at equal FLOPs and at fewer. table3: accuracy of all models; table4: their inference time and memory; table5:
 ablations; figure4: the weight lambda of the constraint, and budgets. results: everything finished in WORKDIR as one
-document, docs/results.md, the files it is made of beside it.
+document, docs/results.md.
 """
 
 import shlex
@@ -30,15 +30,15 @@ class Arguments:
     features: str = ""
     """RecBole .item file of item features, for SASRecF and FDSA (table3, table4)."""
     rows: tuple[str, ...] = ()
-    """table3, table4, table5: only the rows of these names (default: all)."""
+    """table3, table4, table5: only the rows of these names; space: only these strategies (default: all)."""
     seeds: int = 1
     """How many seeds, from 0."""
     scale: Scale = "cpu"
     """smoke: minutes, meaningless figures; cpu: two cores; paper: Table II, for a GPU."""
-    workdir: Path = Path("runs/reproduce")
-    """Where experiments live."""
+    workdir: Path = Path("docs/results")
+    """Where experiments live: those behind docs/results.md, unless it is another folder. Processes may share one."""
     out: Path = Path("docs/results.md")
-    """results: the document to write, the files it is made of in a folder beside it."""
+    """results: the document to write."""
 
 
 def command() -> None:
@@ -62,15 +62,17 @@ def command() -> None:
         return
     if seeds < 1:
         raise ValueError(f"seeds: expected at least 1, got {seeds}")
-    if arguments.rows and not name.startswith("table"):
+    if arguments.rows and name in ("wide", "figure4"):
         raise ValueError(f"rows: expected none with {name}, which has none to choose from, got {arguments.rows}")
     config = recipe(dataset, arguments.scale, path=arguments.data)
     folder = arguments.workdir / f"{dataset}-{arguments.scale}"
     data, truth = load_data(config.data, seed=0)
     split = Split(data)
     try:
-        if name in ("space", "wide"):
-            text = (run_space if name == "space" else run_wide)(config, split, folder, seeds=seeds)
+        if name == "space":
+            text = run_space(config, split, folder, seeds=seeds, rows=arguments.rows)
+        elif name == "wide":
+            text = run_wide(config, split, folder, seeds=seeds)
         elif name in ("table3", "table4"):
             run, features = run_table3 if name == "table3" else run_table4, None
             if dataset not in FEATURELESS or arguments.features:

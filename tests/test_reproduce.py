@@ -99,6 +99,10 @@ def test_finished_cells_are_not_run_again_and_the_results_are_written(split, fin
     assert len((folder / "space.csv").read_text().splitlines()) == 1 + 4 + 3
     assert results["made"]["cells"] == 5 and all(r["training_flops"] > 0 for r in results["networks"])
     assert (folder / "space.png").read_bytes().startswith(b"\x89PNG")
+    assert "| random |" in first
+    text = run_space(TINY, split, folder, seeds=1, rows=("easrec", "exhaustive"))
+    assert "| easrec |" in text and "| exhaustive |" in text and "| random |" not in text
+    assert {r["what"] for r in json.loads((folder / "space.json").read_text())["picks"]} == {"easrec", "exhaustive"}
     with pytest.raises(ValueError, match="cells of another config .*model.width: 8 there, 16 here"):
         run_space(dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, width=16)), split, folder, seeds=1)
 
@@ -182,8 +186,8 @@ def test_the_front_is_what_nothing_dominates():
             assert on_front == (not dominated.any())
 
 
-def test_an_interrupted_cell_is_not_kept(tmp_path):
-    cells = Cells(tmp_path, TINY)
+def test_an_interrupted_cell_is_not_kept(split, tmp_path):
+    cells = Cells(tmp_path, TINY, split)
     with pytest.raises(Interrupted):
         cells.run("a", lambda callbacks: None)
     assert cells.run("a", lambda callbacks: {"value": 1})["value"] == 1
@@ -195,18 +199,18 @@ def test_a_field_with_a_comma_is_quoted(tmp_path):
     assert (tmp_path / "x.csv").read_text() == 'a,b,c\n"1 x 8, 2 x 8",1,\n"the ""pick""",,2\n'
 
 
-def test_cells_of_a_version_that_knew_fewer_settings_stay_valid(tmp_path):
+def test_cells_of_a_version_that_knew_fewer_settings_stay_valid(split, tmp_path):
     """A field that was not there yet had its default's meaning; any other value of it is another config."""
-    Cells(tmp_path, TINY)
+    Cells(tmp_path, TINY, split)
     path = tmp_path / "config.json"
     tree = json.loads(path.read_text())
     del tree["search"]["dynamic"], tree["data"]["planted_lengths"]
     path.write_text(json.dumps(tree))
-    Cells(tmp_path, TINY)
+    Cells(tmp_path, TINY, split)
     path.write_text(json.dumps(tree))
     other = dataclasses.replace(TINY, search=dataclasses.replace(TINY.search, dynamic=False))
     with pytest.raises(ValueError, match="search.dynamic: True there, False here"):
-        Cells(tmp_path, other)
+        Cells(tmp_path, other, split)
 
 
 @pytest.mark.parametrize("dataset", ["planted", "planted-douban", "ml-100k", "ml-1m", "gowalla", "video-games"])

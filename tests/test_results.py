@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from easrec_jax.data.split import Split
@@ -17,6 +19,7 @@ from easrec_jax.reproduce.recipes import recipe
 from easrec_jax.reproduce.results import record, write_document
 
 ROOT = Path(__file__).parents[1]
+SPLIT = Split(planted(users=50, items=100, seed=0).data)
 
 
 def finished(folder: Path, name: str, *, recorded: bool = True) -> None:
@@ -24,8 +27,7 @@ def finished(folder: Path, name: str, *, recorded: bool = True) -> None:
     made = {"commits": ["0123abcd"], "devices": ["abacus"], "jax": ["9.9"], "cells": 1}
     write_results(folder, name, {"rows": [], "made": made}, [], f"| {name} of {folder.name} |")
     if recorded:
-        split = Split(planted(users=50, items=100, seed=0).data)
-        record(folder, name, config, split, command=f"python bin/reproduce.py {name}", seeds=3)
+        record(folder, name, config, SPLIT, command=f"python bin/reproduce.py {name}", seeds=3)
 
 
 def test_the_document_has_what_is_finished_with_how_it_was_made(tmp_path):
@@ -42,13 +44,8 @@ def test_the_document_has_what_is_finished_with_how_it_was_made(tmp_path):
     assert "How this was made is not recorded.\n\n| table4 of ml-1m-paper |" in text
     assert "Not run on planted-cpu: table4, table5, figure4" in text
     assert "smoke" not in text.split("\n## ", 1)[1] and str(tmp_path) not in text
-    kept = tmp_path / "docs" / "results" / "planted-cpu"
-    assert (kept / "space.png").read_bytes() == b"picture" and "](results/planted-cpu/space.png)" in text
-    assert json.loads((kept / "table3.json").read_text())["about"]["seeds"] == 3
-    assert (
-        "[table3.json](results/planted-cpu/table3.json)" in text
-        and not (tmp_path / "docs/results/planted-smoke").exists()
-    )
+    assert "](../runs/planted-cpu/space.png)" in text and "[table3.json](../runs/planted-cpu/table3.json)" in text
+    assert "space.png" not in text.split("](../runs/planted-cpu/space.png)", 1)[1]  # a picture is shown, not listed
 
 
 def test_nothing_finished_is_no_document(tmp_path):
@@ -58,7 +55,7 @@ def test_nothing_finished_is_no_document(tmp_path):
 
 
 def test_where_cells_come_from_is_kept(tmp_path):
-    cells = Cells(tmp_path, recipe("planted", "smoke"))
+    cells = Cells(tmp_path, recipe("planted", "smoke"), SPLIT)
     assert cells.run("a", lambda on: {"value": 1})["commit"] == commit()
     old = {"value": 2, "device": "abacus", "jax": "9.9"}  # as a version wrote it that recorded no commit
     (tmp_path / "cells" / "b.json").write_text(json.dumps(old))
@@ -92,7 +89,8 @@ def test_the_command_runs_an_experiment_and_writes_the_document(tmp_path):
     ("arguments", "message"),
     [
         (("table3", "--seeds", "0"), "error: seeds: expected at least 1, got 0"),
-        (("space", "--rows", "SASRec"), "error: rows: expected none with space"),
+        (("wide", "--rows", "SASRec"), "error: rows: expected none with wide"),
+        (("space", "--scale", "smoke", "--rows", "SASRec"), "error: rows: expected some of 'easrec', 'darts', "),
     ],
 )
 def test_a_wrong_call_is_one_line(tmp_path, arguments, message):
@@ -101,10 +99,62 @@ def test_a_wrong_call_is_one_line(tmp_path, arguments, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_cells_of_other_data_are_refused_wherever_the_file_lies(tmp_path):
+    config = recipe("ml-100k", "smoke", path="/somewhere/clicks.csv")
+    Cells(tmp_path, config, SPLIT)
+    assert "clicks" not in (tmp_path / "config.json").read_text()
+    Cells(tmp_path, recipe("ml-100k", "smoke", path="elsewhere.csv"), SPLIT)
+    items = SPLIT.data.items.copy()
+    items[[3, 4]] = items[[4, 3]]
+    other = Split(dataclasses.replace(SPLIT.data, items=items))
+    assert not np.array_equal(items, SPLIT.data.items)
+    with pytest.raises(ValueError, match="holds cells of other data .*'users': 50.* there.*: use another --workdir"):
+        Cells(tmp_path, config, other)
+
+
+def test_processes_share_an_experiment(tmp_path):
+    """What another process is at is left to it, the rest done meanwhile; it is taken over if that process died."""
+    script = f"""
+import sys, time
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from test_results import Cells, Path, SPLIT, recipe
+def make(on):
+    print("in a", flush=True)
+    for _ in range(300):
+        if Path({str(tmp_path / "go")!r}).exists():
+            return {{"by": "the other"}}
+        time.sleep(0.1)
+    return {{"by": "the other, in vain"}}
+Cells(Path({str(tmp_path)!r}), recipe("planted", "smoke"), SPLIT).run("a", make)
+"""
+
+    def start() -> subprocess.Popen:
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None and process.stdout.readline() == "in a\n"
+        return process
+
+    with start() as dying:
+        dying.kill()
+    order = []
+
+    def make(name: str) -> dict:
+        order.append(name)
+        if name == "c":
+            (tmp_path / "go").touch()
+        return {"by": "this one"}
+
+    with start() as other:
+        cells = Cells(tmp_path, recipe("planted", "smoke"), SPLIT)
+        done = cells.run_all({name: lambda on, name=name: make(name) for name in "abc"})
+    assert order == ["b", "c"] and [cell["by"] for cell in done] == ["the other", "this one", "this one"]
+    assert other.returncode == 0
+    assert sorted(p.name for p in (tmp_path / "cells").iterdir()) == ["a.json", "b.json", "c.json"]
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="counts a process's memory maps, which Linux shows")
 def test_cells_leave_no_programs_behind(tmp_path):
     """Linux bounds a process's memory maps, and each compiled program takes some: many networks would not fit."""
-    cells, counts = Cells(tmp_path, recipe("planted", "smoke")), []
+    cells, counts = Cells(tmp_path, recipe("planted", "smoke"), SPLIT), []
 
     def compiling(size: int) -> dict:
         for width in range(1, 9):

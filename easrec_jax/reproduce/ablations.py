@@ -12,11 +12,11 @@ import numpy as np
 from easrec_jax.architecture import Architecture, full_architecture
 from easrec_jax.config import Config
 from easrec_jax.data.split import Split
-from easrec_jax.reproduce.cells import Cells, markdown, plus_minus, write_results
+from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown, plus_minus, write_results
 from easrec_jax.reproduce.compare import LEVEL, METRICS, PROTOCOL, Row, beside, compare, show_mflops, show_p
 from easrec_jax.reproduce.models import EASREC_CELL, Make, alone_cell, for_strategy, searched_cell
 from easrec_jax.reproduce.paper import TABLE5
-from easrec_jax.reproduce.tables import NAMES, chosen_rows
+from easrec_jax.reproduce.tables import NAMES
 
 
 class Variant(NamedTuple):
@@ -31,19 +31,21 @@ def run_table5(
     config: Config, split: Split, folder: Path, *, seeds: int, dataset: str, rows: tuple[str, ...] = ()
 ) -> str:
     """Ablations, validation items by pop100; table5.json, .csv, .md."""
-    cells = Cells(folder, config)
+    cells = Cells(folder, config, split)
     groups = ablations(config, split, cells)
     wanted = chosen_rows(tuple(v.label for variants in groups.values() for v in variants), rows)
+    groups = {group: [v for v in variants if v.label in wanted] for group, variants in groups.items()}
+    makers: dict[str, MakeCell] = {}
+    for seed in range(seeds):
+        seeded = dataclasses.replace(config, seed=seed)
+        for variant in (v for variants in groups.values() for v in variants):
+            makers[f"{variant.cell}-seed{seed}"] = lambda on, v=variant, c=seeded: v.make(c, on)
+    cells.run_all(makers)
     fields, lines, published = [], [], TABLE5.get(dataset, {})
     known = bool(published)
     for group, variants in groups.items():
         found: list[Row] = []
         for variant in variants:
-            if variant.label not in wanted:
-                continue
-            for seed in range(seeds):
-                seeded = dataclasses.replace(config, seed=seed)
-                cells.run(f"{variant.cell}-seed{seed}", lambda on, v=variant, c=seeded: v.make(c, on))
             names = [f"{variant.cell}-seed{seed}" for seed in range(seeds)]
             found.append(Row.finished(variant.label, cells, names))
             paper = published.get(variant.label)

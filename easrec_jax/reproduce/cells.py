@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import subprocess
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,15 @@ from typing import Any
 import jax
 import numpy as np
 
+try:
+    from filelock import FileLock, Timeout
+except ImportError as error:
+    raise ImportError('experiments need filelock: pip install "easrec_jax[reproduce]"') from error
+
 from easrec_jax.cli import Progress, machine
 from easrec_jax.config import Config
 from easrec_jax.config_files import from_json, to_json
+from easrec_jax.data.split import Split
 from easrec_jax.files import read_json, write_bytes, write_text
 from easrec_jax.workdir import differences
 
@@ -25,50 +33,90 @@ class Interrupted(Exception):
     """Ctrl-C in a cell: the cells before it are kept."""
 
 
-class Cells:
-    """The finished cells of one experiment: `folder/cells/NAME.json`, and the config that all of them ran under.
+MakeCell = Callable[[dict], dict | None]  # callbacks of a loop -> a cell, None if it was interrupted
 
-    A cell may have an array of ranks beside it, NAME.npz: a user each, by part and protocol (`validation/full`).
+
+class Cells:
+    """The finished cells of one data set and scale: `folder/cells/NAME.json`, the config and the data that all of them ran on.
+
+    A cell may have an array of ranks beside it, NAME.npz: a user each, by part and protocol (`validation/full`). A cell
+    belongs to the process that makes it; another one that comes to it waits, or goes on to the next (`run_all`).
     """
 
-    def __init__(self, folder: Path, config: Config) -> None:
-        """Raises `ValueError` where the folder holds cells of another config. Fields that came later count as their default."""
+    def __init__(self, folder: Path, config: Config, split: Split) -> None:
+        """Raises `ValueError` where the folder holds cells of another config or of other data, wherever the file lies.
+
+        Fields of a config that came later count as their default.
+        """
         self.folder = folder
         self.used: dict[str, dict] = {}
-        path = folder / "config.json"
+        config = _without_files(config)
+        path, parts = folder / "config.json", ("data", "model", "search", "retrain", "evaluate")
         if path.is_file():
-            parts = ("data", "model", "search", "retrain", "evaluate")
-            changes = differences(from_json(path.read_text(), source=str(path)), config, parts)
-            if changes:
+            there = _without_files(from_json(path.read_text(), source=str(path)))
+            if changes := differences(there, config, parts):
                 raise ValueError(
                     f"{folder} holds cells of another config ({'; '.join(changes)}): use another --workdir"
                 )
+        data = {name: split.data.counts()[name] for name in ("users", "items", "interactions")}
+        data["crc32"] = zlib.crc32(split.data.items.tobytes(), zlib.crc32(split.data.offsets.tobytes()))
+        known = folder / "data.json"
+        if known.is_file() and (kept := read_json(known)) != data:
+            raise ValueError(f"{folder} holds cells of other data ({kept} there, {data} here): use another --workdir")
         write_text(path, to_json(config))
+        write_text(known, json.dumps(data, indent=2) + "\n")
 
-    def run(self, name: str, make: Callable[[dict], dict | None]) -> dict:
-        """The cell of that name, from disk or from `make(callbacks)`, which returns None if it was interrupted.
+    def run(self, name: str, make: MakeCell) -> dict:
+        """The cell of that name, from disk or from `make`; waited for where another process is at it.
 
         What `make` returns as `ranks` goes into NAME.npz. Wall and CPU seconds of all threads are added: the second ones
         mean something on a machine that others use too.
         """
-        path = self.folder / "cells" / f"{name}.json"
-        if not path.is_file():
-            wall, cpu = time.perf_counter(), time.process_time()
-            jax.clear_caches()  # programs keep memory maps: after a dozen networks a process has all that Linux allows
-            with Progress(name) as progress:
-                cell = make({"on_step": progress.step, "on_epoch": progress.epoch})
-            if cell is None:
-                raise Interrupted
-            spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
-            ranks: Any = cell.pop("ranks", None)
-            cell = cell | {key: round(value, 2) for key, value in spent.items()} | machine() | {"commit": commit()}
-            if ranks is not None:  # first: a cell that is there is whole
-                packed = io.BytesIO()
-                np.savez_compressed(packed, **{key: value.astype(np.int32) for key, value in ranks.items()})
-                write_bytes(path.with_suffix(".npz"), packed.getvalue())
-            write_text(path, json.dumps(cell, indent=2) + "\n")
-        self.used[name] = read_json(path)
+        self._finish(name, make, wait=True)
+        self.used[name] = read_json(self._path(name))
         return self.used[name]
+
+    def run_all(self, makers: Mapping[str, MakeCell]) -> list[dict]:
+        """All these cells, in order. What other processes are at is left to them until the rest is done: started several
+        times, an experiment is shared."""
+        for name, make in makers.items():
+            self._finish(name, make, wait=False)
+        return [self.run(name, make) for name, make in makers.items()]
+
+    def _path(self, name: str) -> Path:
+        return self.folder / "cells" / f"{name}.json"
+
+    def _finish(self, name: str, make: MakeCell, *, wait: bool) -> None:
+        """Make the cell if it is not there; without `wait`, not one that another process is making."""
+        path = self._path(name)
+        if path.is_file():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".{name}.lock"), blocking=wait)
+        try:
+            with lock:
+                if not path.is_file():  # else it was finished while this process waited
+                    self._make(name, make)
+        except Timeout:
+            return
+        path.with_name(f".{name}.lock").unlink(missing_ok=True)
+
+    def _make(self, name: str, make: MakeCell) -> None:
+        wall, cpu = time.perf_counter(), time.process_time()
+        jax.clear_caches()  # programs keep memory maps: after a dozen networks a process has all that Linux allows
+        with Progress(name) as progress:
+            cell = make({"on_step": progress.step, "on_epoch": progress.epoch})
+        if cell is None:
+            raise Interrupted
+        spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+        ranks: Any = cell.pop("ranks", None)
+        cell = cell | {key: round(value, 2) for key, value in spent.items()} | machine() | {"commit": commit()}
+        path = self._path(name)
+        if ranks is not None:  # first: a cell that is there is whole
+            packed = io.BytesIO()
+            np.savez_compressed(packed, **{key: value.astype(np.int32) for key, value in ranks.items()})
+            write_bytes(path.with_suffix(".npz"), packed.getvalue())
+        write_text(path, json.dumps(cell, indent=2) + "\n")
 
     def ranks(self, name: str) -> dict[str, np.ndarray] | None:
         """int32 [users] by `part/protocol` of a finished cell, None where it kept none."""
@@ -87,6 +135,11 @@ class Cells:
             "jax": sorted({cell["jax"] for cell in cells}),
             "cells": len(self.used),
         }
+
+
+def _without_files(config: Config) -> Config:
+    """The config without the names of its data files: what was in them is in data.json."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, path="", titles="", features=""))
 
 
 UNKNOWN = "not recorded"
@@ -121,6 +174,14 @@ def write_results(folder: Path, name: str, results: dict, rows: list[dict], mark
 def _field(value: Any) -> str:
     text = "" if value is None else str(value)
     return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n') else text
+
+
+def chosen_rows(known: tuple[str, ...], only: tuple[str, ...]) -> list[str]:
+    """Those of `known` that are asked for, all if none is; `ValueError` for a name that is none."""
+    unknown = [name for name in only if name not in known]
+    if unknown:
+        raise ValueError(f"rows: expected some of {', '.join(map(repr, known))}, got {', '.join(map(repr, unknown))}")
+    return [name for name in known if not only or name in only]
 
 
 def plus_minus(values: Any, digits: int = 4) -> str:

@@ -39,7 +39,8 @@ def space_figure(results: dict, space: SearchSpace, path: Path, *, select_by: st
             cost[on_front] * scale, value[on_front], "k--", linewidth=1, label="Pareto front", drawstyle="steps-post"
         )
         low, high = axis.get_ylim()
-        for number, (name, mark) in enumerate(MARKS.items()):
+        shown = {name: mark for name, mark in MARKS.items() if any(r["what"] == name for r in results["picks"])}
+        for number, (name, mark) in enumerate(shown.items()):
             picked = [at[r["candidate"], r["depth"]] for r in results["picks"] if r["what"] == name]
             shift = (number + 1) * 0.025 * (high - low)  # one above the other: picks often coincide
             axis.plot(

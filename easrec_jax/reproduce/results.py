@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from easrec_jax.config import Config
 from easrec_jax.data.split import Split
-from easrec_jax.files import read_json, write_bytes, write_text
+from easrec_jax.files import read_json, write_text
 from easrec_jax.retrain import data_counts
 
 EXPERIMENTS = {
@@ -41,9 +42,8 @@ def record(folder: Path, experiment: str, config: Config, split: Split, *, comma
 
 
 def write_document(workdir: Path, path: Path) -> list[str]:
-    """Write `path` (Markdown) from WORKDIR/DATASET-SCALE/EXPERIMENT.json; what it holds is returned.
+    """Write `path` (Markdown) from WORKDIR/DATASET-SCALE/EXPERIMENT.json and .md; what it holds is returned.
 
-    The files that it is made of go beside it, into a folder of its name: PATH/DATASET-SCALE/EXPERIMENT.json, .csv and .png.
     Smoke scale is left out, its figures mean nothing. Raises `ValueError` where there is no finished experiment.
     """
     sections, found = [], []
@@ -52,7 +52,7 @@ def write_document(workdir: Path, path: Path) -> list[str]:
             name for name in EXPERIMENTS if (folder / f"{name}.json").is_file() and (folder / f"{name}.md").is_file()
         ]
         for name in there:
-            sections.append(_section(folder, name, path.with_suffix("") / folder.name))
+            sections.append(_section(folder, name, os.path.relpath(folder, path.parent)))
             found.append(f"{folder.name} {name}")
         if there and (missing := [name for name in EXPERIMENTS if name not in there]):
             sections.append(f"Not run on {folder.name}: {', '.join(missing)}.")
@@ -66,18 +66,18 @@ HEAD = """# Results
 
 Written by `python bin/reproduce.py results` from the JSON files of finished experiments; do not edit. Each table says how
 it was made. `cpu` is the scale that two cores manage, `paper` the paper's own settings (`easrec_jax/reproduce/recipes.py`).
-A commit with a plus sign had changes on top. The paper's data are not the same: its ML-1M has 6,040 users, 3,706 items and
-1,000,209 interactions, its Gowalla 64,115 users, 164,532 items and 2,018,421 interactions, its Douban 110,090 users, 28
-items and 2,125,056 interactions (planted data of that shape stand in for it); the rest is not in the paper."""
+A commit with a plus sign had changes on top. DATASET-SCALE/cells/ holds finished cells, one training or search each, and
+every user's ranks: the commands go on from them, and make those that are not there. The paper's data are not the same: its
+ML-1M has 6,040 users, 3,706 items and 1,000,209 interactions, its Gowalla 64,115 users, 164,532 items and 2,018,421
+interactions, its Douban 110,090 users, 28 items and 2,125,056 interactions (planted data of that shape stand in for it);
+the rest is not in the paper."""
 
 
-def _section(folder: Path, name: str, target: Path) -> str:
+def _section(folder: Path, name: str, link: str) -> str:
     about = read_json(folder / f"{name}.json").get("about")
     parts = [f"## {folder.name}: {EXPERIMENTS[name]}", _how(about), (folder / f"{name}.md").read_text().strip()]
     kept = [f"{name}.{kind}" for kind in ("json", "csv", "png") if (folder / f"{name}.{kind}").is_file()]
-    for file in kept:
-        write_bytes(target / file, (folder / file).read_bytes())
-    links = {file: f"{target.parent.name}/{target.name}/{file}" for file in kept}
+    links = {file: f"{Path(link).as_posix()}/{file}" for file in kept}
     if f"{name}.png" in links:
         parts.append(f"![{EXPERIMENTS[name]}, {folder.name}]({links.pop(f'{name}.png')})")
     parts.append("Files: " + ", ".join(f"[{file}]({link})" for file, link in links.items()) + ".")

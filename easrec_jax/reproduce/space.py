@@ -15,7 +15,7 @@ from easrec_jax.cost import request_flops
 from easrec_jax.data.split import Split
 from easrec_jax.latency import latency_table
 from easrec_jax.network import Network
-from easrec_jax.reproduce.cells import Cells, markdown, write_results
+from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown, write_results
 from easrec_jax.reproduce.effort import alone_flops, batch_shapes, epochs_run, search_flops, watched
 from easrec_jax.reproduce.models import for_strategy
 from easrec_jax.reproduce.pictures import space_figure
@@ -26,40 +26,48 @@ from easrec_jax.supernet import extract
 from easrec_jax.train import network_scores
 
 SUPERNETS = ("easrec", "darts", "proxyless", "recnas")
+CHOSEN_ALONE = ("random", "exhaustive")  # they train networks alone, without a supernet
 
 
-def run_space(config: Config, split: Split, folder: Path, *, seeds: int) -> str:
+def run_space(config: Config, split: Split, folder: Path, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
     """All cells that are not finished, then space.json, .csv, .md and .png; the Markdown is returned.
 
-    The oracle, the front and the regret are of validation figures; the test items, looked at once by each finished
-    network's cell, are only shown. Random search and the oracle need no cells of their own: a network trained alone is
-    the same whoever asked for it.
+    `rows` are strategies (all, if none is named). The oracle, the front and the regret are of validation figures; the
+    test items, looked at once by each finished network's cell, are only shown. Random search and the oracle need no
+    cells of their own: a network trained alone is the same whoever asked for it.
     """
-    space, cells = search_space(config), Cells(folder, config)
+    strategies = chosen_rows((*SUPERNETS, *CHOSEN_ALONE), rows)
+    space, cells = search_space(config), Cells(folder, config, split)
     flops = np.array([[request_flops(n, split.data.num_items) for n in row] for row in networks(space)], np.float64)
     seconds = latency_table(space, split.data.num_items, folder / "latency.json")
-    alone, searches = [], []
+    makers: dict[str, MakeCell] = {}
     for seed in range(seeds):
         seeded = dataclasses.replace(config, seed=seed)
-        alone.append(
-            [
-                [
-                    cells.run(f"network-{i}x{j}-seed{seed}", lambda on, n=n, c=seeded: network_cell(n, c, split, on))
-                    for j, n in enumerate(row, 1)
-                ]
-                for i, row in enumerate(networks(space))
-            ]
-        )
+        for i, row in enumerate(networks(space)):
+            for j, network in enumerate(row, 1):
+                makers[f"network-{i}x{j}-seed{seed}"] = lambda on, n=network, c=seeded: network_cell(n, c, split, on)
         for name in SUPERNETS:
-            mine = for_strategy(seeded, name)
-            cell = cells.run(f"search-{name}-seed{seed}", lambda on, c=mine: search_cell(space, c, split, on))
-            searches.append({"strategy": name, "seed": seed} | cell)
+            if name in strategies:
+                mine = for_strategy(seeded, name)
+                makers[f"search-{name}-seed{seed}"] = lambda on, c=mine: search_cell(space, c, split, on)
+    cells.run_all(makers)
+    alone = [
+        [[cells.used[f"network-{i}x{j}-seed{seed}"] for j in range(1, len(row) + 1)] for i, row in enumerate(flops)]
+        for seed in range(seeds)
+    ]
+    searches = [
+        {"strategy": name, "seed": seed} | cells.used[f"search-{name}-seed{seed}"]
+        for seed in range(seeds)
+        for name in strategies
+        if name in SUPERNETS
+    ]
     add_flops(alone, searches, space, config, split)
     results = analyse(alone, searches, flops, seconds, config)
+    results["picks"] = [pick for pick in results["picks"] if pick["what"] in strategies]
     results["made"] = cells.made()
     text = report(results, space, config)
-    rows = [{k: v for k, v in r.items() if not isinstance(v, list)} for r in [*results["networks"], *results["picks"]]]
-    write_results(folder, "space", results, rows, text)
+    lines = [{k: v for k, v in r.items() if not isinstance(v, list)} for r in [*results["networks"], *results["picks"]]]
+    write_results(folder, "space", results, lines, text)
     space_figure(results, space, folder / "space.png", select_by=config.evaluate.select_by)
     return text
 
@@ -158,7 +166,7 @@ def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.nd
 def chosen_alone(costs: np.ndarray, config: Config, seed: int) -> dict[str, list[tuple[int, int]]]:
     """What random search and the exhaustive oracle would train, by their own functions."""
     found = {}
-    for name in ("random", "exhaustive"):
+    for name in CHOSEN_ALONE:
         choose = STRATEGIES[name].choose
         assert choose is not None
         found[name] = choose(costs, config.search, seed)
@@ -257,7 +265,7 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
         "Kendall tau",
     ]
     rows = []
-    for name in (*SUPERNETS, "random", "exhaustive"):
+    for name in dict.fromkeys(r["what"] for r in results["picks"]):
         mine = [r for r in results["picks"] if r["what"] == name]
         names = [f"{r['depth']} x {space.sizes[r['candidate']][0]}" for r in mine]
         tau = [r["kendall"] for r in mine if "kendall" in r]

@@ -16,7 +16,7 @@ from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.latency import BULK_USERS, measure_latency
 from easrec_jax.network import Network
-from easrec_jax.reproduce.cells import Cells, markdown, plus_minus, write_results
+from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown, plus_minus, write_results
 from easrec_jax.reproduce.compare import (
     LEVEL,
     METRICS,
@@ -42,19 +42,13 @@ def table3_rows(
     """The rows of Table III (those of the names `only`, if given), their cells run if they are not finished."""
     known = models(config, split, features)
     wanted = chosen_rows(tuple(known), only)
+    makers: dict[str, MakeCell] = {}
     for seed in range(seeds):
         seeded = dataclasses.replace(config, seed=seed)
         for label in wanted:
-            cells.run(f"{cell_name(label)}-seed{seed}", lambda on, m=known[label], c=seeded: m(c, on))
+            makers[f"{cell_name(label)}-seed{seed}"] = lambda on, m=known[label], c=seeded: m(c, on)
+    cells.run_all(makers)
     return [Row.finished(label, cells, [f"{cell_name(label)}-seed{seed}" for seed in range(seeds)]) for label in wanted]
-
-
-def chosen_rows(known: tuple[str, ...], only: tuple[str, ...]) -> list[str]:
-    """Those of `known` that are asked for, all if none is; `ValueError` for a name that is none."""
-    unknown = [name for name in only if name not in known]
-    if unknown:
-        raise ValueError(f"rows: expected some of {', '.join(map(repr, known))}, got {', '.join(map(repr, unknown))}")
-    return [name for name in known if not only or name in only]
 
 
 def run_table3(
@@ -62,7 +56,7 @@ def run_table3(
     rows: tuple[str, ...] = (),
 ) -> str:  # fmt: skip
     """Accuracy of every model beside the paper's, and EASRec tested against its rivals; table3.json, .csv, .md."""
-    cells = Cells(folder, config)
+    cells = Cells(folder, config, split)
     found = table3_rows(config, split, features, cells, seeds=seeds, only=rows)
     ours = next((row for row in found if row.label == "EASRec"), None)
     rivals = [row for row in found if row is not ours]
@@ -176,7 +170,7 @@ def run_table4(
     """Inference time and memory of Table III's networks as ratios to SASRec, beside the paper's; table4.json, .csv, .md."""
     if rows and "SASRec" not in rows:
         raise ValueError("rows: expected SASRec among them, table4 gives ratios to it")
-    cells = Cells(folder, config)
+    cells = Cells(folder, config, split)
     networks = tuple(name for name in models(config, split, features) if name not in FLOORS)
     only = tuple(chosen_rows(networks, rows))
     found = table3_rows(config, split, features, cells, seeds=seeds, only=only)

@@ -12,7 +12,7 @@ from easrec_jax.config import Config
 from easrec_jax.cost import cost_table
 from easrec_jax.data.split import Split
 from easrec_jax.reproduce.ablations import priced_cell, without_budget
-from easrec_jax.reproduce.cells import Cells, markdown, plus_minus, write_results
+from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus, write_results
 from easrec_jax.reproduce.compare import METRICS, PROTOCOL
 from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
 from easrec_jax.reproduce.pictures import tradeoff_figure
@@ -30,21 +30,26 @@ def run_figure4(
 
     The recipe's own budget is a point too. Budgets below the smallest network's cost are left out.
     """
-    cells, rows, lines = Cells(folder, config), [], []
+    cells, rows, lines = Cells(folder, config, split), [], []
     smallest = float(cost_table(search_space(config), split.data.num_items).min())
     own = config.search.budget
     admitted = sorted({b for b in (*budgets, own) if b is not None and b >= smallest})
     settings = [("lambda", w, priced_cell(config, w)) for w in weights]
     settings += [("budget", b, EASREC_CELL if b == own else f"figure4-budget{b:g}") for b in admitted]
+    makers: dict[str, MakeCell] = {}
+    for seed in range(seeds):
+        seeded = for_strategy(dataclasses.replace(config, seed=seed), "easrec")
+        for mode, value, name in settings:
+            if mode == "lambda":
+                mine = without_budget(seeded, value)
+            else:
+                mine = dataclasses.replace(seeded, search=dataclasses.replace(seeded.search, budget=value))
+            makers[f"{name}-seed{seed}"] = lambda on, c=mine: searched_cell(c, split, on)
+    cells.run_all(makers)
     for mode, value, name in settings:
         mine = []
         for seed in range(seeds):
-            seeded = for_strategy(dataclasses.replace(config, seed=seed), "easrec")
-            if mode == "lambda":
-                seeded = without_budget(seeded, value)
-            else:
-                seeded = dataclasses.replace(seeded, search=dataclasses.replace(seeded.search, budget=value))
-            cell = cells.run(f"{name}-seed{seed}", lambda on, c=seeded: searched_cell(c, split, on))
+            cell = cells.used[f"{name}-seed{seed}"]
             size = {key: cell["architecture"][key] for key in ("flops", "width", "depth")}
             mine.append({"mode": mode, "value": value, "seed": seed} | size | cell["test"][PROTOCOL])
         rows += mine

@@ -11,7 +11,7 @@ from easrec_jax.architecture import wide_space
 from easrec_jax.config import Config
 from easrec_jax.cost import request_flops
 from easrec_jax.data.split import Split
-from easrec_jax.reproduce.cells import Cells, markdown, plus_minus, write_results
+from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus, write_results
 from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
 
 LEVELS = (1.0, 0.75, 0.5)  # most FLOPs of the wide pick, over those of the pick in the paper's space
@@ -23,17 +23,20 @@ def run_wide(config: Config, split: Split, folder: Path, *, seeds: int) -> str:
     The first wide budget is the FLOPs of the same seed's pick in the paper's space, so that row asks what the wide space
     buys at equal FLOPs; the others ask what accuracy fewer FLOPs still reach.
     """
-    cells, found = Cells(folder, config), {}
+    cells, found = Cells(folder, config, split), {}
     networks = len(wide_space(widened(config, 1.0)).choices)
-    for seed in range(seeds):
-        seeded = for_strategy(dataclasses.replace(config, seed=seed), "easrec")
-        paper = cells.run(f"{EASREC_CELL}-seed{seed}", lambda on, c=seeded: searched_cell(c, split, on))
-        found.setdefault("paper", []).append(paper)
-        largest = request_flops(wide_space(widened(seeded, 1.0)).largest, split.data.num_items)
-        for level in LEVELS:
-            mine = widened(seeded, level * paper["architecture"]["flops"] / largest)
-            cell = cells.run(f"wide-{level:g}-seed{seed}", lambda on, c=mine: searched_cell(c, split, on))
-            found.setdefault(level, []).append(cell)
+    seeded = [for_strategy(dataclasses.replace(config, seed=seed), "easrec") for seed in range(seeds)]
+
+    def maker(config: Config) -> MakeCell:
+        return lambda callbacks: searched_cell(config, split, callbacks)
+
+    found["paper"] = cells.run_all({f"{EASREC_CELL}-seed{c.seed}": maker(c) for c in seeded})
+    largest = request_flops(wide_space(widened(config, 1.0)).largest, split.data.num_items)
+    shares = [cell["architecture"]["flops"] / largest for cell in found["paper"]]
+    levels = [(level, share, c) for share, c in zip(shares, seeded, strict=True) for level in LEVELS]
+    cells.run_all({f"wide-{level:g}-seed{c.seed}": maker(widened(c, level * share)) for level, share, c in levels})
+    for level in LEVELS:
+        found[level] = [cells.used[f"wide-{level:g}-seed{c.seed}"] for c in seeded]
     text, rows = report(found, config, networks, seeds)
     results = {"rows": rows, "networks": networks, "seeds": seeds, "made": cells.made()}
     write_results(folder, "wide", results, rows, text)
