@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -21,7 +22,7 @@ from easrec_jax.reproduce import space as space_module
 from easrec_jax.reproduce.cells import Cells, Interrupted, write_results
 from easrec_jax.reproduce.effort import batch_shapes, search_flops
 from easrec_jax.reproduce.recipes import recipe
-from easrec_jax.reproduce.space import analyse, network_cell, networks, pareto, run_space, search_cell
+from easrec_jax.reproduce.space import analyse, network_cell, networks, pareto, random_expected, run_space, search_cell
 from easrec_jax.retrain import make_samples
 
 LENGTH = 12
@@ -171,10 +172,20 @@ def test_regret_cost_and_rank_correlation_are_those_of_the_finished_cells():
     assert [(r["candidate"], r["depth"]) for r in exhaustive] == [(1, 2), (1, 1)]
     assert all(r["training_flops_over_exhaustive"] == 0.5 for r in exhaustive)
     assert (results["oracle"]["candidate"], results["oracle"]["depth"]) == (1, 2)
+    assert results["random"] == {"drawn": 2, "admitted": 2, "validation": pytest.approx(0.3)}  # both: the oracle
     front = {(r["candidate"], r["depth"]): r["front"] for r in results["networks"]}
     assert front == {(0, 1): True, (0, 2): False, (1, 1): True, (1, 2): True}
     sd = {(r["candidate"], r["depth"]): r["validation_sd"] for r in results["networks"]}
     assert sd[0, 1] == pytest.approx(np.std([0.6, 0.8], ddof=1)) and sd[1, 1] == 0.0
+
+
+def test_random_search_over_all_its_draws_is_the_mean_over_subsets():
+    values = np.array([0.3, 0.1, 0.4, 0.15, 0.2])
+    for drawn in range(1, 6):
+        best = [max(chosen) for chosen in itertools.combinations(values, drawn)]
+        found = random_expected(values, drawn)
+        assert found == {"drawn": drawn, "admitted": 5, "validation": pytest.approx(np.mean(best))}
+    assert random_expected(values, 9)["drawn"] == 5
 
 
 def test_the_front_is_what_nothing_dominates():

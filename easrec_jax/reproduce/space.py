@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,17 @@ def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.nd
             picks.append(pick_row(name, seed, best, mean, test, flops) | over_exhaustive(spent, prices, seed))
     best = np.unravel_index(np.argmax(np.where(admitted, mean, -1.0)), mean.shape)
     oracle = {"candidate": int(best[0]), "depth": int(best[1]) + 1, "validation": mean[best], "flops": flops[best]}
-    return {"seeds": len(alone), "protocol": by, "budget": budget, "oracle": oracle, "networks": rows, "picks": picks}
+    random = random_expected(mean[admitted], config.search.finalists)
+    about = {"seeds": len(alone), "protocol": by, "budget": budget, "oracle": oracle, "random": random}
+    return about | {"networks": rows, "picks": picks}
+
+
+def random_expected(admitted: np.ndarray, drawn: int) -> dict[str, float | int]:
+    """Random search over all its draws: the expectation of the best of `drawn` of the `admitted` validation figures."""
+    values, count = np.sort(admitted), len(admitted)
+    drawn = min(drawn, count)
+    ways = [comb(rank, drawn - 1) for rank in range(count)]  # draws whose best is the one of that rank
+    return {"drawn": drawn, "admitted": count, "validation": float(np.dot(ways, values) / comb(count, drawn))}
 
 
 def chosen_alone(costs: np.ndarray, config: Config, seed: int) -> dict[str, list[tuple[int, int]]]:
@@ -254,6 +265,7 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
     head = [
         "strategy",
         "picks",
+        "likeliest",
         "MFLOPs",
         "validation",
         "test",
@@ -268,6 +280,9 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
     for name in dict.fromkeys(r["what"] for r in results["picks"]):
         mine = [r for r in results["picks"] if r["what"] == name]
         names = [f"{r['depth']} x {space.sizes[r['candidate']][0]}" for r in mine]
+        likeliest = [
+            f"{depth} x {space.sizes[i][0]}" for i, depth in (r["likeliest"] for r in mine if "likeliest" in r)
+        ]
         tau = [r["kendall"] for r in mine if "kendall" in r]
         average = {
             key: np.mean([r[key] for r in mine])
@@ -283,7 +298,7 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
         }
         rows.append(
             [
-                name, ", ".join(names), f"{average['flops'] / 1e6:.2f}", f"{average['validation']:.4f}",
+                name, ", ".join(names), ", ".join(likeliest) or "-", f"{average['flops'] / 1e6:.2f}", f"{average['validation']:.4f}",
                 f"{average['test']:.4f}", f"{average['regret']:.4f}", f"{average['relative_regret']:.1%}",
                 f"{results['oracle']['validation'] - average['validation']:.4f}", f"{average['cpu_seconds_over_exhaustive']:.2f}",
                 f"{average['training_flops_over_exhaustive']:.2f}", f"{np.mean(tau):.2f}" if tau else "-",
@@ -292,6 +307,11 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
     budget = "" if results["budget"] is None else f"; budget {results['budget']} of the largest network's FLOPs"
     note = (
         f"{seeds} seed{'s' * (seeds > 1)}{budget}; darts and proxyless keep none. Exhaustive is training all networks; FLOPs "
-        "of training by the closed form of easrec_jax/reproduce/effort.py. The oracle is the best network within the budget"
+        "of training by the closed form of easrec_jax/reproduce/effort.py. The oracle is the best network within the budget. "
+        "The likeliest is what a search would pick by its probabilities alone, without training finalists"
     )
+    if any(r["what"] == "random" for r in results["picks"]):
+        random = results["random"]
+        below = results["oracle"]["validation"] - random["validation"]
+        note += f". Over all draws of {random['drawn']} of {random['admitted']} networks random search stands {below:.4f} below the oracle"
     return f"{first}\n\n{markdown(head, rows)}\n\n{note}."
