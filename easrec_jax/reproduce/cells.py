@@ -50,6 +50,7 @@ class Cells:
         """
         self.folder = folder
         self.used: dict[str, dict] = {}
+        self.commit = commit()  # of the code that runs, whatever is committed meanwhile
         config = _without_files(config)
         path, parts = folder / "config.json", ("data", "model", "search", "retrain", "evaluate")
         if path.is_file():
@@ -110,7 +111,7 @@ class Cells:
             raise Interrupted
         spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
         ranks: Any = cell.pop("ranks", None)
-        cell = cell | {key: round(value, 2) for key, value in spent.items()} | machine() | {"commit": commit()}
+        cell = cell | {key: round(value, 2) for key, value in spent.items()} | machine() | {"commit": self.commit}
         path = self._path(name)
         if ranks is not None:  # first: a cell that is there is whole
             packed = io.BytesIO()

@@ -81,7 +81,8 @@ def networks(space: SearchSpace) -> list[list[Any]]:
 def network_cell(architecture: Any, config: Config, split: Split, callbacks: dict) -> dict | None:
     """One network from scratch: validation and test figures of its best epoch."""
     done = retrain(architecture, None, config, split, **callbacks)
-    return done and {"validation": done.validation, "test": done.test, "best_epoch": done.fitted.epoch}
+    figures = {"validation": done.validation, "test": done.test} if done else {}
+    return done and figures | {"best_epoch": done.fitted.epoch, "ranks": done.ranks}
 
 
 def search_cell(space: SearchSpace, config: Config, split: Split, callbacks: dict) -> dict | None:
