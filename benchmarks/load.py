@@ -12,6 +12,7 @@ import ipaddress
 import json
 import re
 import socket
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,6 +112,26 @@ async def ask(arguments: Arguments, path: str) -> bytes:
     return body
 
 
+async def ready(arguments: Arguments, *, seconds: float = 120.0) -> None:
+    """Wait until the service answers: its first start compiles."""
+    end, waits = time.perf_counter() + seconds, False
+    while True:
+        connection = Connection(arguments.host, arguments.port)
+        try:
+            status = (await connection.send(request_bytes(arguments.host, "GET", "/ready")))[0]
+        except OSError:
+            status = 0
+        connection.close()
+        if status == 200:
+            return
+        if time.perf_counter() > end:
+            raise SystemExit(f"error: expected a service at {arguments.host}:{arguments.port} within {seconds:.0f} s")
+        if not waits:
+            print(f"waiting for {arguments.host}:{arguments.port} to be ready ...", file=sys.stderr)
+            waits = True
+        await asyncio.sleep(0.5)
+
+
 async def memory_mb(arguments: Arguments) -> float:
     figures = (await ask(arguments, "/metrics")).decode()
     found = re.search(r"^process_resident_memory_bytes (\S+)", figures, re.M)
@@ -124,6 +145,7 @@ async def compilations(arguments: Arguments) -> int:
 
 async def make_requests(arguments: Arguments, count: int = 2000) -> list[bytes]:
     """Requests for one user each, their histories from the data or at random."""
+    await ready(arguments)
     model = json.loads(await ask(arguments, "/model"))
     rng, length = np.random.default_rng(0), model["architecture"]["max_length"]
     if arguments.data is None:

@@ -35,8 +35,8 @@ class Arguments:
     """How many seeds, from 0."""
     scale: Scale = "cpu"
     """smoke: minutes, meaningless figures; cpu: two cores; paper: Table II, for a GPU."""
-    workdir: Path = Path("docs/results")
-    """Where experiments live: those behind docs/results.md, unless it is another folder. Processes may share one."""
+    workdir: Path = Path("runs/reproduce")
+    """Where experiments live (docs/results: those behind docs/results.md); processes may share it."""
     out: Path = Path("docs/results.md")
     """results: the document to write."""
 
@@ -82,7 +82,7 @@ def command() -> None:
             text = run_table5(config, split, folder, seeds=seeds, dataset=dataset, rows=arguments.rows)
         else:
             text = run_figure4(config, split, folder, seeds=seeds, dataset=dataset)
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         fail(f"interrupted; the finished cells in {folder / 'cells'} are kept: run the same command to go on")
     record(folder, name, config, split, command=command_line(arguments), seeds=seeds)
     print(f"{text}\nwritten to {folder}")

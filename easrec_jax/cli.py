@@ -104,7 +104,10 @@ def machine() -> dict:
     import jax
 
     device = jax.devices()[0]
-    kind = device.device_kind if device.platform != "cpu" else f"CPU, {os.cpu_count()} cores"
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )  # `taskset` counts
+    kind = device.device_kind if device.platform != "cpu" else f"CPU, {cores} core{'s' * (cores > 1)}"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return {"device": kind, "jax": jax.__version__, "peak_memory_mb": peak}
 

@@ -58,8 +58,10 @@ def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure(sp
         network = network_cell(space.architecture(1, 1), TINY, data, {})
         found = search_cell(space, TINY, data, {})
         assert network is not None and found is not None
-        cells.append((network.pop("test"), network, found))
-    (test, *selected), (other, *chosen) = cells
+        ranks = {key: rank for key, rank in network.pop("ranks").items() if key.startswith("validation/")}
+        cells.append((network.pop("test"), ranks, network, found))
+    (test, ranks, *selected), (other, others, *chosen) = cells
+    assert ranks.keys() == others.keys() and all(np.array_equal(ranks[key], others[key]) for key in ranks)
     assert selected == chosen and len(chosen[1]["finalists"]) == 2
     assert test != other
 
@@ -98,9 +100,11 @@ def test_finished_cells_are_not_run_again_and_the_results_are_written(split, fin
     results = json.loads((folder / "space.json").read_text())
     assert len(results["networks"]) == 4 and {r["what"] for r in results["picks"]} == set(STRATEGIES)
     assert len((folder / "space.csv").read_text().splitlines()) == 1 + 4 + 3
-    assert results["made"]["cells"] == 5 and all(r["training_flops"] > 0 for r in results["networks"])
+    assert results["made"]["cells"] == 6 and all(r["training_flops"] > 0 for r in results["networks"])
     assert (folder / "space.png").read_bytes().startswith(b"\x89PNG")
-    assert "| random |" in first
+    assert "| random |" in first and "random search over all its draws of" in first
+    p = [r["over_users"] for r in results["networks"]]
+    assert p.count(None) == 1 and all(value is None or 0 <= value <= 1 for value in p)  # None: the oracle itself
     text = run_space(TINY, split, folder, seeds=1, rows=("easrec", "exhaustive"))
     assert "| easrec |" in text and "| exhaustive |" in text and "| random |" not in text
     assert {r["what"] for r in json.loads((folder / "space.json").read_text())["picks"]} == {"easrec", "exhaustive"}
@@ -172,7 +176,10 @@ def test_regret_cost_and_rank_correlation_are_those_of_the_finished_cells():
     assert [(r["candidate"], r["depth"]) for r in exhaustive] == [(1, 2), (1, 1)]
     assert all(r["training_flops_over_exhaustive"] == 0.5 for r in exhaustive)
     assert (results["oracle"]["candidate"], results["oracle"]["depth"]) == (1, 2)
-    assert results["random"] == {"drawn": 2, "admitted": 2, "validation": pytest.approx(0.3)}  # both: the oracle
+    assert [r["validation"] for r in results["random"]] == pytest.approx([0.25, 0.3])  # means .2 and .3
+    assert [r["training_flops"] for r in results["random"]] == pytest.approx([0.25, 0.5])
+    assert darts["training_flops_over_exhaustive_with_pick"] == pytest.approx(0.1 + 0.25)
+    assert all(r["training_flops_over_exhaustive_with_pick"] == 0.5 for r in exhaustive)
     front = {(r["candidate"], r["depth"]): r["front"] for r in results["networks"]}
     assert front == {(0, 1): True, (0, 2): False, (1, 1): True, (1, 2): True}
     sd = {(r["candidate"], r["depth"]): r["validation_sd"] for r in results["networks"]}
@@ -180,12 +187,22 @@ def test_regret_cost_and_rank_correlation_are_those_of_the_finished_cells():
 
 
 def test_random_search_over_all_its_draws_is_the_mean_over_subsets():
-    values = np.array([0.3, 0.1, 0.4, 0.15, 0.2])
-    for drawn in range(1, 6):
-        best = [max(chosen) for chosen in itertools.combinations(values, drawn)]
-        found = random_expected(values, drawn)
-        assert found == {"drawn": drawn, "admitted": 5, "validation": pytest.approx(np.mean(best))}
-    assert random_expected(values, 9)["drawn"] == 5
+    validation = np.array([[[0.3, 0.1, 0.9], [0.4, 0.15, 0.2]], [[0.1, 0.3, 0.8], [0.2, 0.6, 0.5]]])
+    admitted, mean = validation.mean(0) < 0.8, validation.mean(0)
+    price = np.array([np.arange(6.0).reshape(2, 3) + 1, np.full((2, 3), 2.0)])
+    found = random_expected(validation, mean, admitted, price)
+    places = list(np.argwhere(admitted))
+    for drawn, row in enumerate(found, 1):
+        judged = [
+            mean[tuple(max(chosen, key=lambda at: seed[tuple(at)]))]
+            for seed in validation
+            for chosen in itertools.combinations(places, drawn)
+        ]
+        share = np.mean([drawn * np.mean(p[admitted]) / p.sum() for p in price])
+        assert row == {
+            "drawn": drawn, "validation": pytest.approx(np.mean(judged)), "training_flops": pytest.approx(share)
+        }  # fmt: skip
+    assert len(found) == 5
 
 
 def test_the_front_is_what_nothing_dominates():
@@ -246,11 +263,12 @@ def test_planted_douban_has_its_shape():
     assert paper.data.planted_users == 110_090 and paper.model.max_length == 100
 
 
-def test_latency_is_measured_once_and_belongs_to_its_space(split, finished):
-    space, path = search_space(TINY), finished[0] / "latency.json"
+def test_latency_is_measured_once_and_belongs_to_its_space(split, tmp_path):
+    space, path = search_space(TINY), tmp_path / "latency.json"
+    first = latency_table(space, split.data.num_items, path)
     before = path.read_text()
     table = latency_table(space, split.data.num_items, path)
-    assert table.shape == (2, 2) and (table > 0).all() and path.read_text() == before
+    assert table.shape == (2, 2) and (table > 0).all() and path.read_text() == before and np.array_equal(table, first)
     with pytest.raises(ValueError, match="latency.json: measured on other networks or items"):
         latency_table(space, split.data.num_items + 1, path)
 

@@ -34,9 +34,9 @@ class Row(NamedTuple):
         """A figure of each seed."""
         return [cell[part][protocol][metric] for cell in self.cells]
 
-    def of_users(self, part: str, metric: str) -> np.ndarray | None:
-        """float64 [users]: the same of each user, averaged over seeds."""
-        key = f"{part}/{PROTOCOL}"
+    def of_users(self, part: str, metric: str, protocol: str = PROTOCOL) -> np.ndarray | None:
+        """float64 [users]: the same of each user, averaged over seeds; None where a cell kept no ranks."""
+        key = f"{part}/{protocol}"
         kept = [{key: ranks[key]} for ranks in self.ranks if ranks is not None and key in ranks]
         return averaged(kept)[key][metric] if len(kept) == len(self.ranks) else None
 
@@ -71,12 +71,12 @@ class Comparison(NamedTuple):
         return {name: None if value != value else value for name, value in self._asdict().items()}
 
 
-def compare(first: Row, second: Row, part: str, metric: str) -> Comparison:
+def compare(first: Row, second: Row, part: str, metric: str, protocol: str = PROTOCOL) -> Comparison:
     """`first` against `second`; a win is the first one's."""
-    ours, theirs = first.values(part, metric), second.values(part, metric)
+    ours, theirs = first.values(part, metric, protocol), second.values(part, metric, protocol)
     difference = float(np.mean(ours) - np.mean(theirs))
     over_seeds, over_users = paired(ours, theirs), float("nan")
-    mine, others = first.of_users(part, metric), second.of_users(part, metric)
+    mine, others = first.of_users(part, metric, protocol), second.of_users(part, metric, protocol)
     if mine is not None and others is not None:
         over_users = compare_users(mine, others)["p"]
     p = over_seeds if np.isnan(over_users) else over_users

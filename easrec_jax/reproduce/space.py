@@ -14,9 +14,10 @@ from easrec_jax.architecture import SearchSpace, search_space
 from easrec_jax.config import Config
 from easrec_jax.cost import request_flops
 from easrec_jax.data.split import Split
-from easrec_jax.latency import latency_table
+from easrec_jax.latency import measure_latency
 from easrec_jax.network import Network
 from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown, write_results
+from easrec_jax.reproduce.compare import Row, compare, show_p
 from easrec_jax.reproduce.effort import alone_flops, batch_shapes, epochs_run, search_flops, watched
 from easrec_jax.reproduce.models import for_strategy
 from easrec_jax.reproduce.pictures import space_figure
@@ -40,7 +41,6 @@ def run_space(config: Config, split: Split, folder: Path, *, seeds: int, rows: t
     strategies = chosen_rows((*SUPERNETS, *CHOSEN_ALONE), rows)
     space, cells = search_space(config), Cells(folder, config, split)
     flops = np.array([[request_flops(n, split.data.num_items) for n in row] for row in networks(space)], np.float64)
-    seconds = latency_table(space, split.data.num_items, folder / "latency.json")
     makers: dict[str, MakeCell] = {}
     for seed in range(seeds):
         seeded = dataclasses.replace(config, seed=seed)
@@ -63,8 +63,10 @@ def run_space(config: Config, split: Split, folder: Path, *, seeds: int, rows: t
         if name in SUPERNETS
     ]
     add_flops(alone, searches, space, config, split)
+    seconds = np.array(cells.run("latency", lambda on: latency_cell(space, split))["latency_s"])
     results = analyse(alone, searches, flops, seconds, config)
     results["picks"] = [pick for pick in results["picks"] if pick["what"] in strategies]
+    add_significance(results, cells, seeds)
     results["made"] = cells.made()
     text = report(results, space, config)
     lines = [{k: v for k, v in r.items() if not isinstance(v, list)} for r in [*results["networks"], *results["picks"]]]
@@ -83,6 +85,13 @@ def network_cell(architecture: Any, config: Config, split: Split, callbacks: dic
     done = retrain(architecture, None, config, split, **callbacks)
     figures = {"validation": done.validation, "test": done.test} if done else {}
     return done and figures | {"best_epoch": done.fitted.epoch, "ranks": done.ranks}
+
+
+def latency_cell(space: SearchSpace, split: Split) -> dict:
+    """Seconds of 16 users through every network, [candidates depths]."""
+    items = split.data.num_items
+    measured = measure_latency([Network(network, items) for row in networks(space) for network in row])
+    return {"latency_s": measured.seconds.reshape(space.num_candidates, space.num_layers).tolist()}
 
 
 def search_cell(space: SearchSpace, config: Config, split: Split, callbacks: dict) -> dict | None:
@@ -129,6 +138,20 @@ def add_flops(alone: list, searches: list[dict], space: SearchSpace, config: Con
         )
 
 
+def add_significance(results: dict, cells: Cells, seeds: int) -> None:
+    """`over_users` of every network: p of its validation figure against the oracle's; None where a cell kept no ranks."""
+
+    def row(place: dict) -> Row:
+        name = f"network-{place['candidate']}x{place['depth']}"
+        return Row.finished(name, cells, [f"{name}-seed{seed}" for seed in range(seeds)])
+
+    oracle = row(results["oracle"])
+    for network in results["networks"]:
+        mine = row(network)
+        p = compare(mine, oracle, "validation", "ndcg@10", results["protocol"]).over_users
+        network["over_users"] = None if mine.label == oracle.label or np.isnan(p) else p
+
+
 def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.ndarray, config: Config) -> dict:
     """Everything that the tables and the picture show, as plain numbers. `alone` is [seeds][candidates][depths]."""
     by, budget = config.evaluate.select_by, config.search.budget
@@ -153,7 +176,7 @@ def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.nd
             pick_row(cell["strategy"], cell["seed"], (i, j), mean, test, flops)
             | {"likeliest": cell["likeliest"], "finalists": cell["finalists"]}
             | {"kendall": kendall(cell["supernet_scores"], validation[cell["seed"]])}
-            | over_exhaustive({key: cell[key] for key in prices}, prices, cell["seed"])
+            | over_exhaustive({key: cell[key] for key in prices}, prices, cell["seed"], untrained=(i, j))
         )
     for seed in range(len(alone)):
         for name, chosen in chosen_alone(flops / flops.max(), config, seed).items():
@@ -162,17 +185,27 @@ def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.nd
             picks.append(pick_row(name, seed, best, mean, test, flops) | over_exhaustive(spent, prices, seed))
     best = np.unravel_index(np.argmax(np.where(admitted, mean, -1.0)), mean.shape)
     oracle = {"candidate": int(best[0]), "depth": int(best[1]) + 1, "validation": mean[best], "flops": flops[best]}
-    random = random_expected(mean[admitted], config.search.finalists)
+    random = random_expected(validation, mean, admitted, prices["training_flops"])
     about = {"seeds": len(alone), "protocol": by, "budget": budget, "oracle": oracle, "random": random}
     return about | {"networks": rows, "picks": picks}
 
 
-def random_expected(admitted: np.ndarray, drawn: int) -> dict[str, float | int]:
-    """Random search over all its draws: the expectation of the best of `drawn` of the `admitted` validation figures."""
-    values, count = np.sort(admitted), len(admitted)
-    drawn = min(drawn, count)
-    ways = [comb(rank, drawn - 1) for rank in range(count)]  # draws whose best is the one of that rank
-    return {"drawn": drawn, "admitted": count, "validation": float(np.dot(ways, values) / comb(count, drawn))}
+def random_expected(
+    validation: np.ndarray, mean: np.ndarray, admitted: np.ndarray, price: np.ndarray
+) -> list[dict[str, Any]]:
+    """Random search over all its draws, for 1, 2, ... networks drawn: the expected figure of its pick, and its price.
+
+    A seed picks by its own validation figures and is judged by the `mean` over seeds, as every pick. The price is a share
+    of training all networks.
+    """
+    count, found = int(admitted.sum()), []
+    own, shares = validation[:, admitted], price[:, admitted] / price.sum((1, 2))[:, None]
+    judged = np.take(mean[admitted], np.argsort(own, axis=1))  # [seeds, rank]
+    for drawn in range(1, count + 1):
+        ways = [comb(rank, drawn - 1) for rank in range(count)]  # draws whose best is the one of that rank
+        expected = float((judged @ ways).mean() / comb(count, drawn))
+        found.append({"drawn": drawn, "validation": expected, "training_flops": float(drawn * shares.mean())})
+    return found
 
 
 def chosen_alone(costs: np.ndarray, config: Config, seed: int) -> dict[str, list[tuple[int, int]]]:
@@ -199,10 +232,18 @@ def pick_row(name: str, seed: int, pair: tuple, mean: np.ndarray, test: np.ndarr
     }  # fmt: skip
 
 
-def over_exhaustive(spent: dict[str, float], prices: dict[str, np.ndarray], seed: int) -> dict[str, float]:
-    """What a pick cost, and what share of training every network of the space that is."""
-    shares = {f"{key}_over_exhaustive": value / prices[key][seed].sum() for key, value in spent.items()}
-    return spent | shares
+def over_exhaustive(
+    spent: dict[str, float], prices: dict[str, np.ndarray], seed: int, *, untrained: tuple[int, int] | None = None
+) -> dict[str, float]:
+    """What a pick cost, and what share of training every network of the space that is, the pick's own training added to it
+    where the search has not trained it (`with_pick`)."""
+    found = dict(spent)
+    for key, value in spent.items():
+        price = prices[key][seed]
+        own = 0.0 if untrained is None else price[untrained[0], untrained[1] - 1]
+        found[f"{key}_over_exhaustive"] = value / price.sum()
+        found[f"{key}_over_exhaustive_with_pick"] = (value + own) / price.sum()
+    return found
 
 
 def figures(alone: list, part: str, protocol: str) -> np.ndarray:
@@ -249,6 +290,7 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
         "ms / 16 users",
         f"validation NDCG@10 ({by})",
         "test NDCG@10",
+        "p against the oracle",
         "on the front",
         "CPU s",
         "TFLOPs",
@@ -257,7 +299,8 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
         [
             f"{r['depth']} x {space.sizes[r['candidate']][0]}/{space.sizes[r['candidate']][1]}", f"{r['flops'] / 1e6:.2f}",
             f"{r['latency_ms']:.2f}", figure(r["validation"], r["validation_sd"]),
-            figure(r["test"], r["test_sd"]), "yes" if r["front"] else "", f"{r['cpu_seconds']:.0f}",
+            figure(r["test"], r["test_sd"]), show_p(float("nan") if r["over_users"] is None else r["over_users"]),
+            "yes" if r["front"] else "", f"{r['cpu_seconds']:.0f}",
             f"{r['training_flops'] / 1e12:.3g}",
         ]
         for r in sorted(results["networks"], key=lambda r: r["flops"])
@@ -273,8 +316,9 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
         "regret at its FLOPs",
         "relative",
         "below the oracle",
-        "CPU s / exhaustive",
-        "FLOPs / exhaustive",
+        "CPU s / all networks",
+        "FLOPs / all networks",
+        "with the pick trained",
         "Kendall tau",
     ]
     rows = []
@@ -295,6 +339,7 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
                 "relative_regret",
                 "cpu_seconds_over_exhaustive",
                 "training_flops_over_exhaustive",
+                "training_flops_over_exhaustive_with_pick",
             )
         }
         rows.append(
@@ -302,17 +347,31 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
                 name, ", ".join(names), ", ".join(likeliest) or "-", f"{average['flops'] / 1e6:.2f}", f"{average['validation']:.4f}",
                 f"{average['test']:.4f}", f"{average['regret']:.4f}", f"{average['relative_regret']:.1%}",
                 f"{results['oracle']['validation'] - average['validation']:.4f}", f"{average['cpu_seconds_over_exhaustive']:.2f}",
-                f"{average['training_flops_over_exhaustive']:.2f}", f"{np.mean(tau):.2f}" if tau else "-",
+                f"{average['training_flops_over_exhaustive']:.2f}",
+                f"{average['training_flops_over_exhaustive_with_pick']:.2f}", f"{np.mean(tau):.2f}" if tau else "-",
             ]
         )  # fmt: skip
     budget = "" if results["budget"] is None else f"; budget {results['budget']} of the largest network's FLOPs"
     note = (
-        f"{seeds} seed{'s' * (seeds > 1)}{budget}; darts and proxyless keep none. Exhaustive is training all networks; FLOPs "
-        "of training by the closed form of easrec_jax/reproduce/effort.py. The oracle is the best network within the budget. "
-        "The likeliest is what a search would pick by its probabilities alone, without training finalists"
+        f"{seeds} seed{'s' * (seeds > 1)}{budget}; darts and proxyless keep none. Prices are shares of training all networks "
+        "of the space, FLOPs of training by the closed form of easrec_jax/reproduce/effort.py; the last one adds the training "
+        "of the pick, which random and exhaustive have trained already. p: two-sided paired t-test over users, each averaged "
+        "over seeds, on validation items. The oracle is the best network within the budget"
+        f"{' by this one seed, so that exhaustive is right by definition' * (seeds == 1)}. The likeliest is what a search would "
+        "pick by its probabilities alone, without training finalists."
     )
-    if any(r["what"] == "random" for r in results["picks"]):
-        random = results["random"]
-        below = results["oracle"]["validation"] - random["validation"]
-        note += f". Over all draws of {random['drawn']} of {random['admitted']} networks random search stands {below:.4f} below the oracle"
-    return f"{first}\n\n{markdown(head, rows)}\n\n{note}."
+    if not any(r["what"] == "random" for r in results["picks"]):
+        return f"{first}\n\n{markdown(head, rows)}\n\n{note}"
+    lines = [
+        [
+            str(r["drawn"]),
+            f"{r['validation']:.4f}",
+            f"{results['oracle']['validation'] - r['validation']:.4f}",
+            f"{r['training_flops']:.2f}",
+        ]
+        for r in results["random"]
+    ]
+    draws = markdown(
+        ["random search over all its draws of", "validation", "below the oracle", "FLOPs / all networks"], lines
+    )
+    return f"{first}\n\n{markdown(head, rows)}\n\n{note}\n\n{draws}"
