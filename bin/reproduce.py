@@ -3,7 +3,7 @@
 space: every network of the space trained alone, and what each search strategy picked of it. wide: what a wide space buys
 over it, at equal FLOPs and at fewer. table3: accuracy of all models; table4: their inference time and memory; table5:
 ablations; figure4: the weight lambda of the constraint, and budgets. results: everything finished in WORKDIR as one
-document, docs/results.md.
+document.
 """
 
 import shlex
@@ -37,8 +37,8 @@ class Arguments:
     """smoke: minutes, meaningless figures; cpu: two cores; paper: Table II, for a GPU."""
     workdir: Path = Path("runs/reproduce")
     """Where experiments live (docs/results: those behind docs/results.md); processes may share it."""
-    out: Path = Path("docs/results.md")
-    """results: the document to write."""
+    out: Path | None = None
+    """results: the document to write (default: WORKDIR.md)."""
 
 
 def command() -> None:
@@ -57,8 +57,9 @@ def command() -> None:
 
     name, seeds, dataset = arguments.experiment, arguments.seeds, arguments.dataset
     if name == "results":
-        found = write_document(arguments.workdir, arguments.out)
-        print("".join(f"{entry}\n" for entry in found) + f"written to {arguments.out}")
+        out = arguments.out or arguments.workdir.with_name(f"{arguments.workdir.name}.md")
+        found = write_document(arguments.workdir, out)
+        print("".join(f"{entry}\n" for entry in found) + f"written to {out}")
         return
     if seeds < 1:
         raise ValueError(f"seeds: expected at least 1, got {seeds}")

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
 from easrec_jax.reproduce.cells import Cells, commit, write_results
@@ -72,15 +73,16 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
 
 def test_the_command_runs_an_experiment_and_writes_the_document(tmp_path):
     """At smoke scale, one row; renamed, since figures of that scale are not to be shown."""
-    run = command("table3", "--scale", "smoke", "--rows", "SASRec", "--workdir", str(tmp_path / "runs"))
+    workdir = tmp_path / "docs" / "results"
+    run = command("table3", "--scale", "smoke", "--rows", "SASRec", "--workdir", str(workdir))
     assert run.returncode == 0, run.stderr
     assert "| SASRec | " in run.stdout and "EASRec" not in run.stdout
-    folder = (tmp_path / "runs" / "planted-smoke").rename(tmp_path / "runs" / "planted-cpu")
+    folder = (workdir / "planted-smoke").rename(workdir / "planted-cpu")
     about = json.loads((folder / "table3.json").read_text())["about"]
     assert about["command"] == "python bin/reproduce.py table3 --dataset planted --rows SASRec --seeds 1 --scale smoke"
     assert about["data"]["users"] == 300 and about["seeds"] == 1 and len(about["commits"]) == len(about["devices"]) == 1
     out = tmp_path / "docs" / "results.md"
-    done = command("results", "--workdir", str(tmp_path / "runs"), "--out", str(out))
+    done = command("results", "--workdir", str(workdir))
     assert done.returncode == 0, done.stderr
     assert about["command"] in out.read_text() and str(tmp_path) not in out.read_text()
 
@@ -110,6 +112,11 @@ def test_cells_of_other_data_are_refused_wherever_the_file_lies(tmp_path):
     assert not np.array_equal(items, SPLIT.data.items)
     with pytest.raises(ValueError, match="holds cells of other data .*'users': 50.* there.*: use another --workdir"):
         Cells(tmp_path, config, other)
+    red, blue = (ItemFeatures.from_tokens({"colour": [[], [name], ["green"]]}) for name in ("red", "green"))
+    Cells(tmp_path, config, SPLIT, red)
+    Cells(tmp_path, config, SPLIT)
+    with pytest.raises(ValueError, match="holds cells of other data"):
+        Cells(tmp_path, config, SPLIT, blue)
 
 
 def test_processes_share_an_experiment(tmp_path):

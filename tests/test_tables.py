@@ -13,11 +13,13 @@ from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, R
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
 from easrec_jax.metrics import metrics
+from easrec_jax.reproduce import wide
 from easrec_jax.reproduce.ablations import ablations, priced_cell, run_table5
 from easrec_jax.reproduce.cells import Cells
 from easrec_jax.reproduce.models import FLOORS, SEARCHED, models, searched_cell
 from easrec_jax.reproduce.tables import run_table3, run_table4
 from easrec_jax.reproduce.tradeoff import run_figure4
+from easrec_jax.reproduce.wide import run_wide
 
 TINY = Config(
     data=DataConfig(planted_users=60, planted_items=100),
@@ -51,6 +53,7 @@ def tables(made, tmp_path_factory):
         original(self, name, make)
 
     patch.setattr(Cells, "_make", counted)
+    patch.setattr(wide, "LEVELS", (1.0,))
     common = {"seeds": 1, "dataset": "ml-1m"}
     texts = {}
     runs = {
@@ -58,6 +61,7 @@ def tables(made, tmp_path_factory):
         "table4": lambda: run_table4(TINY, split, folder, features=features, rows=NETWORKS, **common),
         "figure4": lambda: run_figure4(TINY, split, folder, weights=(0.1,), budgets=(0.001, 1.0), **common),
         "table5": lambda: run_table5(TINY, split, folder, rows=(*SHARED, *OWN), **common),
+        "wide": lambda: run_wide(TINY, split, folder, seeds=1),
         "again": lambda: run_table3(TINY, split, folder, features=features, rows=ROWS, **common),
         "elsewhere": lambda: run_table3(
             TINY, split, folder / "x", features=features, rows=ROWS[-1:], seeds=2, dataset="ml-100k"
@@ -148,6 +152,17 @@ def test_table5_tests_each_row_against_the_first_of_its_group(tables):
     assert "against" not in rows["copied from the supernet"]
     cell = json.loads((folder / "cells" / "table5-convolution-seed0.json").read_text())["architecture"]
     assert (cell["attention"], cell["conv_width"], cell["depth"]) == ("causal_linrec", 2, 2)
+
+
+def test_the_wide_space_is_compared_within_the_pick_of_the_papers(tables):
+    folder, trained, texts = tables
+    assert trained["wide"] == ["wide-1"]  # the pick of the paper's space is Table III's
+    paper, mine = results(folder, "wide")["rows"]
+    assert mine["flops"] <= paper["flops"] and mine["flops_saved"] == pytest.approx(1 - mine["flops"] / paper["flops"])
+    assert mine["validation_change"] == pytest.approx(mine["validation"] / paper["validation"] - 1)
+    assert 0 <= mine["validation_over_users"] <= 1 and "validation_over_users" not in paper
+    shares = [f"{mine[f'{part}_over_users']:.3f}" for part in ("validation", "test")]
+    assert [line for line in texts["wide"].splitlines() if all(f" {p} |" in line for p in shares)]
 
 
 def test_all_ablations_are_there_and_differ(made, tmp_path):

@@ -24,6 +24,7 @@ except ImportError as error:
 from easrec_jax.cli import Progress, machine
 from easrec_jax.config import Config
 from easrec_jax.config_files import from_json, to_json
+from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.files import read_json, write_bytes, write_text
 from easrec_jax.workdir import differences
@@ -43,8 +44,9 @@ class Cells:
     belongs to the process that makes it; another one that comes to it waits, or goes on to the next (`run_all`).
     """
 
-    def __init__(self, folder: Path, config: Config, split: Split) -> None:
-        """Raises `ValueError` where the folder holds cells of another config or of other data, wherever the file lies.
+    def __init__(self, folder: Path, config: Config, split: Split, features: ItemFeatures | None = None) -> None:
+        """Raises `ValueError` where the folder holds cells of another config, other data or other item features, wherever the
+        files lie.
 
         Fields of a config that came later count as their default.
         """
@@ -61,11 +63,14 @@ class Cells:
                 )
         data = {name: split.data.counts()[name] for name in ("users", "items", "interactions")}
         data["crc32"] = zlib.crc32(split.data.items.tobytes(), zlib.crc32(split.data.offsets.tobytes()))
+        if features is not None:
+            data["features_crc32"] = zlib.crc32(b"".join(table.tobytes() for table in features.values))
         known = folder / "data.json"
-        if known.is_file() and (kept := read_json(known)) != data:
+        kept = read_json(known) if known.is_file() else {}
+        if kept | data != data | kept:
             raise ValueError(f"{folder} holds cells of other data ({kept} there, {data} here): use another --workdir")
         write_text(path, to_json(config))
-        write_text(known, json.dumps(data, indent=2) + "\n")
+        write_text(known, json.dumps(kept | data, indent=2) + "\n")
 
     def run(self, name: str, make: MakeCell) -> dict:
         """The cell of that name, from disk or from `make`; waited for where another process is at it.

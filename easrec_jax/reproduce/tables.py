@@ -56,7 +56,7 @@ def run_table3(
     rows: tuple[str, ...] = (),
 ) -> str:  # fmt: skip
     """Accuracy of every model beside the paper's, and EASRec tested against its rivals; table3.json, .csv, .md."""
-    cells = Cells(folder, config, split)
+    cells = Cells(folder, config, split, features)
     found = table3_rows(config, split, features, cells, seeds=seeds, only=rows)
     ours = next((row for row in found if row.label == "EASRec"), None)
     rivals = [row for row in found if row is not ours]
@@ -170,7 +170,7 @@ def run_table4(
     """Inference time and memory of Table III's networks as ratios to SASRec, beside the paper's; table4.json, .csv, .md."""
     if rows and "SASRec" not in rows:
         raise ValueError("rows: expected SASRec among them, table4 gives ratios to it")
-    cells = Cells(folder, config, split)
+    cells = Cells(folder, config, split, features)
     networks = tuple(name for name in models(config, split, features) if name not in FLOORS)
     only = tuple(chosen_rows(networks, rows))
     found = table3_rows(config, split, features, cells, seeds=seeds, only=only)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from easrec_jax.config import Config
 from easrec_jax.cost import request_flops
 from easrec_jax.data.split import Split
 from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus, write_results
+from easrec_jax.reproduce.compare import PARTS, Row, compare, show_p
 from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
 
 LEVELS = (1.0, 0.75, 0.5)  # most FLOPs of the wide pick, over those of the pick in the paper's space
@@ -37,7 +39,15 @@ def run_wide(config: Config, split: Split, folder: Path, *, seeds: int) -> str:
     cells.run_all({f"wide-{level:g}-seed{c.seed}": maker(widened(c, level * share)) for level, share, c in levels})
     for level in LEVELS:
         found[level] = [cells.used[f"wide-{level:g}-seed{c.seed}"] for c in seeded]
-    text, rows = report(found, config, networks, seeds)
+    names = {"paper": EASREC_CELL} | {level: f"wide-{level:g}" for level in LEVELS}
+    rows_of = {k: Row.finished(n, cells, [f"{n}-seed{c.seed}" for c in seeded]) for k, n in names.items()}
+    by = config.evaluate.select_by
+    p = {
+        key: {part: compare(row, rows_of["paper"], part, "ndcg@10", by).over_users for part in PARTS}
+        for key, row in rows_of.items()
+        if key != "paper"
+    }
+    text, rows = report(found, p, config, networks, seeds)
     results = {"rows": rows, "networks": networks, "seeds": seeds, "made": cells.made()}
     write_results(folder, "wide", results, rows, text)
     return text
@@ -59,8 +69,8 @@ def widened(config: Config, budget: float) -> Config:
     return dataclasses.replace(config, model=model, search=search)
 
 
-def report(found: dict, config: Config, networks: int, seeds: int) -> tuple[str, list[dict]]:
-    """The table, a line for each space and budget, and its rows as plain numbers."""
+def report(found: dict, p: dict, config: Config, networks: int, seeds: int) -> tuple[str, list[dict]]:
+    """The table, a line for each space and budget, and its rows as plain numbers; `p` over users by budget and part."""
     by = config.evaluate.select_by
 
     def ndcg(cells: list[dict], part: str) -> np.ndarray:
@@ -68,6 +78,9 @@ def report(found: dict, config: Config, networks: int, seeds: int) -> tuple[str,
 
     def flops(cells: list[dict]) -> np.ndarray:
         return np.array([cell["architecture"]["flops"] for cell in cells], np.float64)
+
+    def shown(key: Any, part: str) -> str:
+        return show_p(p[key][part]) if key in p else ""
 
     base, rows, lines = found["paper"], [], []
     for key, cells in found.items():
@@ -79,21 +92,25 @@ def report(found: dict, config: Config, networks: int, seeds: int) -> tuple[str,
             {"space": name, "picks": "; ".join(picks), "flops": float(flops(cells).mean()), "flops_saved": saved}
             | {part: float(ndcg(cells, part).mean()) for part in ("validation", "test")}
             | {f"{part}_change": value for part, value in change.items()}
+            | {f"{part}_over_users": None if np.isnan(value) else value for part, value in p.get(key, {}).items()}
             | {"cpu_seconds": float(np.mean([cell["cpu_seconds"] for cell in cells]))}
         )
         lines.append(
             [
                 name, "; ".join(picks), f"{flops(cells).mean() / 1e6:.2f}", f"{saved:+.0%}",
-                plus_minus(ndcg(cells, "validation")), f"{change['validation']:+.1%}",
-                plus_minus(ndcg(cells, "test")), f"{change['test']:+.1%}", f"{rows[-1]['cpu_seconds']:.0f}",
+                *(s for part in PARTS for s in (plus_minus(ndcg(cells, part)), f"{change[part]:+.1%}", shown(key, part))),
+                f"{rows[-1]['cpu_seconds']:.0f}",
             ]
         )  # fmt: skip
-    head = ["space and budget", "picks, a seed each", "MFLOPs", "saved", f"validation NDCG@10 ({by})", "change"]
-    head += ["test NDCG@10", "change", "CPU s"]
+    head = ["space and budget", "picks, a seed each", "MFLOPs", "saved", f"validation NDCG@10 ({by})", "change", "p"]
+    head += ["test NDCG@10", "change", "p", "CPU s"]
     paper_networks = len(config.search.prune) * config.model.layers
     text = markdown(head, lines)
     text += f"\n\n{seeds} seed{'s' * (seeds > 1)}; {paper_networks} networks in the paper's space, {networks:,} in the wide one; "
-    return text + "saved and change are relative to the paper's space, seed by seed.", rows
+    text += (
+        "saved and change are relative to the paper's space, seed by seed; p: two-sided paired t-test over users, each "
+    )
+    return text + "averaged over seeds.", rows
 
 
 def describe(architecture: dict) -> str:
