@@ -112,24 +112,21 @@ async def ask(arguments: Arguments, path: str) -> bytes:
     return body
 
 
-async def ready(arguments: Arguments, *, seconds: float = 120.0) -> None:
+async def ready(arguments: Arguments, *, seconds: int = 120) -> None:
     """Wait until the service answers: its first start compiles."""
-    end, waits = time.perf_counter() + seconds, False
-    while True:
+    for second in range(seconds):
         connection = Connection(arguments.host, arguments.port)
         try:
             status = (await connection.send(request_bytes(arguments.host, "GET", "/ready")))[0]
-        except OSError:
+        except (OSError, asyncio.IncompleteReadError):
             status = 0
         connection.close()
         if status == 200:
             return
-        if time.perf_counter() > end:
-            raise SystemExit(f"error: expected a service at {arguments.host}:{arguments.port} within {seconds:.0f} s")
-        if not waits:
+        if second == 0:
             print(f"waiting for {arguments.host}:{arguments.port} to be ready ...", file=sys.stderr)
-            waits = True
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1)
+    raise SystemExit(f"error: expected a service at {arguments.host}:{arguments.port} within {seconds} s")
 
 
 async def memory_mb(arguments: Arguments) -> float:

@@ -103,10 +103,9 @@ def machine() -> dict:
     """What the figures were measured on: device, versions, peak resident memory so far in MB."""
     import jax
 
-    device = jax.devices()[0]
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )  # `taskset` counts
+    device, cores = jax.devices()[0], os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))  # fewer where the process is pinned
     kind = device.device_kind if device.platform != "cpu" else f"CPU, {cores} core{'s' * (cores > 1)}"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return {"device": kind, "jax": jax.__version__, "peak_memory_mb": peak}

@@ -69,22 +69,27 @@ def compare_costs(
     return {name: (float(np.mean(np.take(v, at[0]))), float(np.mean(np.take(v, at[1])))) for name, v in each.items()}
 
 
+def space_latency(space: SearchSpace, num_items: int) -> np.ndarray:
+    """Seconds of candidate i exiting after layer j + 1, [candidates depths], measured now."""
+    pairs = [(i, j) for i in range(space.num_candidates) for j in range(1, space.num_layers + 1)]
+    networks = [Network(space.architecture(*pair), num_items) for pair in pairs]
+    return measure_latency(networks).seconds.reshape(space.num_candidates, space.num_layers)
+
+
 def latency_table(space: SearchSpace, num_items: int, path: Path) -> np.ndarray:
-    """Seconds of candidate i exiting after layer j + 1, [candidates depths]: from `path` if it is there, else measured.
+    """`space_latency`, from `path` if it is there, else measured.
 
     A resumed search reads what it measured first: a second measurement would be another table. Raises `ValueError`
     where the file is another space's.
     """
     pairs = [(i, j) for i in range(space.num_candidates) for j in range(1, space.num_layers + 1)]
-    networks = [space.architecture(*pair) for pair in pairs]
-    described = [network.to_json() for network in networks]
+    described = [space.architecture(*pair).to_json() for pair in pairs]
     if path.is_file():
         there = read_json(path)
         if there.get("networks") != described or there.get("items") != num_items:
             raise ValueError(f"{path}: measured on other networks or items; delete it to measure anew")
-        seconds = np.array(there["seconds"], np.float64)
-    else:
-        seconds = measure_latency([Network(network, num_items) for network in networks]).seconds
-        tree = {"networks": described, "items": num_items, "device": str(jax.devices()[0].device_kind)}
-        write_text(path, json.dumps(tree | {"seconds": seconds.tolist()}, indent=2) + "\n")
-    return seconds.reshape(space.num_candidates, space.num_layers)
+        return np.array(there["seconds"], np.float64).reshape(space.num_candidates, space.num_layers)
+    seconds = space_latency(space, num_items)
+    tree = {"networks": described, "items": num_items, "device": str(jax.devices()[0].device_kind)}
+    write_text(path, json.dumps(tree | {"seconds": seconds.ravel().tolist()}, indent=2) + "\n")
+    return seconds

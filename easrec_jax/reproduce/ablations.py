@@ -35,17 +35,17 @@ def run_table5(
     """Ablations, validation items by pop100; table5.json, .csv, .md."""
     cells = Cells(folder, config, split)
     groups = ablations(config, split, cells)
-    wanted = chosen_rows(tuple(v.label for variants in groups.values() for v in variants), rows)
+    everything = [v for variants in groups.values() for v in variants]
+    wanted = chosen_rows(tuple(v.label for v in everything), rows)
     groups = {group: [v for v in variants if v.label in wanted] for group, variants in groups.items()}
     seeded = [dataclasses.replace(config, seed=seed) for seed in range(seeds)]
 
     def makers(variants: list[Variant]) -> dict[str, MakeCell]:
         return {f"{v.cell}-seed{c.seed}": lambda on, v=v, c=c: v.make(c, on) for c in seeded for v in variants}
 
-    chosen = [v for variants in groups.values() for v in variants]
     if FRESH in wanted:
-        cells.run_all(makers([Variant("", EASREC_CELL, _searched(split, lambda c: c))]))
-    cells.run_all(makers(chosen))
+        cells.run_all(makers([v for v in everything if v.cell == EASREC_CELL]))
+    cells.run_all(makers([v for v in everything if v.label in wanted]))
     fields, lines, published = [], [], TABLE5.get(dataset, {})
     known = bool(published)
     for group, variants in groups.items():
@@ -164,13 +164,12 @@ def without_budget(config: Config, weight: float, *, dynamic: bool = True) -> Co
 
 
 def _weights(config: Config, split: Split, cells: Cells) -> list[Variant]:
-    own = _searched(split, lambda c: c)
-
     def fresh(config: Config, callbacks: dict) -> dict | None:
         """The network that the search of that seed picked, from scratch; that cell is finished before."""
         searched = cells.used[f"{EASREC_CELL}-seed{config.seed}"]
         return alone_cell(Architecture.from_json(searched["architecture"]), config, split, callbacks)
 
+    own = _searched(split, lambda c: c)
     return [Variant("copied from the supernet", EASREC_CELL, own), Variant(FRESH, "table5-fresh", fresh)]
 
 

@@ -98,14 +98,14 @@ class Cells:
         if path.is_file():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f".{name}.lock"), blocking=wait)
+        lock = path.with_name(f".{name}.lock")
         try:
-            with lock:
+            with FileLock(lock, blocking=wait):
                 if not path.is_file():  # else it was finished while this process waited
                     self._make(name, make)
         except Timeout:
             return
-        path.with_name(f".{name}.lock").unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
 
     def _make(self, name: str, make: MakeCell) -> None:
         wall, cpu = time.perf_counter(), time.process_time()

@@ -52,7 +52,7 @@ def write_document(workdir: Path, path: Path) -> list[str]:
             name for name in EXPERIMENTS if (folder / f"{name}.json").is_file() and (folder / f"{name}.md").is_file()
         ]
         for name in there:
-            sections.append(_section(folder, name, os.path.relpath(folder, path.parent)))
+            sections.append(_section(folder, name, Path(os.path.relpath(folder, path.parent)).as_posix()))
             found.append(f"{folder.name} {name}")
         if there and (missing := [name for name in EXPERIMENTS if name not in there]):
             sections.append(f"Not run on {folder.name}: {', '.join(missing)}.")
@@ -66,9 +66,9 @@ HEAD = """# Results
 
 Written by `python bin/reproduce.py results` from the JSON files of finished experiments; do not edit. Each table says how
 it was made. `cpu` is the scale that two cores manage, `paper` the paper's own settings (`easrec_jax/reproduce/recipes.py`).
-A commit with a plus sign had changes on top. DATASET-SCALE/cells/ holds finished cells, one training or search each, and
-every user's ranks: the commands go on from them, and make those that are not there. The paper's data are not the same: its
-ML-1M has 6,040 users, 3,706 items and 1,000,209 interactions, its Gowalla 64,115 users, 164,532 items and 2,018,421
+A commit with a plus sign had changes on top. DATASET-SCALE/cells/ holds finished cells, one training or search each, a
+training with every user's ranks beside it: the commands go on from them, and make those that are not there. The paper's data
+are not the same: its ML-1M has 6,040 users, 3,706 items and 1,000,209 interactions, its Gowalla 64,115 users, 164,532 items and 2,018,421
 interactions, its Douban 110,090 users, 28 items and 2,125,056 interactions (planted data of that shape stand in for it);
 the rest is not in the paper."""
 
@@ -77,7 +77,7 @@ def _section(folder: Path, name: str, link: str) -> str:
     about = read_json(folder / f"{name}.json").get("about")
     parts = [f"## {folder.name}: {EXPERIMENTS[name]}", _how(about), (folder / f"{name}.md").read_text().strip()]
     kept = [f"{name}.{kind}" for kind in ("json", "csv", "png") if (folder / f"{name}.{kind}").is_file()]
-    links = {file: f"{Path(link).as_posix()}/{file}" for file in kept}
+    links = {file: f"{link}/{file}" for file in kept}
     if f"{name}.png" in links:
         parts.append(f"![{EXPERIMENTS[name]}, {folder.name}]({links.pop(f'{name}.png')})")
     parts.append("Files: " + ", ".join(f"[{file}]({link})" for file, link in links.items()) + ".")

@@ -14,7 +14,7 @@ from easrec_jax.architecture import SearchSpace, search_space
 from easrec_jax.config import Config
 from easrec_jax.cost import request_flops
 from easrec_jax.data.split import Split
-from easrec_jax.latency import measure_latency
+from easrec_jax.latency import space_latency
 from easrec_jax.network import Network
 from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown, write_results
 from easrec_jax.reproduce.compare import Row, compare, show_p
@@ -63,8 +63,8 @@ def run_space(config: Config, split: Split, folder: Path, *, seeds: int, rows: t
         if name in SUPERNETS
     ]
     add_flops(alone, searches, space, config, split)
-    seconds = np.array(cells.run("latency", lambda on: latency_cell(space, split))["latency_s"])
-    results = analyse(alone, searches, flops, seconds, config)
+    latency = cells.run("latency", lambda on: {"latency_s": space_latency(space, split.data.num_items).tolist()})
+    results = analyse(alone, searches, flops, np.array(latency["latency_s"]), config)
     results["picks"] = [pick for pick in results["picks"] if pick["what"] in strategies]
     add_significance(results, cells, seeds)
     results["made"] = cells.made()
@@ -83,15 +83,10 @@ def networks(space: SearchSpace) -> list[list[Any]]:
 def network_cell(architecture: Any, config: Config, split: Split, callbacks: dict) -> dict | None:
     """One network from scratch: validation and test figures of its best epoch."""
     done = retrain(architecture, None, config, split, **callbacks)
-    figures = {"validation": done.validation, "test": done.test} if done else {}
-    return done and figures | {"best_epoch": done.fitted.epoch, "ranks": done.ranks}
-
-
-def latency_cell(space: SearchSpace, split: Split) -> dict:
-    """Seconds of 16 users through every network, [candidates depths]."""
-    items = split.data.num_items
-    measured = measure_latency([Network(network, items) for row in networks(space) for network in row])
-    return {"latency_s": measured.seconds.reshape(space.num_candidates, space.num_layers).tolist()}
+    if done is None:
+        return None
+    figures = {"validation": done.validation, "test": done.test}
+    return figures | {"best_epoch": done.fitted.epoch, "ranks": done.ranks}
 
 
 def search_cell(space: SearchSpace, config: Config, split: Split, callbacks: dict) -> dict | None:
