@@ -75,7 +75,7 @@ def _trajectories(axes: Any, records: list[dict], shares: Shares, config: Config
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
     for axis in axes[:-1]:
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.05 * axis.get_ylim()[1])  # the margin was that of the curves' own range
 
 
 def _networks_trained_alone(records: list[dict], config: Config, path: Path | BytesIO) -> None:
