@@ -47,9 +47,9 @@ def command() -> None:
     from easrec_jax.data.load import load_data, load_features
     from easrec_jax.data.split import Split
     from easrec_jax.reproduce.ablations import run_table5
-    from easrec_jax.reproduce.cells import Interrupted
+    from easrec_jax.reproduce.cells import Cells, Interrupted
     from easrec_jax.reproduce.recipes import recipe
-    from easrec_jax.reproduce.results import record, write_document
+    from easrec_jax.reproduce.results import write_document
     from easrec_jax.reproduce.space import run_space
     from easrec_jax.reproduce.tables import run_table3, run_table4
     from easrec_jax.reproduce.tradeoff import run_figure4
@@ -68,24 +68,22 @@ def command() -> None:
     config = recipe(dataset, arguments.scale, path=arguments.data)
     folder = arguments.workdir / f"{dataset}-{arguments.scale}"
     data, truth = load_data(config.data, seed=0)
-    split = Split(data)
+    features = None
+    if name in ("table3", "table4") and (dataset not in FEATURELESS or arguments.features):
+        features = load_features(replace(config.data, features=arguments.features), data, truth)
+    cells = Cells(folder, config, Split(data), features, command=command_line(arguments))
     try:
         if name == "space":
-            text = run_space(config, split, folder, seeds=seeds, rows=arguments.rows)
+            text = run_space(cells, seeds=seeds, rows=arguments.rows)
         elif name == "wide":
-            text = run_wide(config, split, folder, seeds=seeds)
-        elif name in ("table3", "table4"):
-            run, features = run_table3 if name == "table3" else run_table4, None
-            if dataset not in FEATURELESS or arguments.features:
-                features = load_features(replace(config.data, features=arguments.features), data, truth)
-            text = run(config, split, folder, seeds=seeds, dataset=dataset, features=features, rows=arguments.rows)
-        elif name == "table5":
-            text = run_table5(config, split, folder, seeds=seeds, dataset=dataset, rows=arguments.rows)
+            text = run_wide(cells, seeds=seeds)
+        elif name == "figure4":
+            text = run_figure4(cells, seeds=seeds, dataset=dataset)
         else:
-            text = run_figure4(config, split, folder, seeds=seeds, dataset=dataset)
+            run = {"table3": run_table3, "table4": run_table4, "table5": run_table5}[name]
+            text = run(cells, seeds=seeds, dataset=dataset, rows=arguments.rows)
     except (Interrupted, KeyboardInterrupt):
         fail(f"interrupted; the finished cells in {folder / 'cells'} are kept: run the same command to go on")
-    record(folder, name, config, split, command=command_line(arguments), seeds=seeds)
     print(f"{text}\nwritten to {folder}")
 
 

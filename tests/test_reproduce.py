@@ -19,7 +19,7 @@ from easrec_jax.data.synthetic import planted
 from easrec_jax.latency import compare_costs, latency_table
 from easrec_jax.network import Network
 from easrec_jax.reproduce import space as space_module
-from easrec_jax.reproduce.cells import Cells, Interrupted, write_results
+from easrec_jax.reproduce.cells import Cells, Interrupted
 from easrec_jax.reproduce.effort import batch_shapes, search_flops
 from easrec_jax.reproduce.recipes import recipe
 from easrec_jax.reproduce.space import analyse, network_cell, networks, pareto, random_expected, run_space, search_cell
@@ -88,7 +88,7 @@ def finished(split, one_supernet, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(space_module, "retrain", counted)
-        return folder, run_space(TINY, split, folder, seeds=1), touched
+        return folder, run_space(Cells(folder, TINY, split), seeds=1), touched
 
 
 def test_finished_cells_are_not_run_again_and_the_results_are_written(split, finished, monkeypatch):
@@ -96,20 +96,20 @@ def test_finished_cells_are_not_run_again_and_the_results_are_written(split, fin
     assert touched == [n for row in networks(search_space(TINY)) for n in row]  # each looks at the test items once
     monkeypatch.setattr(space_module, "retrain", lambda *a, **o: pytest.fail("a finished cell was run again"))
     monkeypatch.setattr(space_module, "search", lambda *a, **o: pytest.fail("a finished cell was run again"))
-    assert run_space(TINY, split, folder, seeds=1) == first == (folder / "space.md").read_text().rstrip("\n")
+    assert run_space(Cells(folder, TINY, split), seeds=1) == first == (folder / "space.md").read_text().rstrip("\n")
     results = json.loads((folder / "space.json").read_text())
     assert len(results["networks"]) == 4 and {r["what"] for r in results["picks"]} == set(STRATEGIES)
     assert len((folder / "space.csv").read_text().splitlines()) == 1 + 4 + 3
-    assert results["made"]["cells"] == 6 and all(r["training_flops"] > 0 for r in results["networks"])
+    assert results["about"]["cells"] == 6 and all(r["training_flops"] > 0 for r in results["networks"])
     assert (folder / "space.png").read_bytes().startswith(b"\x89PNG")
     assert "| random |" in first and "random search over all its draws of" in first
     p = [r["over_users"] for r in results["networks"]]
     assert p.count(None) == 1 and all(value is None or 0 <= value <= 1 for value in p)  # None: the oracle itself
-    text = run_space(TINY, split, folder, seeds=1, rows=("easrec", "exhaustive"))
+    text = run_space(Cells(folder, TINY, split), seeds=1, rows=("easrec", "exhaustive"))
     assert "| easrec |" in text and "| exhaustive |" in text and "| random |" not in text
     assert {r["what"] for r in json.loads((folder / "space.json").read_text())["picks"]} == {"easrec", "exhaustive"}
     with pytest.raises(ValueError, match="cells of another config .*model.width: 8 there, 16 here"):
-        run_space(dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, width=16)), split, folder, seeds=1)
+        Cells(folder, dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, width=16)), split)
 
 
 def test_a_search_counts_what_it_computed(split, finished):
@@ -222,20 +222,21 @@ def test_an_interrupted_cell_is_not_kept(split, tmp_path):
     assert cells.run("a", lambda callbacks: {"value": 2})["value"] == 1
 
 
-def test_a_field_with_a_comma_is_quoted(tmp_path):
-    write_results(tmp_path, "x", {}, [{"a": "1 x 8, 2 x 8", "b": 1, "c": None}, {"a": 'the "pick"', "c": 2}], "text")
+def test_a_field_with_a_comma_is_quoted(split, tmp_path):
+    rows = [{"a": "1 x 8, 2 x 8", "b": 1, "c": None}, {"a": 'the "pick"', "c": 2}]
+    Cells(tmp_path, TINY, split).write("x", {}, rows, "text", seeds=1)
     assert (tmp_path / "x.csv").read_text() == 'a,b,c\n"1 x 8, 2 x 8",1,\n"the ""pick""",,2\n'
 
 
 def test_cells_of_a_version_that_knew_fewer_settings_stay_valid(split, tmp_path):
     """A field that was not there yet had its default's meaning; any other value of it is another config."""
-    Cells(tmp_path, TINY, split)
+    cells = Cells(tmp_path, TINY, split)
+    cells.run("a", lambda on: {})
     path = tmp_path / "config.json"
     tree = json.loads(path.read_text())
     del tree["search"]["dynamic"], tree["data"]["planted_lengths"]
     path.write_text(json.dumps(tree))
     Cells(tmp_path, TINY, split)
-    path.write_text(json.dumps(tree))
     other = dataclasses.replace(TINY, search=dataclasses.replace(TINY.search, dynamic=False))
     with pytest.raises(ValueError, match="search.dynamic: True there, False here"):
         Cells(tmp_path, other, split)

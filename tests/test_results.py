@@ -15,26 +15,25 @@ import pytest
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
-from easrec_jax.reproduce.cells import Cells, commit, write_results
+from easrec_jax.reproduce.cells import Cells, commit
 from easrec_jax.reproduce.recipes import recipe
-from easrec_jax.reproduce.results import record, write_document
+from easrec_jax.reproduce.results import write_document
 
 ROOT = Path(__file__).parents[1]
 SPLIT = Split(planted(users=50, items=100, seed=0).data)
 
 
-def finished(folder: Path, name: str, *, recorded: bool = True) -> None:
-    config = recipe("planted", "cpu")
-    made = {"commits": ["0123abcd"], "devices": ["abacus"], "jax": ["9.9"], "cells": 1}
-    write_results(folder, name, {"rows": [], "made": made}, [], f"| {name} of {folder.name} |")
-    if recorded:
-        record(folder, name, config, SPLIT, command=f"python bin/reproduce.py {name}", seeds=3)
+def finished(folder: Path, name: str) -> None:
+    cells = Cells(folder, recipe("planted", "cpu"), SPLIT, command=f"python bin/reproduce.py {name}")
+    cells.used["a"] = {"commit": "0123abcd", "device": "abacus", "jax": "9.9"}
+    text = f"| {name} of {folder.name} |"
+    assert cells.write(name, {"rows": []}, [], text, seeds=3) == text
 
 
 def test_the_document_has_what_is_finished_with_how_it_was_made(tmp_path):
     finished(tmp_path / "runs" / "planted-cpu", "table3")
     finished(tmp_path / "runs" / "planted-cpu", "space")
-    finished(tmp_path / "runs" / "ml-1m-paper", "table4", recorded=False)
+    finished(tmp_path / "runs" / "ml-1m-paper", "table4")
     finished(tmp_path / "runs" / "planted-smoke", "table5")
     (tmp_path / "runs" / "planted-cpu" / "space.png").write_bytes(b"picture")
     out = tmp_path / "docs" / "results.md"
@@ -42,7 +41,7 @@ def test_the_document_has_what_is_finished_with_how_it_was_made(tmp_path):
     text = out.read_text()
     assert "python bin/reproduce.py table3\n" in text and "| table3 of planted-cpu |" in text
     assert "Commit 0123abcd; data planted: 50 users, " in text and "3 seeds; abacus; JAX 9.9." in text
-    assert "How this was made is not recorded.\n\n| table4 of ml-1m-paper |" in text
+    assert "JAX 9.9.\n\n| table4 of ml-1m-paper |" in text
     assert "Not run on planted-cpu: table4, table5, figure4" in text
     assert "smoke" not in text.split("\n## ", 1)[1] and str(tmp_path) not in text
     assert "](../runs/planted-cpu/space.png)" in text and "[table3.json](../runs/planted-cpu/table3.json)" in text
@@ -61,7 +60,7 @@ def test_where_cells_come_from_is_kept(tmp_path):
     old = {"value": 2, "device": "abacus", "jax": "9.9"}  # as a version wrote it that recorded no commit
     (tmp_path / "cells" / "b.json").write_text(json.dumps(old))
     cells.run("b", lambda on: None)
-    made = cells.made()
+    made = cells.about(seeds=1)
     assert made["commits"] == sorted([commit(), "not recorded"]) and "abacus" in made["devices"] and made["cells"] == 2
 
 
@@ -104,6 +103,8 @@ def test_a_wrong_call_is_one_line(tmp_path, arguments, message):
 def test_cells_of_other_data_are_refused_wherever_the_file_lies(tmp_path):
     config = recipe("ml-100k", "smoke", path="/somewhere/clicks.csv")
     Cells(tmp_path, config, SPLIT)
+    assert not list(tmp_path.iterdir())  # only cells make it theirs
+    Cells(tmp_path, config, SPLIT).run("a", lambda on: {})
     assert "clicks" not in (tmp_path / "config.json").read_text()
     Cells(tmp_path, recipe("ml-100k", "smoke", path="elsewhere.csv"), SPLIT)
     items = SPLIT.data.items.copy()
@@ -113,8 +114,8 @@ def test_cells_of_other_data_are_refused_wherever_the_file_lies(tmp_path):
     with pytest.raises(ValueError, match="holds cells of other data .*'users': 50.* there.*: use another --workdir"):
         Cells(tmp_path, config, other)
     red, blue = (ItemFeatures.from_tokens({"colour": [[], [name], ["green"]]}) for name in ("red", "green"))
-    Cells(tmp_path, config, SPLIT, red)
-    Cells(tmp_path, config, SPLIT)
+    Cells(tmp_path, config, SPLIT, red).run("b", lambda on: {})
+    Cells(tmp_path, config, SPLIT).run("c", lambda on: {})
     with pytest.raises(ValueError, match="holds cells of other data"):
         Cells(tmp_path, config, SPLIT, blue)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -44,6 +45,7 @@ def made():
 def tables(made, tmp_path_factory):
     """Tables III, IV and V and Figure 4, some rows of each: the folder, and what was trained for each in turn."""
     folder, split, features = tmp_path_factory.mktemp("tables"), Split(made.data), planted_features(made.truth)
+    cells = partial(Cells, config=TINY, split=split, features=features)
     trained: dict[str, list[str]] = {}
     patch = pytest.MonkeyPatch()
     original = Cells._make
@@ -57,15 +59,13 @@ def tables(made, tmp_path_factory):
     common = {"seeds": 1, "dataset": "ml-1m"}
     texts = {}
     runs = {
-        "table3": lambda: run_table3(TINY, split, folder, features=features, rows=ROWS, **common),
-        "table4": lambda: run_table4(TINY, split, folder, features=features, rows=NETWORKS, **common),
-        "figure4": lambda: run_figure4(TINY, split, folder, weights=(0.1,), budgets=(0.001, 1.0), **common),
-        "table5": lambda: run_table5(TINY, split, folder, rows=(*SHARED, *OWN), **common),
-        "wide": lambda: run_wide(TINY, split, folder, seeds=1),
-        "again": lambda: run_table3(TINY, split, folder, features=features, rows=ROWS, **common),
-        "elsewhere": lambda: run_table3(
-            TINY, split, folder / "x", features=features, rows=ROWS[-1:], seeds=2, dataset="ml-100k"
-        ),
+        "table3": lambda: run_table3(cells(folder), rows=ROWS, **common),
+        "table4": lambda: run_table4(cells(folder), rows=NETWORKS, **common),
+        "figure4": lambda: run_figure4(cells(folder), weights=(0.1,), budgets=(0.001, 1.0), **common),
+        "table5": lambda: run_table5(cells(folder), rows=(*SHARED, *OWN), **common),
+        "wide": lambda: run_wide(cells(folder), seeds=1),
+        "again": lambda: run_table3(cells(folder), rows=ROWS, **common),
+        "elsewhere": lambda: run_table3(cells(folder / "x"), rows=ROWS[-1:], seeds=2, dataset="ml-100k"),
     }
     for experiment, run in runs.items():
         trained[experiment] = []
@@ -169,7 +169,7 @@ def test_all_ablations_are_there_and_differ(made, tmp_path):
     split = Split(made.data)
     for targets in ("all", "last"):
         config = dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, targets=targets))
-        groups = ablations(config, split, Cells(tmp_path / targets, config, split))
+        groups = ablations(Cells(tmp_path / targets, config, split))
         labels = [v.label for variants in groups.values() for v in variants]
         assert len(labels) == len(set(labels))
         bidirectional = [label for label in labels if label.startswith("bidirectional")]
@@ -182,14 +182,14 @@ def test_all_ablations_are_there_and_differ(made, tmp_path):
 
 
 def test_unknown_rows_and_a_table4_without_its_base_are_refused(made, tmp_path):
-    split, common = Split(made.data), {"seeds": 1, "dataset": "gowalla"}
+    cells, common = Cells(tmp_path, TINY, Split(made.data)), {"seeds": 1, "dataset": "gowalla"}
     with pytest.raises(ValueError, match=re.escape("rows: expected some of 'EASRec', 'DARTS + SASRec'")):
-        run_table3(TINY, split, tmp_path, features=None, rows=("FDSA",), **common)  # no features, no FDSA
+        run_table3(cells, rows=("FDSA",), **common)  # no features, no FDSA
     with pytest.raises(ValueError, match="rows: expected some of .* got 'Markov'"):
-        run_table4(TINY, split, tmp_path, features=None, rows=("SASRec", "Markov"), **common)  # no network
+        run_table4(cells, rows=("SASRec", "Markov"), **common)  # no network
     with pytest.raises(ValueError, match="rows: expected SASRec among them"):
-        run_table4(TINY, split, tmp_path, features=None, rows=("EASRec",), **common)
-    assert set(models(TINY, split, None)) == {*SEARCHED, "SASRec", "SASRec + LinRec", *FLOORS}
+        run_table4(cells, rows=("EASRec",), **common)
+    assert set(models(TINY, cells.split, None)) == {*SEARCHED, "SASRec", "SASRec + LinRec", *FLOORS}
 
 
 def poisoned(split: Split) -> Split:

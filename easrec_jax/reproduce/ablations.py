@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from easrec_jax.architecture import Architecture, full_architecture
 from easrec_jax.config import Config
 from easrec_jax.data.split import Split
-from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown, plus_minus, write_results
+from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown, plus_minus
 from easrec_jax.reproduce.compare import LEVEL, METRICS, PROTOCOL, Row, beside, compare, show_mflops, show_p
 from easrec_jax.reproduce.models import EASREC_CELL, Make, alone_cell, for_strategy, searched_cell
 from easrec_jax.reproduce.paper import TABLE5
@@ -29,12 +28,9 @@ class Variant(NamedTuple):
     make: Make
 
 
-def run_table5(
-    config: Config, split: Split, folder: Path, *, seeds: int, dataset: str, rows: tuple[str, ...] = ()
-) -> str:
+def run_table5(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] = ()) -> str:
     """Ablations, validation items by pop100; table5.json, .csv, .md."""
-    cells = Cells(folder, config, split)
-    groups = ablations(config, split, cells)
+    config, groups = cells.config, ablations(cells)
     everything = [v for variants in groups.values() for v in variants]
     wanted = chosen_rows(tuple(v.label for v in everything), rows)
     groups = {group: [v for v in variants if v.label in wanted] for group, variants in groups.items()}
@@ -65,9 +61,7 @@ def run_table5(
         f"tie or loss (p < {LEVEL} over users): NDCG@10 against the first row of the group, two-sided paired t-tests. All rows train "
         f"at EASRec's rate ({config.retrain.learning_rate:g}); a lower one suits softmax better."
     )
-    results = {"rows": fields, "made": cells.made()}
-    write_results(folder, "table5", results, fields, text)
-    return text
+    return cells.write("table5", {"rows": fields}, fields, text, seeds=seeds)
 
 
 def _line(row: Row, first: Row, paper: Any, known: bool) -> list[str]:
@@ -89,13 +83,14 @@ def _fields(row: Row, first: Row, paper: Any) -> dict[str, Any]:
     return fields
 
 
-def ablations(config: Config, split: Split, cells: Cells) -> dict[str, list[Variant]]:
+def ablations(cells: Cells) -> dict[str, list[Variant]]:
     """All rows by group; the first of a group is what the others are tested against."""
+    config, split = cells.config, cells.split
     groups = {
         "gates": _gates(config, split),
         "constraint": _constraints(config, split),
         "alpha of the inner size (a wide space)": _alphas(split),
-        "weights at the start of retraining": _weights(config, split, cells),
+        "weights at the start of retraining": _weights(cells),
         f"attention ({_two_layers(config).describe()}, no search)": _attentions(config, split),
     }
     if config.data.targets == "all":
@@ -163,13 +158,13 @@ def without_budget(config: Config, weight: float, *, dynamic: bool = True) -> Co
     return dataclasses.replace(config, search=search)
 
 
-def _weights(config: Config, split: Split, cells: Cells) -> list[Variant]:
+def _weights(cells: Cells) -> list[Variant]:
     def fresh(config: Config, callbacks: dict) -> dict | None:
         """The network that the search of that seed picked, from scratch; that cell is finished before."""
         searched = cells.used[f"{EASREC_CELL}-seed{config.seed}"]
-        return alone_cell(Architecture.from_json(searched["architecture"]), config, split, callbacks)
+        return alone_cell(Architecture.from_json(searched["architecture"]), config, cells.split, callbacks)
 
-    own = _searched(split, lambda c: c)
+    own = _searched(cells.split, lambda c: c)
     return [Variant("copied from the supernet", EASREC_CELL, own), Variant(FRESH, "table5-fresh", fresh)]
 
 

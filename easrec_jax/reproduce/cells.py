@@ -27,6 +27,7 @@ from easrec_jax.config_files import from_json, to_json
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.files import read_json, write_bytes, write_text
+from easrec_jax.retrain import data_counts
 from easrec_jax.workdir import differences
 
 
@@ -34,6 +35,7 @@ class Interrupted(Exception):
     """Ctrl-C in a cell: the cells before it are kept."""
 
 
+UNKNOWN = "not recorded"
 MakeCell = Callable[[dict], dict | None]  # callbacks of a loop -> a cell, None if it was interrupted
 
 
@@ -44,20 +46,27 @@ class Cells:
     belongs to the process that makes it; another one that comes to it waits, or goes on to the next (`run_all`).
     """
 
-    def __init__(self, folder: Path, config: Config, split: Split, features: ItemFeatures | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        split: Split,
+        features: ItemFeatures | None = None,
+        *,
+        command: str = UNKNOWN,
+    ) -> None:
         """Raises `ValueError` where the folder holds cells of another config, other data or other item features, wherever the
-        files lie.
+        files lie. `command` is what the results say they were made by.
 
         Fields of a config that came later count as their default.
         """
-        self.folder = folder
+        self.folder, self.config, self.split, self.features, self.command = folder, config, split, features, command
         self.used: dict[str, dict] = {}
         self.commit = commit()  # of the code that runs, whatever is committed meanwhile
-        config = _without_files(config)
         path, parts = folder / "config.json", ("data", "model", "search", "retrain", "evaluate")
         if path.is_file():
             there = _without_files(from_json(path.read_text(), source=str(path)))
-            if changes := differences(there, config, parts):
+            if changes := differences(there, _without_files(config), parts):
                 raise ValueError(
                     f"{folder} holds cells of another config ({'; '.join(changes)}): use another --workdir"
                 )
@@ -69,8 +78,7 @@ class Cells:
         kept = read_json(known) if known.is_file() else {}
         if kept | data != data | kept:
             raise ValueError(f"{folder} holds cells of other data ({kept} there, {data} here): use another --workdir")
-        write_text(path, to_json(config))
-        write_text(known, json.dumps(kept | data, indent=2) + "\n")
+        self._belongs = {path: to_json(_without_files(config)), known: json.dumps(kept | data, indent=2) + "\n"}
 
     def run(self, name: str, make: MakeCell) -> dict:
         """The cell of that name, from disk or from `make`; waited for where another process is at it.
@@ -108,6 +116,8 @@ class Cells:
         lock.unlink(missing_ok=True)
 
     def _make(self, name: str, make: MakeCell) -> None:
+        for path, text in self._belongs.items():
+            write_text(path, text)
         wall, cpu = time.perf_counter(), time.process_time()
         jax.clear_caches()  # programs keep memory maps: after a dozen networks a process has all that Linux allows
         with Progress(name) as progress:
@@ -132,23 +142,35 @@ class Cells:
         with np.load(path) as file:
             return {key: file[key] for key in file.files}
 
-    def made(self) -> dict:
-        """Where the cells asked for so far come from: the commits and devices they ran on, and how many they are."""
-        cells = self.used.values()
+    def about(self, seeds: int) -> dict:
+        """How results were made: the command, the data, the protocols, and what the cells asked for so far ran on."""
+        counts, used = data_counts(self.config, self.split), self.used.values()
         return {
-            "commits": sorted({cell.get("commit", UNKNOWN) for cell in cells}),
-            "devices": sorted({cell["device"] for cell in cells}),
-            "jax": sorted({cell["jax"] for cell in cells}),
+            "command": self.command,
+            "seeds": seeds,
+            "data": {key: counts[key] for key in ("source", "users", "items", "interactions")},
+            "protocols": list(self.config.evaluate.protocols),
+            "select_by": self.config.evaluate.select_by,
+            "targets": self.config.data.targets,
+            "commits": sorted({cell.get("commit", UNKNOWN) for cell in used}),
+            "devices": sorted({cell["device"] for cell in used}),
+            "jax": sorted({cell["jax"] for cell in used}),
             "cells": len(self.used),
         }
+
+    def write(self, name: str, results: dict, rows: list[dict], markdown: str, *, seeds: int) -> str:
+        """NAME.csv (one line a row), NAME.md (the table as printed, which is returned) and NAME.json (everything, and `about`)."""
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        lines = [columns, *([_field(row.get(key, "")) for key in columns] for row in rows)]
+        write_text(self.folder / f"{name}.csv", "".join(",".join(line) + "\n" for line in lines))
+        write_text(self.folder / f"{name}.md", markdown + "\n")
+        write_text(self.folder / f"{name}.json", json.dumps(results | {"about": self.about(seeds)}, indent=2) + "\n")
+        return markdown
 
 
 def _without_files(config: Config) -> Config:
     """The config without the names of its data files: what was in them is in data.json."""
     return dataclasses.replace(config, data=dataclasses.replace(config.data, path="", titles="", features=""))
-
-
-UNKNOWN = "not recorded"
 
 
 @cache
@@ -166,15 +188,6 @@ def commit() -> str:
         return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return UNKNOWN
-
-
-def write_results(folder: Path, name: str, results: dict, rows: list[dict], markdown: str) -> None:
-    """NAME.json (everything), NAME.csv (one line a row) and NAME.md (the table as printed)."""
-    write_text(folder / f"{name}.json", json.dumps(results, indent=2) + "\n")
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [columns, *([_field(row.get(key, "")) for key in columns] for row in rows)]
-    write_text(folder / f"{name}.csv", "".join(",".join(line) + "\n" for line in lines))
-    write_text(folder / f"{name}.md", markdown + "\n")
 
 
 def _field(value: Any) -> str:

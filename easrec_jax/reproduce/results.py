@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
-from easrec_jax.config import Config
-from easrec_jax.data.split import Split
 from easrec_jax.files import read_json, write_text
-from easrec_jax.retrain import data_counts
 
 EXPERIMENTS = {
     "table3": "Table III: accuracy",
@@ -20,25 +15,6 @@ EXPERIMENTS = {
     "space": "The whole space, and what each search picked of it",
     "wide": "The wide space",
 }
-
-
-def record(folder: Path, experiment: str, config: Config, split: Split, *, command: str, seeds: int) -> None:
-    """Add to EXPERIMENT.json how it was made (`about`): command, seeds, data, protocols, versions, devices."""
-    path = folder / f"{experiment}.json"
-    results, counts = read_json(path), data_counts(config, split)
-    made = results.get("made", {})
-    results["about"] = {
-        "command": command,
-        "seeds": seeds,
-        "data": {key: counts[key] for key in ("source", "users", "items", "interactions")},
-        "protocols": list(config.evaluate.protocols),
-        "select_by": config.evaluate.select_by,
-        "targets": config.data.targets,
-        "commits": made.get("commits", []),
-        "devices": made.get("devices", []),
-        "jax": made.get("jax", []),
-    }
-    write_text(path, json.dumps(results, indent=2) + "\n")
 
 
 def write_document(workdir: Path, path: Path) -> list[str]:
@@ -74,7 +50,7 @@ the rest is not in the paper."""
 
 
 def _section(folder: Path, name: str, link: str) -> str:
-    about = read_json(folder / f"{name}.json").get("about")
+    about = read_json(folder / f"{name}.json")["about"]
     parts = [f"## {folder.name}: {EXPERIMENTS[name]}", _how(about), (folder / f"{name}.md").read_text().strip()]
     kept = [f"{name}.{kind}" for kind in ("json", "csv", "png") if (folder / f"{name}.{kind}").is_file()]
     links = {file: f"{link}/{file}" for file in kept}
@@ -84,15 +60,13 @@ def _section(folder: Path, name: str, link: str) -> str:
     return "\n\n".join(parts)
 
 
-def _how(about: Any) -> str:
+def _how(about: dict) -> str:
     """The lines under a heading."""
-    if not about:
-        return "How this was made is not recorded."
-    data, several = about["data"], lambda values: ", ".join(values) or "not recorded"
+    data = about["data"]
     return (
         f"    {about['command']}\n\n"
-        f"Commit {several(about['commits'])}; data {data['source']}: {data['users']:,} users, {data['items']:,} items, "
+        f"Commit {', '.join(about['commits'])}; data {data['source']}: {data['users']:,} users, {data['items']:,} items, "
         f"{data['interactions']:,} interactions; loss at {'every position' if about['targets'] == 'all' else 'the last position'}; "
         f"epochs chosen by validation {about['select_by']}; {about['seeds']} seed{'s' * (about['seeds'] > 1)}; "
-        f"{several(about['devices'])}; JAX {several(about['jax'])}."
+        f"{', '.join(about['devices'])}; JAX {', '.join(about['jax'])}."
     )

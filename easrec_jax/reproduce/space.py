@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from math import comb
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from easrec_jax.cost import request_flops
 from easrec_jax.data.split import Split
 from easrec_jax.latency import space_latency
 from easrec_jax.network import Network
-from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown, write_results
+from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown
 from easrec_jax.reproduce.compare import Row, compare, show_p
 from easrec_jax.reproduce.effort import alone_flops, batch_shapes, epochs_run, search_flops, watched
 from easrec_jax.reproduce.models import for_strategy
@@ -31,7 +30,7 @@ SUPERNETS = ("easrec", "darts", "proxyless", "recnas")
 CHOSEN_ALONE = ("random", "exhaustive")  # they train networks alone, without a supernet
 
 
-def run_space(config: Config, split: Split, folder: Path, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
+def run_space(cells: Cells, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
     """All cells that are not finished, then space.json, .csv, .md and .png; the Markdown is returned.
 
     `rows` are strategies (all, if none is named). The oracle, the front and the regret are of validation figures; the
@@ -39,7 +38,8 @@ def run_space(config: Config, split: Split, folder: Path, *, seeds: int, rows: t
     cells of their own: a network trained alone is the same whoever asked for it.
     """
     strategies = chosen_rows((*SUPERNETS, *CHOSEN_ALONE), rows)
-    space, cells = search_space(config), Cells(folder, config, split)
+    config, split = cells.config, cells.split
+    space = search_space(config)
     flops = np.array([[request_flops(n, split.data.num_items) for n in row] for row in networks(space)], np.float64)
     makers: dict[str, MakeCell] = {}
     for seed in range(seeds):
@@ -67,12 +67,10 @@ def run_space(config: Config, split: Split, folder: Path, *, seeds: int, rows: t
     results = analyse(alone, searches, flops, np.array(latency["latency_s"]), config)
     results["picks"] = [pick for pick in results["picks"] if pick["what"] in strategies]
     add_significance(results, cells, seeds)
-    results["made"] = cells.made()
     text = report(results, space, config)
     lines = [{k: v for k, v in r.items() if not isinstance(v, list)} for r in [*results["networks"], *results["picks"]]]
-    write_results(folder, "space", results, lines, text)
-    space_figure(results, space, folder / "space.png", select_by=config.evaluate.select_by)
-    return text
+    space_figure(results, space, cells.folder / "space.png", select_by=config.evaluate.select_by)
+    return cells.write("space", results, lines, text, seeds=seeds)
 
 
 def networks(space: SearchSpace) -> list[list[Any]]:

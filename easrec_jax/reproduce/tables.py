@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,10 @@ import numpy as np
 from easrec_jax.architecture import Architecture
 from easrec_jax.baselines import FDSA, SASRecF
 from easrec_jax.cli import machine
-from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
-from easrec_jax.data.split import Split
 from easrec_jax.latency import BULK_USERS, measure_latency
 from easrec_jax.network import Network
-from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown, plus_minus, write_results
+from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown, plus_minus
 from easrec_jax.reproduce.compare import (
     LEVEL,
     METRICS,
@@ -36,35 +33,29 @@ from easrec_jax.reproduce.paper import TABLE3, TABLE4
 NAMES = {"recall@10": "Recall@10", "mrr@10": "MRR@10", "ndcg@10": "NDCG@10"}
 
 
-def table3_rows(
-    config: Config, split: Split, features: ItemFeatures | None, cells: Cells, *, seeds: int, only: tuple[str, ...] = ()
-) -> list[Row]:
+def table3_rows(cells: Cells, *, seeds: int, only: tuple[str, ...] = ()) -> list[Row]:
     """The rows of Table III (those of the names `only`, if given), their cells run if they are not finished."""
-    known = models(config, split, features)
+    known = models(cells.config, cells.split, cells.features)
     wanted = chosen_rows(tuple(known), only)
     makers: dict[str, MakeCell] = {}
     for seed in range(seeds):
-        seeded = dataclasses.replace(config, seed=seed)
+        seeded = dataclasses.replace(cells.config, seed=seed)
         for label in wanted:
             makers[f"{cell_name(label)}-seed{seed}"] = lambda on, m=known[label], c=seeded: m(c, on)
     cells.run_all(makers)
     return [Row.finished(label, cells, [f"{cell_name(label)}-seed{seed}" for seed in range(seeds)]) for label in wanted]
 
 
-def run_table3(
-    config: Config, split: Split, folder: Path, *, seeds: int, dataset: str, features: ItemFeatures | None,
-    rows: tuple[str, ...] = (),
-) -> str:  # fmt: skip
+def run_table3(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] = ()) -> str:
     """Accuracy of every model beside the paper's, and EASRec tested against its rivals; table3.json, .csv, .md."""
-    cells = Cells(folder, config, split, features)
-    found = table3_rows(config, split, features, cells, seeds=seeds, only=rows)
+    found = table3_rows(cells, seeds=seeds, only=rows)
     ours = next((row for row in found if row.label == "EASRec"), None)
     rivals = [row for row in found if row is not ours]
     texts = [f"{part.capitalize()} items, {PROTOCOL}.\n\n{_accuracy(found, part, dataset)}" for part in reversed(PARTS)]
     against = _against_the_best(ours, rivals) if ours is not None and rivals else []
     if ours is not None and rivals:
         texts += [_significance(against), _rivals(ours, rivals)]
-    texts.append(f"Test NDCG@10 by all protocols.\n\n{_protocols(found, config.evaluate.protocols)}")
+    texts.append(f"Test NDCG@10 by all protocols.\n\n{_protocols(found, cells.config.evaluate.protocols)}")
     text = "\n\n".join(
         [*texts, f"{dataset}, {seeds} seeds, mean ± standard deviation." if seeds > 1 else f"{dataset}, 1 seed."]
     )
@@ -75,8 +66,7 @@ def run_table3(
                 test = compare(ours, row, "test", "ndcg@10").as_fields()
                 line |= {f"easrec {name}": value for name, value in (test | tally(ours, row)).items()}
     results = {"rows": fields, "best rival": against, "cells": {row.label: row.cells for row in found}}
-    write_results(folder, "table3", results | {"made": cells.made()}, fields, text)
-    return text
+    return cells.write("table3", results, fields, text, seeds=seeds)
 
 
 def _accuracy(rows: list[Row], part: str, dataset: str) -> str:
@@ -163,18 +153,13 @@ def _protocols(rows: list[Row], protocols: tuple[str, ...]) -> str:
     return markdown(["model", *protocols], lines)
 
 
-def run_table4(
-    config: Config, split: Split, folder: Path, *, seeds: int, dataset: str, features: ItemFeatures | None,
-    rows: tuple[str, ...] = (),
-) -> str:  # fmt: skip
+def run_table4(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] = ()) -> str:
     """Inference time and memory of Table III's networks as ratios to SASRec, beside the paper's; table4.json, .csv, .md."""
     if rows and "SASRec" not in rows:
         raise ValueError("rows: expected SASRec among them, table4 gives ratios to it")
-    cells = Cells(folder, config, split, features)
-    networks = tuple(name for name in models(config, split, features) if name not in FLOORS)
-    only = tuple(chosen_rows(networks, rows))
-    found = table3_rows(config, split, features, cells, seeds=seeds, only=only)
-    measured = _measure(found, features, split.data.num_items)
+    networks = tuple(name for name in models(cells.config, cells.split, cells.features) if name not in FLOORS)
+    found = table3_rows(cells, seeds=seeds, only=tuple(chosen_rows(networks, rows)))
+    measured = _measure(found, cells.features, cells.split.data.num_items)
     base = measured["SASRec"] | {"flops": next(row.flops for row in found if row.label == "SASRec")}
     paper, fields, lines = TABLE4.get(dataset, {}), [], []
     for row in found:
@@ -207,13 +192,12 @@ def run_table4(
     ]
     device = machine()["device"]
     text = (
-        f"{markdown(head, lines)}\n\n{dataset}, {device}, batches of {BULK_USERS} users of {config.model.max_length} "
+        f"{markdown(head, lines)}\n\n{dataset}, {device}, batches of {BULK_USERS} users of {cells.config.model.max_length} "
         f"events, the fastest of 7 calls in turn, averaged over the picks of {seeds} seed{'s' * (seeds > 1)}. Memory is "
         "what XLA allots beside weights, input and scores. The paper gives seconds for its test set and GB of the GPU, so "
         "ratios alone compare."
     )
-    write_results(folder, "table4", {"rows": fields, "device": device, "made": cells.made()}, fields, text)
-    return text
+    return cells.write("table4", {"rows": fields, "device": device}, fields, text, seeds=seeds)
 
 
 def _measure(rows: list[Row], features: ItemFeatures | None, num_items: int) -> dict[str, dict[str, float]]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
 from easrec_jax.architecture import search_space
-from easrec_jax.config import Config
 from easrec_jax.cost import cost_table
-from easrec_jax.data.split import Split
 from easrec_jax.reproduce.ablations import priced_cell, without_budget
-from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus, write_results
+from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus
 from easrec_jax.reproduce.compare import METRICS, PROTOCOL
 from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
 from easrec_jax.reproduce.pictures import tradeoff_figure
@@ -23,14 +20,18 @@ BUDGETS = (0.05, 0.14, 0.3, 1.0)
 
 
 def run_figure4(
-    config: Config, split: Split, folder: Path, *, seeds: int, dataset: str,
-    weights: tuple[float, ...] = COST_WEIGHTS, budgets: tuple[float, ...] = BUDGETS,
-) -> str:  # fmt: skip
+    cells: Cells,
+    *,
+    seeds: int,
+    dataset: str,
+    weights: tuple[float, ...] = COST_WEIGHTS,
+    budgets: tuple[float, ...] = BUDGETS,
+) -> str:
     """EASRec under several lambda without a budget, and within several budgets; figure4.json, .csv, .md, .png.
 
     The recipe's own budget is a point too. Budgets below the smallest network's cost are left out.
     """
-    cells, rows, lines = Cells(folder, config, split), [], []
+    config, split, rows, lines = cells.config, cells.split, [], []
     smallest = float(cost_table(search_space(config), split.data.num_items).min())
     own = config.search.budget
     admitted = sorted({b for b in (*budgets, own) if b is not None and b >= smallest})
@@ -62,6 +63,5 @@ def run_figure4(
     )
     if left := [f"{b:g}" for b in budgets if b < smallest]:
         text += f" Below the smallest network's cost of {smallest:.3f}: {', '.join(left)}."
-    write_results(folder, "figure4", {"rows": rows, "made": cells.made()}, rows, text)
-    tradeoff_figure(rows, folder / "figure4.png")
-    return text
+    tradeoff_figure(rows, cells.folder / "figure4.png")
+    return cells.write("figure4", {"rows": rows}, rows, text, seeds=seeds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,21 +10,20 @@ import numpy as np
 from easrec_jax.architecture import wide_space
 from easrec_jax.config import Config
 from easrec_jax.cost import request_flops
-from easrec_jax.data.split import Split
-from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus, write_results
+from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus
 from easrec_jax.reproduce.compare import PARTS, Row, compare, show_p
 from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
 
 LEVELS = (1.0, 0.75, 0.5)  # most FLOPs of the wide pick, over those of the pick in the paper's space
 
 
-def run_wide(config: Config, split: Split, folder: Path, *, seeds: int) -> str:
+def run_wide(cells: Cells, *, seeds: int) -> str:
     """Search, retrain and evaluate in the paper's space and in the wide one at three budgets; wide.json, .csv, .md.
 
     The first wide budget is the FLOPs of the same seed's pick in the paper's space, so that row asks what the wide space
     buys at equal FLOPs; the others ask what accuracy fewer FLOPs still reach.
     """
-    cells, found = Cells(folder, config, split), {}
+    config, split, found = cells.config, cells.split, {}
     networks = len(wide_space(widened(config, 1.0)).choices)
     seeded = [for_strategy(dataclasses.replace(config, seed=seed), "easrec") for seed in range(seeds)]
 
@@ -48,9 +46,7 @@ def run_wide(config: Config, split: Split, folder: Path, *, seeds: int) -> str:
         if key != "paper"
     }
     text, rows = report(found, p, config, networks, seeds)
-    results = {"rows": rows, "networks": networks, "seeds": seeds, "made": cells.made()}
-    write_results(folder, "wide", results, rows, text)
-    return text
+    return cells.write("wide", {"rows": rows, "networks": networks, "seeds": seeds}, rows, text, seeds=seeds)
 
 
 def widened(config: Config, budget: float) -> Config:
