@@ -48,6 +48,16 @@ def test_the_document_has_what_is_finished_with_how_it_was_made(tmp_path):
     assert "space.png" not in text.split("](../runs/planted-cpu/space.png)", 1)[1]  # a picture is shown, not listed
 
 
+def test_results_that_do_not_say_how_they_were_made_are_no_document(tmp_path):
+    finished(tmp_path / "planted-cpu", "table3")
+    (tmp_path / "planted-cpu" / "table3.json").write_text("{}")
+    with pytest.raises(
+        ValueError, match=r"table3.json: expected how it was made \(`about`\); run that experiment again"
+    ):
+        write_document(tmp_path, tmp_path / "results.md")
+    assert not (tmp_path / "results.md").exists()
+
+
 def test_nothing_finished_is_no_document(tmp_path):
     with pytest.raises(ValueError, match="expected finished experiments in DATASET-SCALE/, found none"):
         write_document(tmp_path, tmp_path / "results.md")
@@ -114,8 +124,11 @@ def test_cells_of_other_data_are_refused_wherever_the_file_lies(tmp_path):
     with pytest.raises(ValueError, match="holds cells of other data .*'users': 50.* there.*: use another --workdir"):
         Cells(tmp_path, config, other)
     red, blue = (ItemFeatures.from_tokens({"colour": [[], [name], ["green"]]}) for name in ("red", "green"))
+    earlier = Cells(tmp_path, config, SPLIT), Cells(tmp_path, config, SPLIT, blue)
     Cells(tmp_path, config, SPLIT, red).run("b", lambda on: {})
-    Cells(tmp_path, config, SPLIT).run("c", lambda on: {})
+    earlier[0].run("c", lambda on: {})  # which knows of no features, and forgets none
+    with pytest.raises(ValueError, match="holds cells of other data"):
+        earlier[1].run("d", lambda on: {})
     with pytest.raises(ValueError, match="holds cells of other data"):
         Cells(tmp_path, config, SPLIT, blue)
 

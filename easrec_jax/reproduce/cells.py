@@ -63,22 +63,30 @@ class Cells:
         self.folder, self.config, self.split, self.features, self.command = folder, config, split, features, command
         self.used: dict[str, dict] = {}
         self.commit = commit()  # of the code that runs, whatever is committed meanwhile
-        path, parts = folder / "config.json", ("data", "model", "search", "retrain", "evaluate")
+        self._check()
+
+    def _check(self) -> dict[Path, str]:
+        """What the folder shall say of its cells, by file; `ValueError` where what it says is another config or other data."""
+        path, parts = self.folder / "config.json", ("data", "model", "search", "retrain", "evaluate")
+        config = _without_files(self.config)
         if path.is_file():
             there = _without_files(from_json(path.read_text(), source=str(path)))
-            if changes := differences(there, _without_files(config), parts):
+            if changes := differences(there, config, parts):
                 raise ValueError(
-                    f"{folder} holds cells of another config ({'; '.join(changes)}): use another --workdir"
+                    f"{self.folder} holds cells of another config ({'; '.join(changes)}): use another --workdir"
                 )
-        data = {name: split.data.counts()[name] for name in ("users", "items", "interactions")}
-        data["crc32"] = zlib.crc32(split.data.items.tobytes(), zlib.crc32(split.data.offsets.tobytes()))
-        if features is not None:
-            data["features_crc32"] = zlib.crc32(b"".join(table.tobytes() for table in features.values))
-        known = folder / "data.json"
+        histories = self.split.data
+        data = {name: histories.counts()[name] for name in ("users", "items", "interactions")}
+        data["crc32"] = zlib.crc32(histories.items.tobytes(), zlib.crc32(histories.offsets.tobytes()))
+        if self.features is not None:
+            data["features_crc32"] = zlib.crc32(b"".join(table.tobytes() for table in self.features.values))
+        known = self.folder / "data.json"
         kept = read_json(known) if known.is_file() else {}
         if kept | data != data | kept:
-            raise ValueError(f"{folder} holds cells of other data ({kept} there, {data} here): use another --workdir")
-        self._belongs = {path: to_json(_without_files(config)), known: json.dumps(kept | data, indent=2) + "\n"}
+            raise ValueError(
+                f"{self.folder} holds cells of other data ({kept} there, {data} here): use another --workdir"
+            )
+        return {path: to_json(config), known: json.dumps(kept | data, indent=2) + "\n"}
 
     def run(self, name: str, make: MakeCell) -> dict:
         """The cell of that name, from disk or from `make`; waited for where another process is at it.
@@ -116,7 +124,7 @@ class Cells:
         lock.unlink(missing_ok=True)
 
     def _make(self, name: str, make: MakeCell) -> None:
-        for path, text in self._belongs.items():
+        for path, text in self._check().items():  # again: another process may have come first
             write_text(path, text)
         wall, cpu = time.perf_counter(), time.process_time()
         jax.clear_caches()  # programs keep memory maps: after a dozen networks a process has all that Linux allows

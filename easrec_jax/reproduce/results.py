@@ -42,15 +42,18 @@ HEAD = """# Results
 
 Written by `python bin/reproduce.py results` from the JSON files of finished experiments; do not edit. Each table says how
 it was made. `cpu` is the scale that two cores manage, `paper` the paper's own settings (`easrec_jax/reproduce/recipes.py`).
-A commit with a plus sign had changes on top. DATASET-SCALE/cells/ holds finished cells, one training or search each, a
-training with every user's ranks beside it: the commands go on from them, and make those that are not there. The paper's data
-are not the same: its ML-1M has 6,040 users, 3,706 items and 1,000,209 interactions, its Gowalla 64,115 users, 164,532 items and 2,018,421
-interactions, its Douban 110,090 users, 28 items and 2,125,056 interactions (planted data of that shape stand in for it);
+Commit, device and JAX are those of its cells; a commit with a plus sign had changes on top. DATASET-SCALE/cells/ holds
+finished cells, one training or search each, a training with every user's ranks beside it: the commands go on from them, and
+make those that are not there. The paper's data are not the same: its ML-1M has 6,040 users, 3,706 items and 1,000,209
+interactions, its Gowalla 64,115 users, 164,532 items and 2,018,421 interactions, its Douban 110,090 users, 28 items and
+2,125,056 interactions (planted data of that shape stand in for it);
 the rest is not in the paper."""
 
 
 def _section(folder: Path, name: str, link: str) -> str:
-    about = read_json(folder / f"{name}.json")["about"]
+    about = read_json(folder / f"{name}.json").get("about")
+    if about is None:
+        raise ValueError(f"{folder / name}.json: expected how it was made (`about`); run that experiment again")
     parts = [f"## {folder.name}: {EXPERIMENTS[name]}", _how(about), (folder / f"{name}.md").read_text().strip()]
     kept = [f"{name}.{kind}" for kind in ("json", "csv", "png") if (folder / f"{name}.{kind}").is_file()]
     links = {file: f"{link}/{file}" for file in kept}

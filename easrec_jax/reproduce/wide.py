@@ -46,7 +46,7 @@ def run_wide(cells: Cells, *, seeds: int) -> str:
         if key != "paper"
     }
     text, rows = report(found, p, config, networks, seeds)
-    return cells.write("wide", {"rows": rows, "networks": networks, "seeds": seeds}, rows, text, seeds=seeds)
+    return cells.write("wide", {"rows": rows, "networks": networks}, rows, text, seeds=seeds)
 
 
 def widened(config: Config, budget: float) -> Config:
