@@ -17,7 +17,7 @@ from easrec_jax.metrics import metrics
 from easrec_jax.reproduce import wide
 from easrec_jax.reproduce.ablations import ablations, priced_cell, run_table5
 from easrec_jax.reproduce.cells import Cells
-from easrec_jax.reproduce.models import FLOORS, SEARCHED, models, searched_cell
+from easrec_jax.reproduce.models import FLOORS, SEARCHED, models, searched_cell, table3_config
 from easrec_jax.reproduce.tables import run_table3, run_table4
 from easrec_jax.reproduce.tradeoff import run_figure4
 from easrec_jax.reproduce.wide import run_wide
@@ -75,7 +75,7 @@ def tables(made, tmp_path_factory):
 
 
 SHARED = ("no gates", "dynamic, lambda 0.1", "a budget of 1", "copied from the supernet")
-OWN = ("fresh", "convolution without decay")
+OWN = ("fresh", "DARTS, copied from the supernet", "DARTS, fresh", "convolution without decay")
 
 
 def results(folder, name: str) -> dict:
@@ -89,7 +89,9 @@ def test_a_cell_that_several_tables_need_is_run_once(tables):
     ]  # fmt: skip
     assert trained["table4"] == [] and trained["again"] == [] and texts["again"] == texts["table3"]
     assert trained["figure4"] == ["figure4-lambda0.1"]
-    assert trained["table5"] == ["table5-fresh", "table5-convolution"]
+    assert trained["table5"] == [
+        "table3-darts-sasrec", "table5-fresh", "table5-darts-fresh", "table5-convolution",
+    ]  # fmt: skip
 
 
 def test_figures_are_means_of_the_ranks_beside_the_cell_and_stand_beside_the_papers(tables):
@@ -147,8 +149,10 @@ def test_table5_tests_each_row_against_the_first_of_its_group(tables):
     folder, _, _ = tables
     rows = {row["model"]: row for row in results(folder, "table5")["rows"]}
     assert list(rows) == ["no gates", *SHARED[1:], *OWN]
-    assert rows["fresh"]["against"] == "copied from the supernet" and 0 < rows["fresh"]["over_users"] <= 1
-    assert rows["fresh"]["flops"] == rows["copied from the supernet"]["flops"]  # the same pick
+    for prefix in ("", "DARTS, "):
+        fresh, copied = rows[f"{prefix}fresh"], rows[f"{prefix}copied from the supernet"]
+        assert fresh["against"] == f"{prefix}copied from the supernet" and 0 < fresh["over_users"] <= 1
+        assert fresh["flops"] == copied["flops"]  # the same pick
     assert "against" not in rows["copied from the supernet"]
     cell = json.loads((folder / "cells" / "table5-convolution-seed0.json").read_text())["architecture"]
     assert (cell["attention"], cell["conv_width"], cell["depth"]) == ("causal_linrec", 2, 2)
@@ -173,7 +177,7 @@ def test_all_ablations_are_there_and_differ(made, tmp_path):
         labels = [v.label for variants in groups.values() for v in variants]
         assert len(labels) == len(set(labels))
         bidirectional = [label for label in labels if label.startswith("bidirectional")]
-        assert len(bidirectional) == 1 and len(groups) == (6 if targets == "all" else 5)
+        assert len(bidirectional) == 1 and len(groups) == (7 if targets == "all" else 6)
         for variants in groups.values():
             assert len({v.cell for v in variants}) == len(variants)
     assert [priced_cell(TINY, 0.1), priced_cell(TINY, 0.0)] == ["figure4-lambda0.1", "figure4-lambda0"]
@@ -190,6 +194,14 @@ def test_unknown_rows_and_a_table4_without_its_base_are_refused(made, tmp_path):
     with pytest.raises(ValueError, match="rows: expected SASRec among them"):
         run_table4(cells, rows=("EASRec",), **common)
     assert set(models(TINY, cells.split, None)) == {*SEARCHED, "SASRec", "SASRec + LinRec", *FLOORS}
+
+
+def test_rival_searches_run_over_sasrecs_blocks_at_the_rivals_rate():
+    config = dataclasses.replace(TINY, retrain=dataclasses.replace(TINY.retrain, baseline_learning_rate=0.002))
+    ours, rival = table3_config(config, "easrec"), table3_config(config, "darts")
+    assert ours == config
+    assert (rival.model.attention, rival.model.gate_layers, rival.retrain.learning_rate) == ("softmax", 0, 0.002)
+    assert (rival.search.strategy, rival.search.budget) == ("darts", None)
 
 
 def poisoned(split: Split) -> Split:

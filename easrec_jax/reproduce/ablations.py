@@ -13,19 +13,28 @@ from easrec_jax.config import Config
 from easrec_jax.data.split import Split
 from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown, plus_minus
 from easrec_jax.reproduce.compare import LEVEL, METRICS, PROTOCOL, Row, beside, compare, show_mflops, show_p
-from easrec_jax.reproduce.models import EASREC_CELL, Make, alone_cell, for_strategy, searched_cell
+from easrec_jax.reproduce.models import (
+    EASREC_CELL,
+    SEARCHED,
+    Make,
+    alone_cell,
+    cell_name,
+    for_strategy,
+    searched_cell,
+    table3_config,
+)  # fmt: skip
 from easrec_jax.reproduce.paper import TABLE5
 from easrec_jax.reproduce.tables import NAMES
 
-FRESH = "fresh"  # the row that needs EASRec's pick before it can be trained
-
 
 class Variant(NamedTuple):
-    """A row: its cells are `CELL-seedN`, shared with other tables where they would be the same."""
+    """A row: its cells are `CELL-seedN`, shared with other tables where they would be the same; `after` names the cell
+    that must be finished before, of the same seed."""
 
     label: str
     cell: str
     make: Make
+    after: str = ""
 
 
 def run_table5(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] = ()) -> str:
@@ -39,9 +48,10 @@ def run_table5(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] 
     def makers(variants: list[Variant]) -> dict[str, MakeCell]:
         return {f"{v.cell}-seed{c.seed}": lambda on, v=v, c=c: v.make(c, on) for c in seeded for v in variants}
 
-    if FRESH in wanted:
-        cells.run_all(makers([v for v in everything if v.cell == EASREC_CELL]))
-    cells.run_all(makers([v for v in everything if v.label in wanted]))
+    chosen = [v for v in everything if v.label in wanted]
+    first = {v.after for v in chosen}
+    cells.run_all(makers([v for v in everything if v.cell in first]))
+    cells.run_all(makers(chosen))
     fields, lines, published = [], [], TABLE5.get(dataset, {})
     known = bool(published)
     for group, variants in groups.items():
@@ -59,7 +69,8 @@ def run_table5(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] 
     text = (
         f"{markdown(head, lines)}\n\n{dataset}, validation items, {PROTOCOL}, {seeds} seed{'s' * (seeds > 1)}. p and win, "
         f"tie or loss (p < {LEVEL} over users): NDCG@10 against the first row of the group, two-sided paired t-tests. All rows train "
-        f"at EASRec's rate ({config.retrain.learning_rate:g}); a lower one suits softmax better."
+        f"at EASRec's rate ({config.retrain.learning_rate:g}), DARTS' alone at the rivals' "
+        f"({config.retrain.of_baselines().learning_rate:g}): a lower one suits softmax better."
     )
     return cells.write("table5", {"rows": fields}, fields, text, seeds=seeds)
 
@@ -90,7 +101,8 @@ def ablations(cells: Cells) -> dict[str, list[Variant]]:
         "gates": _gates(config, split),
         "constraint": _constraints(config, split),
         "alpha of the inner size (a wide space)": _alphas(split),
-        "weights at the start of retraining": _weights(cells),
+        "weights at the start of retraining": _weights(cells, "EASRec"),
+        "the same of DARTS + SASRec": _weights(cells, "DARTS + SASRec", "DARTS, "),
         f"attention ({_two_layers(config).describe()}, no search)": _attentions(config, split),
     }
     if config.data.targets == "all":
@@ -158,14 +170,22 @@ def without_budget(config: Config, weight: float, *, dynamic: bool = True) -> Co
     return dataclasses.replace(config, search=search)
 
 
-def _weights(cells: Cells) -> list[Variant]:
-    def fresh(config: Config, callbacks: dict) -> dict | None:
-        """The network that the search of that seed picked, from scratch; that cell is finished before."""
-        searched = cells.used[f"{EASREC_CELL}-seed{config.seed}"]
-        return alone_cell(Architecture.from_json(searched["architecture"]), config, cells.split, callbacks)
+def _weights(cells: Cells, label: str, prefix: str = "") -> list[Variant]:
+    """A searched row of Table III, and its pick of each seed trained from scratch."""
+    cell, strategy = cell_name(label), SEARCHED[label]
 
-    own = _searched(cells.split, lambda c: c)
-    return [Variant("copied from the supernet", EASREC_CELL, own), Variant(FRESH, "table5-fresh", fresh)]
+    def copied(config: Config, callbacks: dict) -> dict | None:
+        return searched_cell(table3_config(config, strategy), cells.split, callbacks)
+
+    def fresh(config: Config, callbacks: dict) -> dict | None:
+        pick = Architecture.from_json(cells.used[f"{cell}-seed{config.seed}"]["architecture"])
+        return alone_cell(pick, table3_config(config, strategy), cells.split, callbacks)
+
+    own = "table5-fresh" if cell == EASREC_CELL else f"table5-{strategy}-fresh"
+    return [
+        Variant(f"{prefix}copied from the supernet", cell, copied),
+        Variant(f"{prefix}fresh", own, fresh, after=cell),
+    ]
 
 
 def _two_layers(config: Config) -> Architecture:

@@ -32,18 +32,11 @@ def models(config: Config, split: Split, features: ItemFeatures | None) -> dict[
 
     Rival searches run over SASRec's blocks; without features there is no SASRecF and no FDSA.
     """
-    backbone = dataclasses.replace(config.model, attention="softmax", gate_layers=0)
     linear = "linrec" if config.data.targets == "last" else "causal_linrec"
     trained = {k: v for k, v in TRAINED.items() if features is not None or k == "SASRec"}
 
     def searched(name: str) -> Make:
-        def make(config: Config, callbacks: dict) -> dict | None:
-            mine = for_strategy(config, name)
-            if name != "easrec":
-                mine = dataclasses.replace(mine, model=backbone, retrain=mine.retrain.of_baselines())
-            return searched_cell(mine, split, callbacks)
-
-        return make
+        return lambda config, callbacks: searched_cell(table3_config(config, name), split, callbacks)
 
     def alone(name: str) -> Make:
         return lambda config, callbacks: baseline(name, config, split, features, keep_ranks=True, **callbacks)
@@ -63,6 +56,15 @@ def for_strategy(config: Config, name: str) -> Config:
     """The config with another strategy; those that keep no budget get none."""
     budget = config.search.budget if name in ("easrec", "recnas", "random", "exhaustive") else None
     return dataclasses.replace(config, search=dataclasses.replace(config.search, strategy=name, budget=budget))
+
+
+def table3_config(config: Config, name: str) -> Config:
+    """A row of `SEARCHED`: the rivals' searches over SASRec's blocks, their picks retrained at the baselines' rate."""
+    mine = for_strategy(config, name)
+    if name == "easrec":
+        return mine
+    backbone = dataclasses.replace(mine.model, attention="softmax", gate_layers=0)
+    return dataclasses.replace(mine, model=backbone, retrain=mine.retrain.of_baselines())
 
 
 def searched_cell(config: Config, split: Split, callbacks: dict) -> dict | None:
