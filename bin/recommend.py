@@ -96,7 +96,7 @@ def all_users(arguments: Arguments) -> None:
     spare_memory()
     recommender = Recommender.load(arguments.model)
     started = time.perf_counter()
-    with tqdm(unit=" users", unit_scale=True, desc="recommend", leave=False) as bar:
+    with tqdm(unit=" users", unit_scale=True, desc="recommend", leave=False, delay=0.5) as bar:
 
         def show(users: int, about: int) -> None:
             bar.total = max(users, about)
