@@ -91,7 +91,7 @@ def tradeoff_figure(rows: list[dict], path: Path) -> None:
         for tick, x, y in zip(mine, *points, strict=True):
             axes[2].annotate(f"  {tick[1]:g}  ", (x, y), fontsize=8, ha=side, va="center")
     axes[2].set(xlabel=measures[0][2], ylabel=measures[1][2])
-    for axis in axes:
+    for axis, place in zip(axes, ("best", "lower left", "best"), strict=True):  # the second axis starts at zero
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, loc=place)
     figure.savefig(path, dpi=110)
