@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
@@ -17,7 +18,7 @@ from easrec_jax.metrics import metrics
 from easrec_jax.reproduce import wide
 from easrec_jax.reproduce.ablations import ablations, priced_cell, run_table5
 from easrec_jax.reproduce.cells import Cells
-from easrec_jax.reproduce.models import FLOORS, SEARCHED, models, searched_cell, table3_config
+from easrec_jax.reproduce.models import FLOORS, SEARCHED, alone_cell, models, searched_cell, table3_config
 from easrec_jax.reproduce.tables import run_table3, run_table4
 from easrec_jax.reproduce.tradeoff import run_figure4
 from easrec_jax.reproduce.wide import run_wide
@@ -29,7 +30,7 @@ TINY = Config(
         prune=(0.0, 0.5), epochs=2, warmup_epochs=0, every=1, batch_size=16, buckets=1, learning_rate=0.01, budget=1.0,
         finalists=2, finalist_epochs=2, cost_weight=0.1,
     ),
-    retrain=RetrainConfig(epochs=2, batch_size=16, buckets=1, learning_rate=0.01),
+    retrain=RetrainConfig(epochs=2, batch_size=16, buckets=1, learning_rate=0.01, baseline_learning_rate=0.02),
     evaluate=EvaluateConfig(protocols=("full", "pop100"), select_by="full", buckets=1),
 )  # fmt: skip
 ROWS = ("EASRec", "SASRec", "SASRecF + LinRec", "Popularity")
@@ -197,11 +198,19 @@ def test_unknown_rows_and_a_table4_without_its_base_are_refused(made, tmp_path):
 
 
 def test_rival_searches_run_over_sasrecs_blocks_at_the_rivals_rate():
-    config = dataclasses.replace(TINY, retrain=dataclasses.replace(TINY.retrain, baseline_learning_rate=0.002))
-    ours, rival = table3_config(config, "easrec"), table3_config(config, "darts")
-    assert ours == config
-    assert (rival.model.attention, rival.model.gate_layers, rival.retrain.learning_rate) == ("softmax", 0, 0.002)
+    ours, rival = table3_config(TINY, "easrec"), table3_config(TINY, "darts")
+    assert ours == TINY
+    assert (rival.model.attention, rival.model.gate_layers, rival.retrain.learning_rate) == ("softmax", 0, 0.02)
     assert (rival.search.strategy, rival.search.budget) == ("darts", None)
+
+
+def test_a_pick_from_scratch_trains_at_the_rate_of_its_row(made, tables):
+    folder, _, _ = tables
+    for name, rate in (("table5-fresh", 0.01), ("table5-darts-fresh", 0.02)):
+        cell = json.loads((folder / "cells" / f"{name}-seed0.json").read_text())
+        config = dataclasses.replace(TINY, retrain=dataclasses.replace(TINY.retrain, learning_rate=rate))
+        again = alone_cell(Architecture.from_json(cell["architecture"]), config, Split(made.data), {})
+        assert again and again["validation"] == cell["validation"]
 
 
 def poisoned(split: Split) -> Split:

@@ -20,9 +20,10 @@ from easrec_jax.reproduce.models import (
     alone_cell,
     cell_name,
     for_strategy,
+    models,
     searched_cell,
     table3_config,
-)  # fmt: skip
+)
 from easrec_jax.reproduce.paper import TABLE5
 from easrec_jax.reproduce.tables import NAMES
 
@@ -173,9 +174,7 @@ def without_budget(config: Config, weight: float, *, dynamic: bool = True) -> Co
 def _weights(cells: Cells, label: str, prefix: str = "") -> list[Variant]:
     """A searched row of Table III, and its pick of each seed trained from scratch."""
     cell, strategy = cell_name(label), SEARCHED[label]
-
-    def copied(config: Config, callbacks: dict) -> dict | None:
-        return searched_cell(table3_config(config, strategy), cells.split, callbacks)
+    copied = models(cells.config, cells.split, cells.features)[label]
 
     def fresh(config: Config, callbacks: dict) -> dict | None:
         pick = Architecture.from_json(cells.used[f"{cell}-seed{config.seed}"]["architecture"])
