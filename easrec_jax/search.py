@@ -28,7 +28,7 @@ from easrec_jax.loop import Checkpoints, LoopState, run_epochs
 from easrec_jax.network import Network, init_network
 from easrec_jax.strategies import Moment, Strategy, find_strategy
 from easrec_jax.supernet import Supernet, extract, init_supernet
-from easrec_jax.train import fit, network_scores, next_item_loss
+from easrec_jax.train import fit, held_out_loss, network_scores, next_item_loss
 
 
 class SearchState(NamedTuple):
@@ -128,9 +128,8 @@ class Found(NamedTuple):
     """What a search leaves: the pick, the supernet's weights after the last step, the architecture parameters."""
 
     architecture: Architecture
-    finalists: list[
-        dict
-    ]  # candidate, depth, cost, probability and ndcg@10 of the networks that were compared at the end
+    # of the networks compared at the end: candidate, depth, cost, probability, ndcg@10; under lambda also price and loss
+    finalists: list[dict]
     weights: dict | None  # None: the strategy trains no supernet
     arch: Any  # the strategy's parameters; None without a supernet
     epochs: int
@@ -191,8 +190,8 @@ def search(
 
     With a supernet, each epoch the most probable network is cut out of it and evaluated on the validation items. At the
     end the `settings.finalists` most probable ones within the budget are each trained alone for
-    `settings.finalist_epochs`, and the best on the validation items is the pick: shared weights favour the small and the
-    often drawn, so alpha and beta of a short search order close candidates less surely. One finalist is Eq. 18 as it stands.
+    `settings.finalist_epochs`, and the best on the validation items (`best_of`) is the pick: shared weights favour the small and
+    the often drawn, so alpha and beta of a short search order close candidates less surely. One finalist is Eq. 18 as it stands.
     A strategy without a supernet names its finalists at once, and each is trained from scratch for `settings.epochs`.
 
     `costs` [candidates depths] replaces the table of FLOPs. Raises `ValueError` if the budget is below the smallest
@@ -219,6 +218,8 @@ def search(
     logits = np.asarray(strategy.logits(state.arch, within_budget(costs, settings.budget)))
     likeliest = most_probable(logits, costs, settings.budget, settings.finalists)
     finalists = [_entry(i, j, space, costs) | {"probability": float(shares[i, j - 1])} for i, j in likeliest]
+    if (price := strategy.price(costs, settings)) is not None:
+        finalists = [f | {"price": float(price[f["candidate"], f["depth"] - 1])} for f in finalists]
     best = finalists[0]
     if finished and len(finalists) > 1:
         best, finished = finish(finalists, state.weights, epochs=settings.finalist_epochs)
@@ -310,15 +311,15 @@ def train_alone(
     samples: Samples, evaluator: Evaluator, settings: SearchConfig, dropout: float, seed: int, checkpoints: Checkpoints | None,
     resume: bool, on_step: Callable | None, on_network: Callable | None = None,
 ) -> tuple[dict, bool]:  # fmt: skip
-    """Train each finalist from what `cut` takes of the shared weights, or (`shared` None) from scratch; (the best, finished).
+    """Train each finalist from what `cut` takes of the shared weights, or (`shared` None) from scratch; (`best_of` them, finished).
 
-    Each gets its validation `ndcg@10`. `on_step` is told which one it is as `finalist`, "2/4".
+    Each gets its validation `ndcg@10`, one with a `price` also its cross entropy on the validation items, `loss`. `on_step` is
+    told which one it is as `finalist`, "2/4".
     """
     training = RetrainConfig(
         epochs=epochs, batch_size=settings.batch_size, buckets=settings.buckets,
         learning_rate=settings.learning_rate,
     )  # fmt: skip
-    best = finalists[0]
     for number, entry in enumerate(finalists, 1):
         architecture = Architecture.from_json(entry["architecture"])
         network: Any = Network(architecture, evaluator.split.data.num_items, dropout)
@@ -335,7 +336,19 @@ def train_alone(
         if not alone.finished:
             return finalists[0], False
         entry["ndcg@10"] = alone.ndcg
-        best = max(best, entry, key=lambda f: f["ndcg@10"])
+        if "price" in entry:
+            entry["loss"] = held_out_loss(network, alone.weights, evaluator)
         if on_network is not None:
-            on_network({"epoch": number, "best_epoch": finalists.index(best) + 1} | entry)
-    return best, True
+            best = finalists.index(best_of(finalists[:number]))
+            on_network({"epoch": number, "best_epoch": best + 1} | entry)
+    return best_of(finalists), True
+
+
+def best_of(finalists: list[dict]) -> dict:
+    """The highest validation NDCG@10; under a price what the search minimises, the lowest cross entropy plus price (Eq. 13).
+
+    So a higher lambda never picks the costlier of the same finalists. Of equal ones the first.
+    """
+    if "price" in finalists[0]:
+        return min(finalists, key=lambda f: f["loss"] + f["price"])
+    return max(finalists, key=lambda f: f["ndcg@10"])

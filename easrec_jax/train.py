@@ -12,7 +12,7 @@ import optax
 from jax import Array
 
 from easrec_jax.config import RetrainConfig
-from easrec_jax.data.batches import Batch, Samples, batches_per_epoch, epoch_batches
+from easrec_jax.data.batches import Batch, Samples, batches_per_epoch, bucketed, epoch_batches, scoring_samples
 from easrec_jax.evaluate import Evaluator, ScoreFunction
 from easrec_jax.layers import apply
 from easrec_jax.loop import Checkpoints, LoopState, run_epochs
@@ -71,6 +71,22 @@ def _scores_of(network: Any) -> ScoreFunction:
         return apply(network, weights, items, method="encode_last") @ item_table(weights).T
 
     return scores
+
+
+def held_out_loss(network: Any, weights: dict, evaluator: Evaluator) -> float:
+    """Mean cross entropy, over all items and without dropout, of the held-out items of the evaluator's part."""
+    network, total = network.clone(dropout=0.0), 0.0
+    samples = scoring_samples(evaluator.split, evaluator.part, max_length=evaluator.max_length)
+    plan = {"max_length": evaluator.max_length, "batch_size": evaluator.batch_size, "buckets": evaluator.buckets}
+    for index, length, rows in bucketed(samples, **plan):
+        total += float(_loss_at_the_end(weights, samples.batch(index, length, rows), network=network)) * len(index)
+    return total / len(samples)
+
+
+@partial(jax.jit, static_argnames="network")
+def _loss_at_the_end(weights: dict, batch: Batch, *, network: Any) -> Array:
+    hidden = apply(network, weights, batch.items, method="encode_last")
+    return cross_entropy(hidden, item_table(weights), batch.targets)
 
 
 @lru_cache(maxsize=64)

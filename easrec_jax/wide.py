@@ -127,9 +127,7 @@ def architecture_step(
     entropies = jax.lax.map(lambda n: _loss(state.weights, table.choices[n], batch, None, searcher), drawn)
     settings, losses = searcher.settings, entropies
     if settings.budget is None:
-        depths = state.arch["depth"].shape[0]
-        scale = (jnp.argmax(state.arch["depth"]) + 1) / depths if settings.dynamic else 1.0
-        losses = losses + settings.cost_weight * scale * table.costs[drawn]
+        losses = losses + price(table.costs[drawn], jnp.argmax(state.arch["depth"]) + 1, searcher.space, settings)
     grads = score_gradient(state.arch, drawn, losses, table)
     updates, opt = searcher.arch_tx.update(grads, state.arch_opt, state.arch)
     arch = optax.apply_updates(state.arch, updates)
@@ -178,11 +176,22 @@ def search_wide(
     shares = np.exp(np.asarray(log_shares(state.arch, table), np.float64))
     picks = likeliest(shares, space.choices)[: settings.finalists]
     finalists = [_entry(n, space, costs) | {"probability": probability} for n, probability in picks]
+    if settings.budget is None:
+        depths = [f["architecture"]["depth"] for f in finalists]
+        finalists = [
+            f | {"price": float(price(f["cost"], depth, space, settings))}
+            for f, depth in zip(finalists, depths, strict=True)
+        ]
     best = finalists[0]
     if finished and len(finalists) > 1:
         best, finished = finish(finalists, state.weights, epochs=settings.finalist_epochs)
     architecture = space.architecture(int(best["network"]))
     return Found(architecture, finalists, state.weights, state.arch, int(loop.epochs_done), finished)
+
+
+def price(costs: Any, depth: Any, space: WideSpace, settings: SearchConfig) -> Any:
+    """lambda R of networks of these costs, L_t being `depth` (Eq. 15)."""
+    return settings.cost_weight * (depth / space.num_layers if settings.dynamic else 1.0) * costs
 
 
 def likeliest(shares: np.ndarray, choices: np.ndarray) -> list[tuple[int, float]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,9 +20,17 @@ from easrec_jax.data.synthetic import planted
 from easrec_jax.evaluate import Evaluator
 from easrec_jax.loop import Checkpoints
 from easrec_jax.network import Network
-from easrec_jax.search import architecture_step, init_search, make_searcher, search, weight_step, within_budget
+from easrec_jax.search import (
+    architecture_step,
+    best_of,
+    init_search,
+    make_searcher,
+    search,
+    weight_step,
+    within_budget,
+)
 from easrec_jax.supernet import Supernet, extract
-from easrec_jax.train import fit
+from easrec_jax.train import fit, network_scores
 
 LENGTH = 40
 
@@ -140,6 +150,42 @@ def test_the_pick_is_the_best_finalist_after_training_alone_or_the_most_probable
     assert found.architecture == space.architecture(best["candidate"], best["depth"])
     alpha, beta = (np.asarray(x) for x in probabilities(alone.arch))
     assert alone.architecture == space.architecture(int(np.argmax(alpha)), int(np.argmax(beta)) + 1)
+
+
+def test_without_a_budget_the_finalist_of_the_lowest_loss_plus_lambda_r_is_the_pick(split):
+    """lambda is small enough for the losses to count, and R is that of the finalist itself: cost times its depth over all."""
+    space, evaluator = search_space(config()), Evaluator(split, "validation", LENGTH)
+    costs = cost_table(space, split.data.num_items)
+    free, dear = (run(split, config(finalists=4, cost_weight=weight)) for weight in (0.0, 1000.0))
+    assert costs[space.locate(dear.architecture)[0], space.locate(dear.architecture)[1] - 1] == costs.min()
+    assert free.architecture.to_json() == min(free.finalists, key=lambda f: f["loss"])["architecture"]
+    for found, weight in ((free, 0.0), (dear, 1000.0)):
+        for f in found.finalists:
+            np.testing.assert_allclose(f["price"], weight * f["cost"] * f["depth"] / 2, rtol=1e-6)
+    entry = free.finalists[0]
+    architecture = space.architecture(entry["candidate"], entry["depth"])
+    network: Any = Network(architecture, split.data.num_items, 0.1)
+    samples = training_samples(split, max_length=LENGTH, targets="all", windows="all")
+    training = RetrainConfig(epochs=1, batch_size=16, buckets=1, learning_rate=0.01)
+    weights = fit(
+        network, extract(free.weights, space, architecture), samples, evaluator, settings=training, seed=0
+    ).weights
+    histories, targets = scoring_samples(split, "validation", max_length=LENGTH), split.targets("validation")
+    batch = histories.batch(np.arange(len(targets)), LENGTH, len(targets))
+    scores = np.asarray(network_scores(network)(weights, jnp.asarray(batch.items)), np.float64)[:, 1:]
+    chosen = scores[np.arange(len(targets)), targets - 1]
+    np.testing.assert_allclose(entry["loss"], np.mean(np.log(np.exp(scores).sum(1)) - chosen), rtol=1e-5)
+
+
+def test_a_higher_price_never_picks_the_costlier_of_the_same_finalists():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        costs, losses = rng.random(5), rng.random(5)
+        picked = []
+        for weight in (0.0, 0.1, 1.0, 10.0):
+            finalists = [{"cost": c, "loss": e, "price": weight * c} for c, e in zip(costs, losses, strict=True)]
+            picked.append(best_of(finalists)["cost"])
+        assert picked == sorted(picked, reverse=True) and picked[0] == costs[losses.argmin()]
 
 
 def test_a_budget_below_the_smallest_network_is_refused_before_the_first_step(split):

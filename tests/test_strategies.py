@@ -117,6 +117,20 @@ def test_proxyless_pays_for_the_expected_cost_of_all_paths():
     np.testing.assert_allclose(paid, 0.7 * p @ COSTS @ q, rtol=1e-5)
 
 
+@pytest.mark.parametrize("settings", [{}, {"dynamic": False}, {"budget": 0.5}], ids=["dynamic", "static", "budget"])
+@pytest.mark.parametrize("name", SUPERNETS)
+def test_the_price_of_a_network_is_the_penalty_when_it_alone_is_chosen(name, settings):
+    strategy, at = STRATEGIES[name], moment(name, cost_weight=0.7, **settings)
+    price = strategy.price(COSTS, at.settings)
+    priced = name == "proxyless" or (name == "easrec" and "budget" not in settings)
+    assert (price is not None) == priced
+    for i, j in np.ndindex(*COSTS.shape):
+        p, q = jnp.eye(3)[i], jnp.eye(4)[j]
+        arch = parameters(name)._replace(width=100.0 * p, depth=100.0 * q)
+        penalty = strategy.penalty(arch, p, q, jnp.asarray(COSTS), at)
+        np.testing.assert_allclose(penalty, 0.0 if price is None else price[i, j], rtol=1e-5)
+
+
 @pytest.mark.parametrize("budget", [None, 0.2, 0.5])
 def test_recnas_prunes_until_the_best_network_within_the_target_is_left(budget):
     strategy = STRATEGIES["recnas"]

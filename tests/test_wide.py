@@ -208,6 +208,15 @@ def test_without_a_budget_a_high_price_drives_the_cost_down(chain):
     assert expected(cheap) < 0.7 * expected(free)
 
 
+def test_without_a_budget_wide_finalists_are_compared_by_loss_plus_lambda_r(chain):
+    found = run(chain, cost_weight=1000.0, epochs=1, warmup_epochs=0, finalists=3)
+    for f in found.finalists:
+        np.testing.assert_allclose(f["price"], 1000.0 * f["cost"] * f["architecture"]["depth"] / 2, rtol=1e-6)
+    cheapest = min(found.finalists, key=lambda f: f["price"])
+    assert found.architecture.to_json() == cheapest["architecture"] and all("loss" in f for f in found.finalists)
+    assert all("price" not in f for f in run(chain, budget=0.6, epochs=1, warmup_epochs=0).finalists)
+
+
 def test_a_wide_search_cut_in_two_is_the_search_bit_for_bit(chain, tmp_path):
     settings = {"epochs": 2, "warmup_epochs": 0, "finalists": 1}
     whole = run(chain, **settings)

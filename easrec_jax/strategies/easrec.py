@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from jax import Array
 
 from easrec_jax.config import SearchConfig
@@ -29,9 +30,18 @@ def penalty(arch: Any, p: Array, q: Array, costs: Array, moment: Moment) -> Arra
     return moment.settings.cost_weight * constraint(p, q, arch, costs, dynamic=moment.settings.dynamic)
 
 
+def price(costs: np.ndarray, settings: SearchConfig) -> np.ndarray | None:
+    """lambda R of each network; None with a budget."""
+    if settings.budget is not None:
+        return None
+    depths = costs.shape[1]
+    scale = np.arange(1, depths + 1) / depths if settings.dynamic else 1.0
+    return settings.cost_weight * scale * costs
+
+
 def falling(step: Array | int, progress: Array | float, settings: SearchConfig) -> Array:
     """tau_t = max(tau_min, tau_start - tau_decay t) (Table II)."""
     return temperature(step, settings)
 
 
-STRATEGY = Strategy(draw=draw, relax=draw, penalty=penalty, temperature=falling)
+STRATEGY = Strategy(draw=draw, relax=draw, penalty=penalty, temperature=falling, price=price)

@@ -15,8 +15,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from easrec_jax.config import SearchConfig
 from easrec_jax.strategies.strategy import Moment, Shares, Strategy, one_hot
 from easrec_jax.supernet import NEGLIGIBLE
 
@@ -57,4 +59,9 @@ def penalty(arch: Any, p: Array, q: Array, costs: Array, moment: Moment) -> Arra
     return moment.settings.cost_weight * (jax.nn.softmax(arch.width) @ costs @ jax.nn.softmax(arch.depth))
 
 
-STRATEGY = Strategy(draw=one_path, relax=two_paths, penalty=penalty, keeps_budget=False)
+def price(costs: np.ndarray, settings: SearchConfig) -> np.ndarray:
+    """lambda times the cost of each network."""
+    return settings.cost_weight * costs
+
+
+STRATEGY = Strategy(draw=one_path, relax=two_paths, penalty=penalty, price=price, keeps_budget=False)

@@ -46,6 +46,10 @@ def _no_penalty(arch: Any, p: Array, q: Array, costs: Array, moment: Moment) -> 
     return 0.0
 
 
+def _no_price(costs: np.ndarray, settings: SearchConfig) -> np.ndarray | None:
+    return None
+
+
 def _unchanged(arch: Any, costs: Array, moment: Moment) -> Any:
     return arch
 
@@ -67,6 +71,8 @@ class Strategy(NamedTuple):
     logits: Callable[[Any, Allowed | None], Array] = pair_logits
     temperature: Callable[..., Array | float] = _unit_temperature  # (step, progress, settings)
     keeps_budget: bool = True  # whether search.budget means something to it
+    # (costs, settings): what a network alone adds to the loss, [candidates depths], `penalty` at one-hot shares; None: nothing
+    price: Callable[[np.ndarray, SearchConfig], np.ndarray | None] = _no_price
     # (costs, settings, seed) -> pairs (candidate from 0, depth from 1) to train alone from scratch; then none of the above
     choose: Callable[[np.ndarray, SearchConfig, int], list[tuple[int, int]]] | None = None
 
