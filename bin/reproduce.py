@@ -30,7 +30,8 @@ class Arguments:
     features: str = ""
     """RecBole .item file of item features, for SASRecF and FDSA (table3, table4)."""
     rows: tuple[str, ...] = ()
-    """table3, table4, table5: only the rows of these names; space: only these strategies (default: all)."""
+    """table3, table4, table5: only the rows of these names; space: only these strategies (default: all). The table written then
+    has no others; their cells stay."""
     seeds: int = 1
     """How many seeds, from 0."""
     scale: Scale = "cpu"

@@ -166,8 +166,8 @@ class SearchConfig:
     tau_min: float = 0.01
     """Lowest temperature."""
     finalists: int = 4
-    """Most probable networks compared on the validation items at the end, by NDCG@10; with a lambda in place of a budget by cross
-    entropy plus lambda R. 1: the most probable is picked. random: as many networks are drawn."""
+    """Most probable networks compared on the validation items at the end, by NDCG@10 (easrec without a budget, and proxyless: by
+    cross entropy plus the price). 1: the most probable is picked. random: as many networks are drawn."""
     finalist_epochs: int = 1
     """Epochs that each of them is trained alone, from the shared weights, before they are compared."""
     patience: int = 10

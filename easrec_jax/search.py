@@ -28,7 +28,7 @@ from easrec_jax.loop import Checkpoints, LoopState, run_epochs
 from easrec_jax.network import Network, init_network
 from easrec_jax.strategies import Moment, Strategy, find_strategy
 from easrec_jax.supernet import Supernet, extract, init_supernet
-from easrec_jax.train import fit, held_out_loss, network_scores, next_item_loss
+from easrec_jax.train import fit, held_out_cross_entropy, network_scores, next_item_loss
 
 
 class SearchState(NamedTuple):
@@ -128,7 +128,7 @@ class Found(NamedTuple):
     """What a search leaves: the pick, the supernet's weights after the last step, the architecture parameters."""
 
     architecture: Architecture
-    # of the networks compared at the end: candidate, depth, cost, probability, ndcg@10; under lambda also price and loss
+    # of the networks compared at the end: candidate, depth, cost, probability, ndcg@10; under a price also that and the cross entropy
     finalists: list[dict]
     weights: dict | None  # None: the strategy trains no supernet
     arch: Any  # the strategy's parameters; None without a supernet
@@ -313,8 +313,8 @@ def train_alone(
 ) -> tuple[dict, bool]:  # fmt: skip
     """Train each finalist from what `cut` takes of the shared weights, or (`shared` None) from scratch; (`best_of` them, finished).
 
-    Each gets its validation `ndcg@10`, one with a `price` also its cross entropy on the validation items, `loss`. `on_step` is
-    told which one it is as `finalist`, "2/4".
+    Each gets its validation `ndcg@10`, one with a `price` also its `cross_entropy` on the validation items, both of its best epoch
+    by NDCG@10. `on_step` is told which one it is as `finalist`, "2/4".
     """
     training = RetrainConfig(
         epochs=epochs, batch_size=settings.batch_size, buckets=settings.buckets,
@@ -337,7 +337,7 @@ def train_alone(
             return finalists[0], False
         entry["ndcg@10"] = alone.ndcg
         if "price" in entry:
-            entry["loss"] = held_out_loss(network, alone.weights, evaluator)
+            entry["cross_entropy"] = held_out_cross_entropy(network, alone.weights, evaluator)
         if on_network is not None:
             best = finalists.index(best_of(finalists[:number]))
             on_network({"epoch": number, "best_epoch": best + 1} | entry)
@@ -345,10 +345,10 @@ def train_alone(
 
 
 def best_of(finalists: list[dict]) -> dict:
-    """The highest validation NDCG@10; under a price what the search minimises, the lowest cross entropy plus price (Eq. 13).
+    """The highest validation NDCG@10; of finalists with a price, the lowest validation cross entropy plus price (Eq. 13).
 
-    So a higher lambda never picks the costlier of the same finalists. Of equal ones the first.
+    So a higher lambda never picks one of a higher R among the same finalists. Of equal ones the first.
     """
     if "price" in finalists[0]:
-        return min(finalists, key=lambda f: f["loss"] + f["price"])
+        return min(finalists, key=lambda f: f["cross_entropy"] + f["price"])
     return max(finalists, key=lambda f: f["ndcg@10"])

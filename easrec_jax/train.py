@@ -73,7 +73,7 @@ def _scores_of(network: Any) -> ScoreFunction:
     return scores
 
 
-def held_out_loss(network: Any, weights: dict, evaluator: Evaluator) -> float:
+def held_out_cross_entropy(network: Any, weights: dict, evaluator: Evaluator) -> float:
     """Mean cross entropy, over all items and without dropout, of the held-out items of the evaluator's part."""
     network, total = network.clone(dropout=0.0), 0.0
     samples = scoring_samples(evaluator.split, evaluator.part, max_length=evaluator.max_length)

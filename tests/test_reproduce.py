@@ -186,6 +186,16 @@ def test_regret_cost_and_rank_correlation_are_those_of_the_finished_cells():
     assert sd[0, 1] == pytest.approx(np.std([0.6, 0.8], ddof=1)) and sd[1, 1] == 0.0
 
 
+def test_kendalls_tau_is_over_the_networks_that_a_search_may_pick():
+    """Supernet and stand-alone scores disagree about the two wide networks alone, which a budget of 0.6 leaves out."""
+    flops, alone = np.array([[3.0, 4.0], [1.0, 2.0]]), [[[cell(0.6), cell(0.5)], [cell(0.2), cell(0.4)]]]
+    found = {"seed": 0, "pick": [1, 1], "likeliest": [1, 1], "finalists": [], "cpu_seconds": 1.0, "training_flops": 1.0}
+    found |= {"supernet_scores": [[0.4, 0.5], [0.1, 0.3]]}
+    searches = [found | {"strategy": name} for name in ("darts", "easrec")]
+    darts, easrec = analyse(alone, searches, flops, np.ones((2, 2)), TINY)["picks"][:2]
+    assert darts["kendall"] == pytest.approx(4 / 6) and easrec["kendall"] == pytest.approx(1.0)
+
+
 def test_random_search_over_all_its_draws_is_the_mean_over_subsets():
     validation = np.array([[[0.3, 0.1, 0.9], [0.4, 0.15, 0.2]], [[0.1, 0.3, 0.8], [0.2, 0.6, 0.5]]])
     admitted, mean = validation.mean(0) < 0.8, validation.mean(0)

@@ -29,6 +29,7 @@ from easrec_jax.search import (
     weight_step,
     within_budget,
 )
+from easrec_jax.strategies import STRATEGIES
 from easrec_jax.supernet import Supernet, extract
 from easrec_jax.train import fit, network_scores
 
@@ -158,7 +159,7 @@ def test_without_a_budget_the_finalist_of_the_lowest_loss_plus_lambda_r_is_the_p
     costs = cost_table(space, split.data.num_items)
     free, dear = (run(split, config(finalists=4, cost_weight=weight)) for weight in (0.0, 1000.0))
     assert costs[space.locate(dear.architecture)[0], space.locate(dear.architecture)[1] - 1] == costs.min()
-    assert free.architecture.to_json() == min(free.finalists, key=lambda f: f["loss"])["architecture"]
+    assert free.architecture.to_json() == min(free.finalists, key=lambda f: f["cross_entropy"])["architecture"]
     for found, weight in ((free, 0.0), (dear, 1000.0)):
         for f in found.finalists:
             np.testing.assert_allclose(f["price"], weight * f["cost"] * f["depth"] / 2, rtol=1e-6)
@@ -174,18 +175,20 @@ def test_without_a_budget_the_finalist_of_the_lowest_loss_plus_lambda_r_is_the_p
     batch = histories.batch(np.arange(len(targets)), LENGTH, len(targets))
     scores = np.asarray(network_scores(network)(weights, jnp.asarray(batch.items)), np.float64)[:, 1:]
     chosen = scores[np.arange(len(targets)), targets - 1]
-    np.testing.assert_allclose(entry["loss"], np.mean(np.log(np.exp(scores).sum(1)) - chosen), rtol=1e-5)
+    np.testing.assert_allclose(entry["cross_entropy"], np.mean(np.log(np.exp(scores).sum(1)) - chosen), rtol=1e-5)
 
 
-def test_a_higher_price_never_picks_the_costlier_of_the_same_finalists():
-    rng = np.random.default_rng(0)
+def test_a_higher_price_never_picks_a_higher_r_of_the_same_finalists():
+    rng, strategy = np.random.default_rng(0), STRATEGIES["easrec"]
+    costs = np.outer([1.0, 0.6, 0.3], [0.25, 0.5, 0.75, 1.0])
+    resource = strategy.price(costs, SearchConfig(cost_weight=1.0)).ravel()
     for _ in range(20):
-        costs, losses = rng.random(5), rng.random(5)
-        picked = []
+        entropies, picked = rng.random(12), []
         for weight in (0.0, 0.1, 1.0, 10.0):
-            finalists = [{"cost": c, "loss": e, "price": weight * c} for c, e in zip(costs, losses, strict=True)]
-            picked.append(best_of(finalists)["cost"])
-        assert picked == sorted(picked, reverse=True) and picked[0] == costs[losses.argmin()]
+            prices = strategy.price(costs, SearchConfig(cost_weight=weight)).ravel()
+            finalists = [{"id": n, "cross_entropy": entropies[n], "price": prices[n]} for n in range(12)]
+            picked.append(best_of(finalists)["id"])
+        assert picked[0] == entropies.argmin() and (np.diff(resource[picked]) <= 0).all()
 
 
 def test_a_budget_below_the_smallest_network_is_refused_before_the_first_step(split):

@@ -213,7 +213,9 @@ def test_without_a_budget_wide_finalists_are_compared_by_loss_plus_lambda_r(chai
     for f in found.finalists:
         np.testing.assert_allclose(f["price"], 1000.0 * f["cost"] * f["architecture"]["depth"] / 2, rtol=1e-6)
     cheapest = min(found.finalists, key=lambda f: f["price"])
-    assert found.architecture.to_json() == cheapest["architecture"] and all("loss" in f for f in found.finalists)
+    assert found.architecture.to_json() == cheapest["architecture"] and all(
+        "cross_entropy" in f for f in found.finalists
+    )
     assert all("price" not in f for f in run(chain, budget=0.6, epochs=1, warmup_epochs=0).finalists)
 
 

@@ -27,6 +27,8 @@ from easrec_jax.reproduce.models import (
 from easrec_jax.reproduce.paper import TABLE5
 from easrec_jax.reproduce.tables import NAMES
 
+BY_PRICE = "Under lambda a search compares its finalists by cross entropy plus lambda R, otherwise by NDCG@10."
+
 
 class Variant(NamedTuple):
     """A row: its cells are `CELL-seedN`, shared with other tables where they would be the same; `after` names the cell
@@ -71,7 +73,7 @@ def run_table5(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] 
         f"{markdown(head, lines)}\n\n{dataset}, validation items, {PROTOCOL}, {seeds} seed{'s' * (seeds > 1)}. p and win, "
         f"tie or loss (p < {LEVEL} over users): NDCG@10 against the first row of the group, two-sided paired t-tests. All rows train "
         f"at EASRec's rate ({config.retrain.learning_rate:g}), DARTS' alone at the rivals' "
-        f"({config.retrain.of_baselines().learning_rate:g}): a lower one suits softmax better."
+        f"({config.retrain.of_baselines().learning_rate:g}): a lower one suits softmax better. {BY_PRICE}"
     )
     return cells.write("table5", {"rows": fields}, fields, text, seeds=seeds)
 

@@ -54,7 +54,7 @@ class Row(NamedTuple):
             for metric in METRICS:
                 values = self.values(part, metric)
                 fields[f"{part} {metric}"] = float(np.mean(values))
-                fields[f"{part} {metric} sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+                fields[f"{part} {metric} sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
         return fields
 
 

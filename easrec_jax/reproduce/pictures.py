@@ -26,7 +26,7 @@ def space_figure(results: dict, space: SearchSpace, path: Path, *, select_by: st
         for i, (width, inner) in enumerate(space.sizes):
             mine = [r for r in networks if r["candidate"] == i]
             axis.errorbar(
-                [r[key] * scale for r in mine], [r["validation"] for r in mine], [r["validation_sd"] for r in mine],
+                [r[key] * scale for r in mine], [r["validation"] for r in mine], [r["validation_sd"] or 0.0 for r in mine],
                 marker="o", capsize=3, linewidth=0.8, alpha=0.7, label=f"width {width}, inner {inner}", color=f"C{i}",
             )  # fmt: skip
             for r in mine:

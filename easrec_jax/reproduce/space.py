@@ -165,10 +165,12 @@ def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.nd
     picks = []
     for cell in searches:
         i, j = cell["pick"]
+        pickable = admitted if STRATEGIES[cell["strategy"]].keeps_budget else np.ones_like(admitted)
+        scores = np.array(cell["supernet_scores"])
         picks.append(
             pick_row(cell["strategy"], cell["seed"], (i, j), mean, test, flops)
             | {"likeliest": cell["likeliest"], "finalists": cell["finalists"]}
-            | {"kendall": kendall(cell["supernet_scores"], validation[cell["seed"]])}
+            | {"kendall": kendall(scores[pickable], validation[cell["seed"]][pickable])}
             | over_exhaustive({key: cell[key] for key in prices}, prices, cell["seed"], untrained=(i, j))
         )
     for seed in range(len(alone)):
@@ -257,9 +259,9 @@ def pareto(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
     return np.logical_not((cheaper & better & strictly).any(0)).reshape(cost.shape)
 
 
-def spread(values: np.ndarray) -> float:
-    """Standard deviation over seeds, 0 for one."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+def spread(values: np.ndarray) -> float | None:
+    """Standard deviation over seeds, None for one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def kendall(scores: Any, validation: np.ndarray) -> float:
@@ -274,8 +276,8 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
     """Two tables: the networks in order of FLOPs, the strategies with their seeds averaged."""
     by, seeds = results["protocol"], results["seeds"]
 
-    def figure(mean: float, sd: float) -> str:
-        return f"{mean:.4f} ± {sd:.4f}" if seeds > 1 else f"{mean:.4f}"
+    def figure(mean: float, sd: float | None) -> str:
+        return f"{mean:.4f}" if sd is None else f"{mean:.4f} ± {sd:.4f}"
 
     head = [
         "network",
@@ -351,7 +353,8 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
         "of the pick, which random and exhaustive have trained already. p: two-sided paired t-test over users, each averaged "
         "over seeds, on validation items. The oracle is the best network within the budget"
         f"{' by this one seed, so that exhaustive is right by definition' * (seeds == 1)}. The likeliest is what a search would "
-        "pick by its probabilities alone, without training finalists."
+        "pick by its probabilities alone, without training finalists. Kendall's tau is between a network's score in the supernet "
+        "and alone, over those that the search may pick."
     )
     if not any(r["what"] == "random" for r in results["picks"]):
         return f"{first}\n\n{markdown(head, rows)}\n\n{note}"

@@ -8,7 +8,7 @@ import numpy as np
 
 from easrec_jax.architecture import search_space
 from easrec_jax.cost import cost_table
-from easrec_jax.reproduce.ablations import priced_cell, without_budget
+from easrec_jax.reproduce.ablations import BY_PRICE, priced_cell, without_budget
 from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus
 from easrec_jax.reproduce.compare import METRICS, PROTOCOL
 from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
@@ -59,7 +59,8 @@ def run_figure4(
         lines.append([f"{mode} {value:g}", picks, flops, *(plus_minus([row[m] for row in mine]) for m in METRICS)])
     text = markdown(["", "picks", "MFLOPs", *(NAMES[m] for m in METRICS)], lines)
     text += (
-        f"\n\n{dataset}, test items, {PROTOCOL}, {seeds} seed{'s' * (seeds > 1)}; picks are depth x width, one a seed."
+        f"\n\n{dataset}, test items, {PROTOCOL}, {seeds} seed{'s' * (seeds > 1)}; picks are depth x width, one a seed. "
+        + BY_PRICE
     )
     if left := [f"{b:g}" for b in budgets if b < smallest]:
         text += f" Below the smallest network's cost of {smallest:.3f}: {', '.join(left)}."

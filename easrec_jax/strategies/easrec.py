@@ -3,7 +3,8 @@
 Source: Zhang et al., EASRec, arXiv 2402.00390; DNS-Rec, RecSys 2024. Kept: one alpha for all layers, beta over depths,
 both relaxed with Gumbel noise at a falling temperature, weights and architecture parameters in turn, R = (L_t / L) times
 the expected cost. Changed: with `search.budget` the constraint is not a term of the loss but of what is drawn: one pair
-(width, depth) within the budget. The final comparison of `search.finalists` is this package's, for every strategy.
+(width, depth) within the budget. The final comparison of `search.finalists` is this package's, for every strategy;
+under lambda it counts lambda R.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def penalty(arch: Any, p: Array, q: Array, costs: Array, moment: Moment) -> Arra
 
 
 def price(costs: np.ndarray, settings: SearchConfig) -> np.ndarray | None:
-    """lambda R of each network; None with a budget."""
+    """lambda R of each network, L_t being its own depth; None with a budget."""
     if settings.budget is not None:
         return None
     depths = costs.shape[1]

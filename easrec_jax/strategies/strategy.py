@@ -71,7 +71,7 @@ class Strategy(NamedTuple):
     logits: Callable[[Any, Allowed | None], Array] = pair_logits
     temperature: Callable[..., Array | float] = _unit_temperature  # (step, progress, settings)
     keeps_budget: bool = True  # whether search.budget means something to it
-    # (costs, settings): what a network alone adds to the loss, [candidates depths], `penalty` at one-hot shares; None: nothing
+    # (costs, settings): `penalty` of each network alone, [candidates depths], which the comparison of finalists counts; None: none
     price: Callable[[np.ndarray, SearchConfig], np.ndarray | None] = _no_price
     # (costs, settings, seed) -> pairs (candidate from 0, depth from 1) to train alone from scratch; then none of the above
     choose: Callable[[np.ndarray, SearchConfig, int], list[tuple[int, int]]] | None = None
