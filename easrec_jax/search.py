@@ -219,7 +219,8 @@ def search(
     likeliest = most_probable(logits, costs, settings.budget, settings.finalists)
     finalists = [_entry(i, j, space, costs) | {"probability": float(shares[i, j - 1])} for i, j in likeliest]
     if (price := strategy.price(costs, settings)) is not None:
-        finalists = [f | {"price": float(price[f["candidate"], f["depth"] - 1])} for f in finalists]
+        for entry, (i, j) in zip(finalists, likeliest, strict=True):
+            entry["price"] = float(price[i, j - 1])
     best = finalists[0]
     if finished and len(finalists) > 1:
         best, finished = finish(finalists, state.weights, epochs=settings.finalist_epochs)

@@ -77,8 +77,9 @@ def held_out_cross_entropy(network: Any, weights: dict, evaluator: Evaluator) ->
     """Mean cross entropy, over all items and without dropout, of the held-out items of the evaluator's part."""
     network, total = network.clone(dropout=0.0), 0.0
     samples = scoring_samples(evaluator.split, evaluator.part, max_length=evaluator.max_length)
-    plan = {"max_length": evaluator.max_length, "batch_size": evaluator.batch_size, "buckets": evaluator.buckets}
-    for index, length, rows in bucketed(samples, **plan):
+    for index, length, rows in bucketed(
+        samples, max_length=evaluator.max_length, batch_size=evaluator.batch_size, buckets=evaluator.buckets
+    ):
         total += float(_loss_at_the_end(weights, samples.batch(index, length, rows), network=network)) * len(index)
     return total / len(samples)
 

@@ -177,11 +177,8 @@ def search_wide(
     picks = likeliest(shares, space.choices)[: settings.finalists]
     finalists = [_entry(n, space, costs) | {"probability": probability} for n, probability in picks]
     if settings.budget is None:
-        depths = [f["architecture"]["depth"] for f in finalists]
-        finalists = [
-            f | {"price": float(price(f["cost"], depth, space, settings))}
-            for f, depth in zip(finalists, depths, strict=True)
-        ]
+        for entry, (n, _) in zip(finalists, picks, strict=True):
+            entry["price"] = float(price(entry["cost"], space.architecture(n).depth, space, settings))
     best = finalists[0]
     if finished and len(finalists) > 1:
         best, finished = finish(finalists, state.weights, epochs=settings.finalist_epochs)
