@@ -81,15 +81,16 @@ def tradeoff_figure(rows: list[dict], path: Path) -> None:
         names = [f"{'λ' if mode == 'lambda' else '≤'}\n{value:g}" for mode, value in ticks]
         axis.set(ylabel=label, xticks=range(len(ticks)), xticklabels=names)
         axis.set_ylim(0, 1.1 * scale * max(row[key] for row in rows))
-    for mode, mark, side in (("lambda", "o", "right"), ("budget", "s", "left")):
+    for mode, mark, size, side in (("lambda", "o", 10, "right"), ("budget", "s", 5, "left")):  # equal points show both
         mine = [tick for tick in ticks if tick[0] == mode]
         points = [
             [np.mean([row[key] * scale for row in rows if (row["mode"], row["value"]) == tick]) for tick in mine]
             for key, scale, _ in measures
         ]
-        axes[2].plot(*points, mark, label=mode)
+        axes[2].plot(*points, mark, markersize=size, label=mode)
         for tick, x, y in zip(mine, *points, strict=True):
             axes[2].annotate(f"  {tick[1]:g}  ", (x, y), fontsize=8, ha=side, va="center")
+    axes[2].margins(x=0.12)
     axes[2].set(xlabel=measures[0][2], ylabel=measures[1][2])
     for axis, place in zip(axes, ("best", "lower left", "best"), strict=True):  # the second axis starts at zero
         axis.grid(alpha=0.3)
