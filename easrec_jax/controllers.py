@@ -92,9 +92,12 @@ def temperature(step: Array | int, settings: SearchConfig) -> Array:
 
 def constraint(p: Array, q: Array, parameters: ArchitectureParameters, costs: Array, *, dynamic: bool = True) -> Array:
     """R = (L_t / L) sum_ij p_i q_j F(i, j) (Eq. 15); L_t = argmax beta + 1 carries no gradient. `costs` is [candidates depths]."""
-    depths = parameters.depth.shape[0]
-    scale = (jnp.argmax(parameters.depth) + 1) / depths if dynamic else 1.0
-    return scale * (p @ costs @ q)
+    return resource(p @ costs @ q, jnp.argmax(parameters.depth) + 1, costs.shape[1], dynamic=dynamic)
+
+
+def resource(costs: Any, depth: Any, depths: int, *, dynamic: bool) -> Any:
+    """R of these costs (Eq. 15): times L_t / L, L_t being `depth` and L `depths`, unless not `dynamic`; arrays broadcast."""
+    return (depth / depths if dynamic else 1.0) * costs
 
 
 def check_budget(costs: np.ndarray, budget: float | None) -> None:

@@ -27,7 +27,7 @@ from jax import Array
 
 from easrec_jax.architecture import FACTORS, SearchSpace, WideSpace
 from easrec_jax.config import SearchConfig
-from easrec_jax.controllers import LOW, check_budget
+from easrec_jax.controllers import LOW, check_budget, resource
 from easrec_jax.cost import cost_table
 from easrec_jax.data.batches import Batch, Samples
 from easrec_jax.elastic import encode, encode_last, extract, init_elastic
@@ -188,7 +188,7 @@ def search_wide(
 
 def price(costs: Any, depth: Any, space: WideSpace, settings: SearchConfig) -> Any:
     """lambda R of networks of these costs, L_t being `depth` (Eq. 15)."""
-    return settings.cost_weight * (depth / space.num_layers if settings.dynamic else 1.0) * costs
+    return settings.cost_weight * resource(costs, depth, space.num_layers, dynamic=settings.dynamic)
 
 
 def likeliest(shares: np.ndarray, choices: np.ndarray) -> list[tuple[int, float]]:

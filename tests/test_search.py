@@ -154,7 +154,7 @@ def test_the_pick_is_the_best_finalist_after_training_alone_or_the_most_probable
 
 
 def test_without_a_budget_the_finalist_of_the_lowest_loss_plus_lambda_r_is_the_pick(split):
-    """lambda is small enough for the losses to count, and R is that of the finalist itself: cost times its depth over all."""
+    """With lambda 0 the loss decides, with a large one R, which is that of the finalist itself: its cost times its depth over all."""
     space, evaluator = search_space(config()), Evaluator(split, "validation", LENGTH)
     costs = cost_table(space, split.data.num_items)
     free, dear = (run(split, config(finalists=4, cost_weight=weight)) for weight in (0.0, 1000.0))

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from easrec_jax.config import SearchConfig
-from easrec_jax.controllers import constraint, relax, temperature
+from easrec_jax.controllers import constraint, relax, resource, temperature
 from easrec_jax.strategies.strategy import Moment, Shares, Strategy
 
 
@@ -36,8 +36,7 @@ def price(costs: np.ndarray, settings: SearchConfig) -> np.ndarray | None:
     if settings.budget is not None:
         return None
     depths = costs.shape[1]
-    scale = np.arange(1, depths + 1) / depths if settings.dynamic else 1.0
-    return settings.cost_weight * scale * costs
+    return settings.cost_weight * resource(costs, np.arange(1, depths + 1), depths, dynamic=settings.dynamic)
 
 
 def falling(step: Array | int, progress: Array | float, settings: SearchConfig) -> Array:
