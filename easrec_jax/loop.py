@@ -57,7 +57,8 @@ def run_epochs(
     `step(state, batch, number)` returns the new state and device scalars, `loss` among them; `evaluate(state)` a record
     with `ndcg@10`; `batches(epoch, skip)` the epoch's batches from the `skip`-th on. `on_step` gets step, epoch and
     rates about once a second, `on_epoch` one record an epoch. After every epoch, and on Ctrl-C, the whole state is
-    saved; with `resume` it is read back and the run goes on as if it had never stopped.
+    saved; with `resume` it is read back and the run goes on as if it had never stopped. An interrupted run is never
+    `finished`.
     """
     if resume and checkpoints is not None and checkpoints.latest() is not None:
         loop = checkpoints.restore(loop)
@@ -70,8 +71,8 @@ def run_epochs(
                     on_epoch(record)
             if checkpoints is not None:
                 checkpoints.save(int(loop.steps_done), loop)
-            if interrupted.is_set():
-                break
+            if interrupted.is_set():  # after the last epoch too, so that the caller starts nothing that follows it
+                return loop._replace(finished=np.bool_(False))
     return loop
 
 

@@ -61,15 +61,16 @@ def test_every_attention_beats_popularity_on_planted_data_by_a_half(split, atten
     assert fitted.ndcg > 1.5 * popularity["full"]["ndcg@10"]
 
 
-def test_a_run_cut_in_two_is_the_run_bit_for_bit(split, tmp_path):
-    whole = run(split, architecture(), epochs=3, checkpoints=Checkpoints(tmp_path / "whole"))
-    cut = Checkpoints(tmp_path / "cut")
-    steps = 0
+@pytest.mark.parametrize(("at", "left"), [("second epoch", [2, 3]), ("last step", [])])
+def test_a_run_cut_in_two_is_the_run_bit_for_bit(split, tmp_path, at, left):
+    kept = Checkpoints(tmp_path / "whole")
+    whole, cut = run(split, architecture(), epochs=3, checkpoints=kept), Checkpoints(tmp_path / "cut")
+    steps, last = 0, 28 if at == "second epoch" else kept.latest()
 
-    def interrupt(state, batch, key, **options):  # as Ctrl-C in the middle of the second epoch
+    def interrupt(state, batch, key, **options):  # as Ctrl-C
         nonlocal steps
         steps += 1
-        if steps == 28:
+        if steps == last:
             os.kill(os.getpid(), signal.SIGINT)
         return step(state, batch, key, **options)
 
@@ -78,10 +79,10 @@ def test_a_run_cut_in_two_is_the_run_bit_for_bit(split, tmp_path):
         part = run(split, architecture(), epochs=3, checkpoints=cut)
     finally:
         train.train_step = step
-    assert not part.finished and cut.latest() == 28
+    assert not part.finished and cut.latest() == last == steps
     records = []
     rest = run(split, architecture(), epochs=3, checkpoints=cut, resume=True, on_epoch=records.append)
-    assert rest.finished and [r["epoch"] for r in records] == [2, 3]
+    assert rest.finished and [r["epoch"] for r in records] == left
     assert same(rest.weights, whole.weights) and rest.ndcg == whole.ndcg and rest.epoch == whole.epoch
 
 
