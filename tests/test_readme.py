@@ -159,14 +159,28 @@ def ready(address: str) -> bool:
 
 
 def test_the_tables_of_experiments_are_those_of_the_document():
-    """What README shows of `bin/reproduce.py` stands in docs/results.md, and that in the JSON files beside it."""
-    readme, document = (ROOT / "README.md").read_text(), (ROOT / "docs" / "results.md").read_text().splitlines()
-    (section,) = re.findall(r"^### Rivals and search methods\n(.*?)^### ", readme, re.MULTILINE | re.DOTALL)
-    shown = [line for line in section.splitlines() if line.startswith("|")]
-    assert len(shown) > 10 and not [line for line in shown if line not in document]
+    """What README and docs/experiments.md show of `bin/reproduce.py` stands in docs/results.md, and that in the JSON files beside it."""
+    document = (ROOT / "docs" / "results.md").read_text().splitlines()
+    (section,) = re.findall(
+        r"^### Rivals and search methods\n(.*?)^### ", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    for text in (section, (ROOT / "docs" / "experiments.md").read_text()):
+        shown = [line for line in text.splitlines() if line.startswith("|")]
+        assert len(shown) > 5 and not [line for line in shown if line not in document]
     files = re.findall(r"\]\((results/[^)]+)\)", "\n".join(document))
     assert files and not [name for name in files if not (ROOT / "docs" / name).is_file()]
     for name in files:
         if name.endswith(".json"):
             about = json.loads((ROOT / "docs" / name).read_text())["about"]
             assert f"    {about['command']}" in document and about["commits"] != ["not recorded"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/experiments.md", "docs/results.md", "benchmarks/README.md"])
+def test_links_lead_to_files_and_headings(name):
+    path = ROOT / name
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", path.read_text()):
+        there = path.parent / target if target else path
+        assert there.exists(), f"{target} in {name}"
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles], heading

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from easrec_jax.architecture import wide_space
+from easrec_jax.architecture import Architecture, wide_space
 from easrec_jax.config import Config
 from easrec_jax.cost import request_flops
 from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus
@@ -83,7 +83,7 @@ def report(found: dict, p: dict, config: Config, networks: int, seeds: int) -> t
         name = "the paper's space" if key == "paper" else f"wide, at most {key:.0%} of its FLOPs"
         saved = float(np.mean(1 - flops(cells) / flops(base)))
         change = {part: float(np.mean(ndcg(cells, part) / ndcg(base, part) - 1)) for part in ("validation", "test")}
-        picks = [describe(cell["architecture"]) for cell in cells]
+        picks = [Architecture.from_json(cell["architecture"]).describe() for cell in cells]
         rows.append(
             {"space": name, "picks": "; ".join(picks), "flops": float(flops(cells).mean()), "flops_saved": saved}
             | {part: float(ndcg(cells, part).mean()) for part in ("validation", "test")}
@@ -107,12 +107,3 @@ def report(found: dict, p: dict, config: Config, networks: int, seeds: int) -> t
         "saved and change are relative to the paper's space, seed by seed; p: two-sided paired t-test over users, each "
     )
     return text + "averaged over seeds.", rows
-
-
-def describe(architecture: dict) -> str:
-    """One network, briefly: depth x width/inner sizes, heads, gates, attention."""
-    inner = architecture["inner"]
-    sizes = "+".join(map(str, inner)) if isinstance(inner, list) else str(inner)
-    gates = f"{architecture['gate_layers']}-layer gates" if architecture["gate_layers"] else "no gates"
-    rest = f"{architecture['heads']} heads, {gates}, {architecture['attention']}"
-    return f"{architecture['depth']} x {architecture['width']}/{sizes}, {rest}"
