@@ -28,10 +28,9 @@ class Arguments:
     data: str = ""
     """File of interactions (default: the catalogue's, downloaded once)."""
     features: str = ""
-    """RecBole .item file of item features, for SASRecF and FDSA (table3, table4)."""
+    """RecBole .item file of item features, for SASRecF and FDSA."""
     rows: tuple[str, ...] = ()
-    """table3, table4, table5: only the rows of these names; space: only these strategies (default: all). The table written then
-    has no others; their cells stay."""
+    """Only the rows of these names (space: strategies; default: all). Rows whose cells are finished are shown beside them."""
     seeds: int = 1
     """How many seeds, from 0."""
     scale: Scale = "cpu"
@@ -40,6 +39,13 @@ class Arguments:
     """Where experiments live (docs/results: those behind docs/results.md); processes may share it."""
     out: Path | None = None
     """results: the document to write (default: WORKDIR.md)."""
+
+
+TRAINED = ("space", "wide", "table3", "table4", "table5", "figure4")
+TAKERS = {  # which experiments a flag means something to
+    "dataset": TRAINED, "data": TRAINED, "seeds": TRAINED, "scale": TRAINED, "features": ("table3", "table4"),
+    "rows": ("space", "table3", "table4", "table5"), "out": ("results",),
+}  # fmt: skip
 
 
 def command() -> None:
@@ -57,6 +63,10 @@ def command() -> None:
     from easrec_jax.reproduce.wide import run_wide
 
     name, seeds, dataset = arguments.experiment, arguments.seeds, arguments.dataset
+    for flag, takers in TAKERS.items():
+        value = getattr(arguments, flag)
+        if value != getattr(Arguments(name), flag) and name not in takers:
+            raise ValueError(f"{flag}: {name} takes none ({', '.join(takers)} would), got {value}")
     if name == "results":
         out = arguments.out or arguments.workdir.with_name(f"{arguments.workdir.name}.md")
         found = write_document(arguments.workdir, out)
@@ -64,13 +74,14 @@ def command() -> None:
         return
     if seeds < 1:
         raise ValueError(f"seeds: expected at least 1, got {seeds}")
-    if arguments.rows and name in ("wide", "figure4"):
-        raise ValueError(f"rows: expected none with {name}, which has none to choose from, got {arguments.rows}")
+    wanted, planted = name in TAKERS["features"] and dataset not in FEATURELESS, dataset.startswith("planted")
+    if wanted and not planted and not arguments.features:
+        raise ValueError(f"features: expected a RecBole .item file, which SASRecF and FDSA of {name} on {dataset} read")
     config = recipe(dataset, arguments.scale, path=arguments.data)
     folder = arguments.workdir / f"{dataset}-{arguments.scale}"
     data, truth = load_data(config.data, seed=0)
     features = None
-    if name in ("table3", "table4") and (dataset not in FEATURELESS or arguments.features):
+    if arguments.features or wanted and planted:
         features = load_features(replace(config.data, features=arguments.features), data, truth)
     cells = Cells(folder, config, Split(data), features, command=command_line(arguments))
     try:
@@ -89,12 +100,11 @@ def command() -> None:
 
 
 def command_line(arguments: Arguments) -> str:
-    """The command, its files by name alone."""
+    """The command, its files by name alone, without `rows`: a table knows which it has."""
     words = ["python", "bin/reproduce.py", arguments.experiment, "--dataset", arguments.dataset]
     for flag in ("data", "features"):
         if value := getattr(arguments, flag):
             words += [f"--{flag}", Path(value).name]
-    words += ["--rows", *arguments.rows] if arguments.rows else []
     return shlex.join([*words, "--seeds", str(arguments.seeds), "--scale", arguments.scale])
 
 

@@ -29,30 +29,13 @@ def init_architecture_parameters(space: SearchSpace) -> ArchitectureParameters:
     return ArchitectureParameters(jnp.zeros(space.num_candidates), jnp.zeros(space.num_layers))
 
 
-def probabilities(parameters: ArchitectureParameters, allowed: Allowed | None = None) -> tuple[Array, Array]:
-    """(alpha, beta) without noise, each summing to one; with `allowed`, the marginals of `joint`."""
-    if allowed is None:
-        return jax.nn.softmax(parameters.width), jax.nn.softmax(parameters.depth)
-    shares = joint(parameters, allowed)
-    return jnp.sum(shares, 1), jnp.sum(shares, 0)
-
-
-def joint(parameters: ArchitectureParameters, allowed: Allowed) -> Float[Array, "candidates depths"]:
-    """alpha_i times beta_j among the depths that the budget leaves candidate i; summing to one, 0 for other pairs.
-
-    So a wide candidate, which is allowed few depths, is drawn as often as a narrow one, which is allowed many: drawn by
-    alpha_i beta_j over all pairs it would be trained less and then look worse than it is.
-    """
-    return softmax_over_pairs(pair_logits(parameters, allowed), allowed)
-
-
 def relax(
     parameters: ArchitectureParameters, key: Array, temperature: Array | float, allowed: Allowed | None = None
 ) -> tuple[Array, Array]:
     """One Gumbel-softmax sample (p, q); the key is consumed.
 
-    Without `allowed`, p and q are drawn independently (Eq. 10). With it, bool [candidates depths], one pair is drawn
-    from `joint`, relaxed alike, and p and q are its marginals: what no budget admits is never drawn.
+    Without `allowed`, p and q are drawn independently (Eq. 10). With it, bool [candidates depths], one pair is drawn by
+    `pair_logits`, relaxed alike, and p and q are its marginals: what no budget admits is never drawn.
     """
     if allowed is not None:
         logits = pair_logits(parameters, allowed)
@@ -70,7 +53,9 @@ def relax(
 def pair_logits(parameters: Any, allowed: Allowed | None = None) -> Float[Array, "candidates depths"]:
     """log alpha_i + log beta_j of parameters with logits `width` and `depth`.
 
-    With `allowed`, beta is that of the depths which are allowed with candidate i; other pairs get a low number.
+    With `allowed`, beta is that of the depths which are allowed with candidate i; other pairs get a low number. So a wide
+    candidate, which is allowed few depths, is drawn as often as a narrow one, which is allowed many: drawn by alpha_i beta_j over
+    all pairs it would be trained less and then look worse than it is.
     """
     depths = jnp.broadcast_to(
         jax.nn.log_softmax(parameters.depth), (parameters.width.shape[0], parameters.depth.shape[0])
@@ -104,7 +89,7 @@ def check_budget(costs: np.ndarray, budget: float | None) -> None:
     """Raise `ValueError` if no network of the cost table stays within the budget."""
     if budget is not None and not (costs <= budget).any():
         raise ValueError(
-            f"search.budget: expected at least {costs.min():.4f}, the smallest network's cost, got {budget}"
+            f"search.budget: expected at least {np.ceil(1e4 * costs.min()) / 1e4:g}, the smallest network's cost, got {budget}"
         )
 
 
@@ -114,10 +99,12 @@ def most_probable(
     """The `count` pairs (candidate from 0, depth from 1) of highest logit, the highest first (Eq. 18 is count = 1).
 
     Both arrays are [candidates depths]; a logit of -inf is no choice. With a budget, those within it only; there may be
-    fewer than `count`. Raises `ValueError` if there is none.
+    fewer than `count`. Raises `ValueError` if the budget admits none, or none that has a logit.
     """
     check_budget(costs, budget)
     scores = np.asarray(logits).ravel()
     allowed = np.isfinite(scores) if budget is None else np.isfinite(scores) & (costs <= budget).ravel()
     order = [int(i) for i in np.argsort(-scores, kind="stable") if allowed[i]]
+    if not order:
+        raise ValueError("expected a network within the budget that the strategy has not ruled out, found none")
     return [(i // costs.shape[1], i % costs.shape[1] + 1) for i in order[:count]]

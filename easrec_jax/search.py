@@ -27,7 +27,7 @@ from easrec_jax.layers import apply
 from easrec_jax.loop import Checkpoints, LoopState, run_epochs
 from easrec_jax.network import Network, init_network
 from easrec_jax.strategies import Moment, Strategy, find_strategy
-from easrec_jax.supernet import Supernet, extract, init_supernet
+from easrec_jax.supernet import Supernet, computed, extract, init_supernet
 from easrec_jax.train import fit, held_out_cross_entropy, network_scores, next_item_loss
 
 
@@ -39,6 +39,7 @@ class SearchState(NamedTuple):
     weights_opt: optax.OptState
     arch: Any  # the strategy's parameters
     arch_opt: optax.OptState
+    computed: Any = ()  # how often each block was, by kind of step: `Supernet` steps count it as {kind: int32 [candidates depths]}
 
 
 class Searcher(NamedTuple):
@@ -65,7 +66,15 @@ def init_search(searcher: Searcher, key: Array) -> SearchState:
     """Fresh weights, uniform architecture parameters; the key is consumed."""
     weights = init_supernet(searcher.supernet, key)
     arch = searcher.strategy.init(searcher.supernet.space)
-    return SearchState(jnp.int32(0), weights, searcher.weights_tx.init(weights), arch, searcher.arch_tx.init(arch))
+    size = searcher.supernet.space.num_candidates, searcher.supernet.space.num_layers
+    none = {kind: jnp.zeros(size, jnp.int32) for kind in ("weight", "architecture")}
+    return SearchState(
+        jnp.int32(0), weights, searcher.weights_tx.init(weights), arch, searcher.arch_tx.init(arch), none
+    )
+
+
+def _count(state: SearchState, kind: str, p: Array, q: Array) -> dict[str, Array]:
+    return state.computed | {kind: state.computed[kind] + computed(p, q)}
 
 
 def moment_of(step: Array | int, allowed: Allowed | None, searcher: Searcher) -> Moment:
@@ -100,8 +109,9 @@ def weight_step(
     p, q = searcher.strategy.draw(state.arch, gumbel_key, moment_of(state.step, allowed, searcher))
     loss, grads = jax.value_and_grad(_supernet_loss)(state.weights, p, q, batch, dropout_key, searcher.supernet)
     updates, opt = searcher.weights_tx.update(grads, state.weights_opt, state.weights)
-    weights = optax.apply_updates(state.weights, updates)
-    return state._replace(step=state.step + 1, weights=weights, weights_opt=opt), {"loss": loss}
+    weights, counts = optax.apply_updates(state.weights, updates), _count(state, "weight", p, q)
+    state = state._replace(step=state.step + 1, weights=weights, weights_opt=opt, computed=counts)
+    return state, {"loss": loss}
 
 
 @partial(jax.jit, static_argnames="searcher", donate_argnames="state")
@@ -113,15 +123,16 @@ def architecture_step(
     moment = moment_of(state.step, allowed, searcher)
     gumbel_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
 
-    def loss_of(arch: Any) -> tuple[Array, Array]:
+    def loss_of(arch: Any) -> tuple[Array, tuple[Array, Array, Array]]:
         p, q = strategy.relax(arch, gumbel_key, moment)
         entropy = _supernet_loss(state.weights, p, q, batch, dropout_key, searcher.supernet)
-        return entropy + strategy.penalty(arch, p, q, costs, moment), entropy
+        return entropy + strategy.penalty(arch, p, q, costs, moment), (entropy, p, q)
 
-    grads, entropy = jax.grad(loss_of, has_aux=True)(state.arch)
+    grads, (entropy, p, q) = jax.grad(loss_of, has_aux=True)(state.arch)
     updates, opt = searcher.arch_tx.update(grads, state.arch_opt, state.arch)
     arch: Any = strategy.revise(optax.apply_updates(state.arch, updates), costs, moment)
-    return state._replace(arch=arch, arch_opt=opt), {"architecture_loss": entropy}
+    state = state._replace(arch=arch, arch_opt=opt, computed=_count(state, "architecture", p, q))
+    return state, {"architecture_loss": entropy}
 
 
 class Found(NamedTuple):
@@ -134,6 +145,9 @@ class Found(NamedTuple):
     arch: Any  # the strategy's parameters; None without a supernet
     epochs: int
     finished: bool  # False: interrupted
+    computed: dict | None = (
+        None  # how often each block of the supernet was: {"weight", "architecture"}, int32 [candidates depths]
+    )
 
 
 def describe_state(state: SearchState, costs: np.ndarray, searcher: Searcher) -> dict:
@@ -225,7 +239,7 @@ def search(
     if finished and len(finalists) > 1:
         best, finished = finish(finalists, state.weights, epochs=settings.finalist_epochs)
     architecture = space.architecture(int(best["candidate"]), int(best["depth"]))
-    return Found(architecture, finalists, state.weights, state.arch, epochs, finished)
+    return Found(architecture, finalists, state.weights, state.arch, epochs, finished, state.computed)
 
 
 def _entry(candidate: int, depth: int, space: SearchSpace, costs: np.ndarray) -> dict:

@@ -8,12 +8,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.layers import Block, EmbeddingNorm, Tables, pick_last, split_key
 
 NEGLIGIBLE = 1e-3  # shares p_i and sums of q_j up to this are taken for zero and their blocks are not computed
+
+
+def computed(p: Float[Array, " candidates"], q: Float[Array, " depths"]) -> Bool[Array, "candidates depths"]:
+    """Which blocks a mixture by p and q computes: of candidates with a share, in layers that a depth with one needs."""
+    needed = jnp.stack([jnp.sum(q[layer:]) for layer in range(q.shape[0])])
+    return (p > NEGLIGIBLE)[:, None] & (needed > NEGLIGIBLE)
 
 
 class Supernet(nn.Module):
@@ -62,12 +68,11 @@ class Supernet(nn.Module):
             norm(summed[..., :width], key=k)
             for norm, (width, _), k in zip(self.embedding_norms, self.space.sizes, keys[:candidates], strict=True)
         ]
-        inputs, mixture = embedded, jnp.zeros_like(summed)
+        inputs, mixture, runs = embedded, jnp.zeros_like(summed), computed(p, q)
         for depth, blocks in enumerate(self.blocks):
             layer_keys = keys[candidates * (depth + 1) :]
-            reached = jnp.sum(q[depth:]) > NEGLIGIBLE
             outputs = [
-                _share(block, p[i], reached, inputs[i], embedded[i], mask, layer_keys[i])
+                _share(block, p[i], runs[i, depth], inputs[i], embedded[i], mask, layer_keys[i])
                 for i, block in enumerate(blocks)
             ]
             total = sum((_pad(out, self.space.largest.width) for out in outputs), jnp.zeros_like(summed))
@@ -80,10 +85,8 @@ class Supernet(nn.Module):
         return pick_last(self.encode(items, p, q, key=key), items > 0)
 
 
-def _share(
-    block: Block, share: Array, reached: Array, x: Array, embedded: Array, mask: Array, key: Array | None
-) -> Array:
-    """p_i times the output of one candidate's block, or zeros without computing it."""
+def _share(block: Block, share: Array, runs: Array, x: Array, embedded: Array, mask: Array, key: Array | None) -> Array:
+    """p_i times the output of one candidate's block, or zeros without computing it where it does not run."""
     if block.is_initializing():
         return block(x, embedded, mask, key=key)
     module, weights = block.unbind()
@@ -96,7 +99,7 @@ def _share(
     def skip(weights: dict, x: Array, embedded: Array) -> Array:
         return jnp.zeros_like(x)
 
-    return share * jax.lax.cond(reached & (share > NEGLIGIBLE), compute, skip, weights, x, embedded)
+    return share * jax.lax.cond(runs, compute, skip, weights, x, embedded)
 
 
 def _pad(x: Array, width: int) -> Array:

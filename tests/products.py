@@ -6,7 +6,7 @@ import math
 
 
 def product_flops(jaxpr) -> int:
-    """FLOPs of all products in a jaxpr; the bodies of calls included, of loops once."""
+    """FLOPs of all products in a jaxpr; the bodies of calls included, of loops once, of conditions all branches."""
     total = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
@@ -14,6 +14,9 @@ def product_flops(jaxpr) -> int:
             left = equation.invars[0].aval.shape
             total += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
         for value in equation.params.values():
-            inner = getattr(value, "jaxpr", value)
-            total += product_flops(inner) if hasattr(inner, "eqns") else 0
+            for part in (
+                value if isinstance(value, tuple | list) else (value,)
+            ):  # the branches of a condition are several
+                inner = getattr(part, "jaxpr", part)
+                total += product_flops(inner) if hasattr(inner, "eqns") else 0
     return total

@@ -13,10 +13,12 @@ from products import product_flops
 from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.cost import request_flops, token_flops
-from easrec_jax.data.batches import training_samples
+from easrec_jax.data.batches import Batch, training_samples
 from easrec_jax.network import Network, init_network
-from easrec_jax.reproduce.effort import alone_flops, batch_shapes, epochs_run, search_flops, watched
-from easrec_jax.strategies import STRATEGIES, Moment
+from easrec_jax.reproduce.effort import alone_flops, batch_shapes, epochs_run, search_flops, steps_made
+from easrec_jax.search import architecture_step, init_search, make_searcher, moment_of, weight_step
+from easrec_jax.strategies import STRATEGIES
+from easrec_jax.supernet import Supernet
 
 ITEMS, LENGTH = 20, 8
 SPACE = SearchSpace(Architecture(8, 12, 2, 2, LENGTH, "softmax", 2), ((8, 12), (4, 6)))
@@ -74,19 +76,62 @@ def test_a_search_that_drew_one_network_all_the_time_is_training_it_with_its_blo
     assert more - found == pytest.approx(3 * sum(alone))
 
 
-@pytest.mark.parametrize("name", ["easrec", "darts", "proxyless", "recnas"])
-def test_draws_are_counted_as_they_are_made_and_left_as_they_are(name):
-    plain = STRATEGIES[name]
-    (counted, drawn), arch = watched(plain), plain.init(SPACE)
-    assert watched(plain)[0] is counted
-    moment = Moment(0.3, 0.2, None, SearchConfig(strategy=name))
-    step, unwatched = (jax.jit(lambda key, s=s: s.draw(arch, key, moment)) for s in (counted, plain))
-    blocks = np.zeros((2, 2), np.int64)
-    for seed in range(12):
-        p, q = map(np.asarray, step(jax.random.key(seed)))
-        np.testing.assert_array_equal(p, unwatched(jax.random.key(seed))[0])
-        blocks += np.outer(p > 1e-3, [q.sum() > 1e-3, q[1] > 1e-3])
-    jax.jit(jax.grad(lambda arch: counted.relax(arch, jax.random.key(0), moment)[0][0]))(arch)
-    counts = drawn.taken()
-    assert counts["weight"] == {"steps": 12, "blocks": blocks.tolist()}
-    assert counts["architecture"]["steps"] == 1 and drawn.taken()["weight"]["steps"] == 0
+@pytest.mark.parametrize("step", ["weight", "architecture"])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_step_of_the_supernet_costs_the_products_of_its_program(step, depth):
+    """With every block computed once, in softmax attention, whose products the closed form counts exactly.
+
+    Of blocks that get a gradient of their input alone, gates are less than 3 passes and products of two sequences more.
+    """
+    space = SearchSpace(Architecture(32, 48, depth, 2, LENGTH, "softmax", 2), ((32, 48), (16, 24)))
+    settings = SearchConfig(strategy="darts", budget=None)
+    searcher = make_searcher(Supernet(space, ITEMS), settings)
+    state = jax.eval_shape(lambda key: init_search(searcher, key), jax.random.key(0))
+    rows = jax.ShapeDtypeStruct((3, LENGTH), jnp.int32)
+    batch = Batch(rows, rows if step == "weight" else jax.ShapeDtypeStruct((3,), jnp.int32))
+    key, costs = jax.random.key(0), jnp.ones((2, depth))
+    if step == "weight":
+        jaxpr = jax.make_jaxpr(lambda s, b: weight_step(s, b, key, None, searcher=searcher))(state, batch).jaxpr
+    else:
+        jaxpr = jax.make_jaxpr(lambda s, b: architecture_step(s, b, key, costs, None, searcher=searcher))(
+            state, batch
+        ).jaxpr
+    none = {"steps": 0, "blocks": np.zeros((2, depth), int)}
+    drawn = dict.fromkeys(("weight", "architecture"), none) | {step: {"steps": 1, "blocks": np.ones((2, depth), int)}}
+    found = search_flops(space, ITEMS, Counter({(LENGTH, 3): 1}), drawn, [], settings, every_position=True)
+    assert found == pytest.approx(product_flops(jaxpr), rel=0.01 if step == "weight" or depth == 1 else 0.11)
+
+
+@pytest.mark.parametrize("name", ["easrec", "proxyless"])  # whose draws differ from step to step
+def test_the_blocks_that_steps_compute_are_counted(name):
+    settings = SearchConfig(
+        strategy=name, budget=0.9 if STRATEGIES[name].keeps_budget else None, tau_start=0.02, tau_min=0.01
+    )
+    searcher = make_searcher(Supernet(SPACE, ITEMS), settings)
+    state = init_search(searcher, jax.random.key(0))
+    rows = jnp.ones((3, LENGTH), jnp.int32)
+    allowed = None if settings.budget is None else np.array([[True, False], [True, True]])
+    expected = {"weight": np.zeros((2, 2), int), "architecture": np.zeros((2, 2), int)}
+    for _ in range(12):
+        for kind, shares in (("weight", searcher.strategy.draw), ("architecture", searcher.strategy.relax)):
+            step = state.step
+            key, _ = jax.random.split(jax.random.fold_in(jax.random.key(3), step))
+            p, q = map(np.asarray, shares(state.arch, key, moment_of(step, allowed, searcher)))
+            expected[kind] += np.outer(p > 1e-3, [q.sum() > 1e-3, q[1] > 1e-3])
+            if kind == "weight":
+                state, _ = weight_step(state, Batch(rows, rows), jax.random.key(3), allowed, searcher=searcher)
+            else:
+                state, _ = architecture_step(
+                    state, Batch(rows, rows[:, 0]), jax.random.key(3), jnp.ones((2, 2)), allowed, searcher=searcher
+                )
+    for kind, blocks in expected.items():
+        np.testing.assert_array_equal(state.computed[kind], blocks)
+    assert expected["weight"].min() < 12
+
+
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_architecture_steps_follow_every_fth_weight_step_after_the_warm_up(every, warmup):
+    settings = SearchConfig(every=every, warmup_epochs=warmup, epochs=5)
+    made = [n for n in range(5 * 7) if (n + 1) % every == 0 and n >= warmup * 7]
+    assert steps_made(settings, 7, 5) == {"weight": 35, "architecture": len(made)}

@@ -18,11 +18,14 @@ from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
 from easrec_jax.latency import compare_costs, latency_table
 from easrec_jax.network import Network
+from easrec_jax.reproduce import models as models_module
 from easrec_jax.reproduce import space as space_module
 from easrec_jax.reproduce.cells import Cells, Interrupted
+from easrec_jax.reproduce.compare import pareto
 from easrec_jax.reproduce.effort import batch_shapes, search_flops
+from easrec_jax.reproduce.models import alone_cell
 from easrec_jax.reproduce.recipes import recipe
-from easrec_jax.reproduce.space import analyse, network_cell, networks, pareto, random_expected, run_space, search_cell
+from easrec_jax.reproduce.space import analyse, networks, random_expected, run_space, search_cell
 from easrec_jax.retrain import make_samples
 
 LENGTH = 12
@@ -55,9 +58,10 @@ def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure(sp
     space = search_space(TINY)
     cells = []
     for data in (split, poisoned(split)):
-        network = network_cell(space.architecture(1, 1), TINY, data, {})
+        network = alone_cell(space.architecture(1, 1), TINY, data, {})
         found = search_cell(space, TINY, data, {})
         assert network is not None and found is not None
+        assert found.pop("seconds") > 0 and found.pop("cpu_seconds") > 0
         ranks = {key: rank for key, rank in network.pop("ranks").items() if key.startswith("validation/")}
         cells.append((network.pop("test"), ranks, network, found))
     (test, ranks, *selected), (other, others, *chosen) = cells
@@ -80,21 +84,21 @@ def one_supernet():
 @pytest.fixture(scope="module")
 def finished(split, one_supernet, tmp_path_factory):
     """The space at TINY: its folder, the text, and the networks that were trained alone in turn."""
-    folder, touched, original = tmp_path_factory.mktemp("space"), [], space_module.retrain
+    folder, touched, original = tmp_path_factory.mktemp("space"), [], models_module.retrain
 
     def counted(architecture, *args, **options):
         touched.append(architecture)
         return original(architecture, *args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(space_module, "retrain", counted)
+        patch.setattr(models_module, "retrain", counted)
         return folder, run_space(Cells(folder, TINY, split), seeds=1), touched
 
 
 def test_finished_cells_are_not_run_again_and_the_results_are_written(split, finished, monkeypatch):
     folder, first, touched = finished
     assert touched == [n for row in networks(search_space(TINY)) for n in row]  # each looks at the test items once
-    monkeypatch.setattr(space_module, "retrain", lambda *a, **o: pytest.fail("a finished cell was run again"))
+    monkeypatch.setattr(models_module, "retrain", lambda *a, **o: pytest.fail("a finished cell was run again"))
     monkeypatch.setattr(space_module, "search", lambda *a, **o: pytest.fail("a finished cell was run again"))
     assert run_space(Cells(folder, TINY, split), seeds=1) == first == (folder / "space.md").read_text().rstrip("\n")
     results = json.loads((folder / "space.json").read_text())
@@ -105,9 +109,9 @@ def test_finished_cells_are_not_run_again_and_the_results_are_written(split, fin
     assert "| random |" in first and "random search over all its draws of" in first
     p = [r["over_users"] for r in results["networks"]]
     assert p.count(None) == 1 and all(value is None or 0 <= value <= 1 for value in p)  # None: the oracle itself
-    text = run_space(Cells(folder, TINY, split), seeds=1, rows=("easrec", "exhaustive"))
-    assert "| easrec |" in text and "| exhaustive |" in text and "| random |" not in text
-    assert {r["what"] for r in json.loads((folder / "space.json").read_text())["picks"]} == {"easrec", "exhaustive"}
+    assert (
+        run_space(Cells(folder, TINY, split), seeds=1, rows=("easrec",)) == first
+    )  # what is finished stays in the table
     with pytest.raises(ValueError, match="cells of another config .*model.width: 8 there, 16 here"):
         Cells(folder, dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, width=16)), split)
 
@@ -222,6 +226,24 @@ def test_the_front_is_what_nothing_dominates():
         for (i, j), on_front in np.ndenumerate(pareto(cost, value)):
             dominated = (cost <= cost[i, j]) & (value >= value[i, j]) & ((cost < cost[i, j]) | (value > value[i, j]))
             assert on_front == (not dominated.any())
+
+
+def test_a_table_of_some_rows_has_these_and_those_that_are_finished(split, tmp_path):
+    def of(row: str) -> list[str]:
+        return [f"{row}-seed{seed}" for seed in range(2)]
+
+    cells = Cells(tmp_path, TINY, split, command="make")
+    for name in ("a-seed0", "a-seed1", "b-seed0"):
+        cells.run(name, lambda on: {})
+    assert cells.shown_rows("abc", ("c",), of) == ["a", "c"] and cells.about(2)["command"] == "make --rows a c"
+    assert cells.shown_rows("abc", (), of) == ["a", "b", "c"] and cells.about(2)["command"] == "make"
+    with pytest.raises(ValueError, match="rows: expected some of 'a', 'b', 'c', got 'd'"):
+        cells.shown_rows("abc", ("d",), of)
+
+
+def test_seconds_that_a_cell_measured_itself_are_its_own(split, tmp_path):
+    own = Cells(tmp_path, TINY, split).run("a", lambda on: {"seconds": 1234.567, "cpu_seconds": 2.0})
+    assert (own["seconds"], own["cpu_seconds"]) == (1234.57, 2.0)
 
 
 def test_an_interrupted_cell_is_not_kept(split, tmp_path):

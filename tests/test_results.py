@@ -88,7 +88,7 @@ def test_the_command_runs_an_experiment_and_writes_the_document(tmp_path):
     assert "| SASRec | " in run.stdout and "EASRec" not in run.stdout
     folder = (workdir / "planted-smoke").rename(workdir / "planted-cpu")
     about = json.loads((folder / "table3.json").read_text())["about"]
-    assert about["command"] == "python bin/reproduce.py table3 --dataset planted --rows SASRec --seeds 1 --scale smoke"
+    assert about["command"] == "python bin/reproduce.py table3 --dataset planted --seeds 1 --scale smoke --rows SASRec"
     assert about["data"]["users"] == 300 and about["seeds"] == 1 and len(about["commits"]) == len(about["devices"]) == 1
     out = tmp_path / "docs" / "results.md"
     done = command("results", "--workdir", str(workdir))
@@ -100,7 +100,8 @@ def test_the_command_runs_an_experiment_and_writes_the_document(tmp_path):
     ("arguments", "message"),
     [
         (("table3", "--seeds", "0"), "error: seeds: expected at least 1, got 0"),
-        (("wide", "--rows", "SASRec"), "error: rows: expected none with wide"),
+        (("wide", "--rows", "SASRec"), "error: rows: wide takes none (space, table3, table4, table5 would)"),
+        (("table3", "--dataset", "ml-1m"), "error: features: expected a RecBole .item file"),
         (("space", "--scale", "smoke", "--rows", "SASRec"), "error: rows: expected some of 'easrec', 'darts', "),
     ],
 )

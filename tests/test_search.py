@@ -12,7 +12,6 @@ import pytest
 from easrec_jax import search as search_module
 from easrec_jax.architecture import search_space
 from easrec_jax.config import Config, DataConfig, ModelConfig, RetrainConfig, SearchConfig
-from easrec_jax.controllers import probabilities
 from easrec_jax.cost import cost_table
 from easrec_jax.data.batches import endless_batch, scoring_samples, training_samples
 from easrec_jax.data.split import Split
@@ -104,7 +103,7 @@ def test_a_heavier_constraint_drives_towards_smaller_networks(split):
         for _ in range(15):
             state, _ = architecture_step(state, batch, jax.random.key(2), costs, None, searcher=searcher)
             state = state._replace(step=state.step + 1)
-        alpha, beta = probabilities(state.arch)
+        alpha, beta = map(jax.nn.softmax, (state.arch.width, state.arch.depth))
         costs_found.append(float(alpha @ costs @ beta))
     assert costs_found[1] < 0.7 * costs_found[0]
 
@@ -149,7 +148,7 @@ def test_the_pick_is_the_best_finalist_after_training_alone_or_the_most_probable
     assert len(figures) == 3 and figures == [entry["ndcg@10"] for entry in found.finalists]
     best = found.finalists[int(np.argmax(figures))]
     assert found.architecture == space.architecture(best["candidate"], best["depth"])
-    alpha, beta = (np.asarray(x) for x in probabilities(alone.arch))
+    alpha, beta = (np.asarray(jax.nn.softmax(x)) for x in (alone.arch.width, alone.arch.depth))
     assert alone.architecture == space.architecture(int(np.argmax(alpha)), int(np.argmax(beta)) + 1)
 
 

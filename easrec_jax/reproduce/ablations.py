@@ -11,7 +11,7 @@ import numpy as np
 from easrec_jax.architecture import Architecture, full_architecture
 from easrec_jax.config import Config
 from easrec_jax.data.split import Split
-from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown, plus_minus
+from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus
 from easrec_jax.reproduce.compare import LEVEL, METRICS, PROTOCOL, Row, beside, compare, show_mflops, show_p
 from easrec_jax.reproduce.models import (
     EASREC_CELL,
@@ -44,7 +44,8 @@ def run_table5(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] 
     """Ablations, validation items by pop100; table5.json, .csv, .md."""
     config, groups = cells.config, ablations(cells)
     everything = [v for variants in groups.values() for v in variants]
-    wanted = chosen_rows(tuple(v.label for v in everything), rows)
+    cell_of = {v.label: v.cell for v in everything}
+    wanted = cells.shown_rows(cell_of, rows, lambda row: [f"{cell_of[row]}-seed{seed}" for seed in range(seeds)])
     groups = {group: [v for v in variants if v.label in wanted] for group, variants in groups.items()}
     seeded = [dataclasses.replace(config, seed=seed) for seed in range(seeds)]
 
@@ -192,7 +193,7 @@ def _weights(cells: Cells, label: str, prefix: str = "") -> list[Variant]:
 def _two_layers(config: Config) -> Architecture:
     """The network that attentions are compared in: the config's width and gates, as deep as SASRec."""
     model = dataclasses.replace(config.model, layers=2, attention="recent_linrec")
-    return dataclasses.replace(full_architecture(model), conv_width=config.model.conv_width, learn_decay=False)
+    return dataclasses.replace(full_architecture(model), learn_decay=False)
 
 
 def _attentions(config: Config, split: Split) -> list[Variant]:

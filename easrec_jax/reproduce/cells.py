@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import shlex
 import subprocess
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ class Cells:
         """
         self.folder, self.config, self.split, self.features, self.command = folder, config, split, features, command
         self.used: dict[str, dict] = {}
+        self.rows: tuple[str, ...] = ()  # those of the table, if they are not all
         self.commit = commit()  # of the code that runs, whatever is committed meanwhile
         self._check()
 
@@ -91,8 +93,8 @@ class Cells:
     def run(self, name: str, make: MakeCell) -> dict:
         """The cell of that name, from disk or from `make`; waited for where another process is at it.
 
-        What `make` returns as `ranks` goes into NAME.npz. Wall and CPU seconds of all threads are added: the second ones
-        mean something on a machine that others use too.
+        What `make` returns as `ranks` goes into NAME.npz. Wall and CPU seconds of all threads are added, unless `make` has
+        measured them itself: the second ones mean something on a machine that others use too.
         """
         self._finish(name, make, wait=True)
         self.used[name] = read_json(self._path(name))
@@ -104,6 +106,22 @@ class Cells:
         for name, make in makers.items():
             self._finish(name, make, wait=False)
         return [self.run(name, make) for name, make in makers.items()]
+
+    def shown_rows(
+        self, known: Iterable[str], only: tuple[str, ...], cells_of: Callable[[str], list[str]]
+    ) -> list[str]:
+        """The rows of a table, in the order of `known`: those asked for (all, if `only` names none), and those beside them whose
+        cells are finished, so that a table never loses a row. `ValueError` for a name that is none."""
+        known = list(known)
+        unknown = [name for name in only if name not in known]
+        if unknown:
+            raise ValueError(
+                f"rows: expected some of {', '.join(map(repr, known))}, got {', '.join(map(repr, unknown))}"
+            )
+        finished = {row for row in known if all(self._path(name).is_file() for name in cells_of(row))}
+        shown = [row for row in known if not only or row in only or row in finished]
+        self.rows = tuple(shown) if len(shown) < len(known) else ()
+        return shown
 
     def _path(self, name: str) -> Path:
         return self.folder / "cells" / f"{name}.json"
@@ -124,8 +142,9 @@ class Cells:
         lock.unlink(missing_ok=True)
 
     def _make(self, name: str, make: MakeCell) -> None:
-        for path, text in self._check().items():  # again: another process may have come first
-            write_text(path, text)
+        with self._alone():
+            for path, text in self._check().items():  # again: another process may have come first
+                write_text(path, text)
         wall, cpu = time.perf_counter(), time.process_time()
         jax.clear_caches()  # programs keep memory maps: after a dozen networks a process has all that Linux allows
         with Progress(name) as progress:
@@ -134,7 +153,8 @@ class Cells:
             raise Interrupted
         spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
         ranks: Any = cell.pop("ranks", None)
-        cell = cell | {key: round(value, 2) for key, value in spent.items()} | machine() | {"commit": self.commit}
+        spent = {key: round(cell.pop(key, value), 2) for key, value in spent.items()}
+        cell = cell | spent | machine() | {"commit": self.commit}
         path = self._path(name)
         if ranks is not None:  # first: a cell that is there is whole
             packed = io.BytesIO()
@@ -154,7 +174,7 @@ class Cells:
         """How results were made: the command, the data, the protocols, and what the cells asked for so far ran on."""
         counts, used = data_counts(self.config, self.split), self.used.values()
         return {
-            "command": self.command,
+            "command": self.command + (f" --rows {shlex.join(self.rows)}" if self.rows else ""),
             "seeds": seeds,
             "data": {key: counts[key] for key in ("source", "users", "items", "interactions")},
             "protocols": list(self.config.evaluate.protocols),
@@ -170,10 +190,17 @@ class Cells:
         """NAME.csv (one line a row), NAME.md (the table as printed, which is returned) and NAME.json (everything, and `about`)."""
         columns = list(dict.fromkeys(key for row in rows for key in row))
         lines = [columns, *([_field(row.get(key, "")) for key in columns] for row in rows)]
-        write_text(self.folder / f"{name}.csv", "".join(",".join(line) + "\n" for line in lines))
-        write_text(self.folder / f"{name}.md", markdown + "\n")
-        write_text(self.folder / f"{name}.json", json.dumps(results | {"about": self.about(seeds)}, indent=2) + "\n")
+        everything = json.dumps(results | {"about": self.about(seeds)}, indent=2, allow_nan=False)
+        with self._alone():  # three files of one process
+            write_text(self.folder / f"{name}.csv", "".join(",".join(line) + "\n" for line in lines))
+            write_text(self.folder / f"{name}.md", markdown + "\n")
+            write_text(self.folder / f"{name}.json", everything + "\n")
         return markdown
+
+    def _alone(self) -> FileLock:
+        """For what concerns the folder as a whole."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / ".folder.lock")
 
 
 def _without_files(config: Config) -> Config:
@@ -201,14 +228,6 @@ def commit() -> str:
 def _field(value: Any) -> str:
     text = "" if value is None else str(value)
     return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n') else text
-
-
-def chosen_rows(known: tuple[str, ...], only: tuple[str, ...]) -> list[str]:
-    """Those of `known` that are asked for, all if none is; `ValueError` for a name that is none."""
-    unknown = [name for name in only if name not in known]
-    if unknown:
-        raise ValueError(f"rows: expected some of {', '.join(map(repr, known))}, got {', '.join(map(repr, unknown))}")
-    return [name for name in known if not only or name in only]
 
 
 def plus_minus(values: Any, digits: int = 4) -> str:

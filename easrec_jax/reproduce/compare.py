@@ -105,6 +105,14 @@ def paired(first: Any, second: Any) -> float:
     return float(result.pvalue)
 
 
+def pareto(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """bool, same shape: no other network costs at most as much and is worth as much or more, one of the two strictly."""
+    cheaper = cost.ravel()[:, None] <= cost.ravel()
+    better = value.ravel()[:, None] >= value.ravel()
+    strictly = (cost.ravel()[:, None] < cost.ravel()) | (value.ravel()[:, None] > value.ravel())
+    return np.logical_not((cheaper & better & strictly).any(0)).reshape(cost.shape)
+
+
 def show_p(p: float) -> str:
     """For a table; "-" where there is none."""
     return "-" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -2,29 +2,26 @@
 
 Counted are the products of `cost.token_flops` at every position of every batch, padding included, and the scores of all
 items where there is a target. A backward pass is two forward ones, so training is 3 x forward; in the supernet each
-block is computed once more in the backward pass (`jax.checkpoint`), which makes 4; an architecture step needs no
-gradients of weights, so 3, and its batches are taken to be shaped as the training ones. Which blocks of the supernet
-were computed is counted step by step (`Drawn`). Evaluation is left out, on both sides: it is the same work an epoch.
+block is computed once more in the backward pass (`jax.checkpoint`), which makes 4. An architecture step needs no
+gradients of weights, so 3 (to a tenth), and none of what enters the first layer, so 1 there; scores are 3 and 2. Its batches are
+taken to be shaped as the training ones. Which blocks of the supernet were computed the steps themselves count (`SearchState.computed`).
+Evaluation is left out, on both sides: it is the same work an epoch.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from functools import lru_cache, partial
-from typing import Any
 
-import jax
 import numpy as np
 
 from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.cost import request_flops, token_flops
 from easrec_jax.data.batches import Samples, bucketed
-from easrec_jax.strategies import Strategy
-from easrec_jax.supernet import NEGLIGIBLE
 
 Shapes = Counter[tuple[int, int]]  # batches of an epoch by (length, rows)
-PASSES = {"weight": 4, "architecture": 3}  # forward passes that a step of the supernet is worth
+# forward passes that a step of the supernet is worth: of a block of the first layer, of another, of the scores
+PASSES = {"weight": (4, 4, 3), "architecture": (1, 3, 2)}
 
 
 def batch_shapes(samples: Samples, max_length: int, settings: RetrainConfig | SearchConfig) -> Shapes:
@@ -50,63 +47,32 @@ def epochs_run(cell: dict, settings: RetrainConfig) -> int:
     return min(settings.epochs, cell["best_epoch"] + settings.patience)
 
 
-class Drawn:
-    """How many weight and architecture steps a search made, and how often each block [candidates depths] was computed."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Count from zero."""
-        self.blocks: dict[str, Any] = dict.fromkeys(PASSES, 0)
-        self.steps = dict.fromkeys(PASSES, 0)
-
-    def add(self, step: str, p: Any, q: Any) -> None:
-        """As `supernet.Supernet` decides what it skips."""
-        reached = np.cumsum(np.asarray(q)[::-1])[::-1] > NEGLIGIBLE
-        self.blocks[step] = self.blocks[step] + ((np.asarray(p) > NEGLIGIBLE)[:, None] & reached).astype(np.int64)
-        self.steps[step] += 1
-
-    def taken(self) -> dict[str, dict]:
-        """The counts so far, once all steps are done, as JSON; and `reset`."""
-        jax.effects_barrier()
-        found = {step: {"steps": self.steps[step], "blocks": np.asarray(self.blocks[step]).tolist()} for step in PASSES}
-        self.reset()
-        return found
-
-
-@lru_cache(maxsize=16)
-def watched(strategy: Strategy) -> tuple[Strategy, Drawn]:
-    """The same strategy, its draws counted; one pair a strategy, so that nothing recompiles from search to search."""
-    drawn = Drawn()
-
-    def counting(function: Any, step: str) -> Any:
-        def counted(arch: Any, key: Any, moment: Any) -> Any:
-            p, q = function(arch, key, moment)
-            jax.debug.callback(partial(drawn.add, step), *jax.lax.stop_gradient((p, q)))
-            return p, q
-
-        return counted
-
-    draw, relax = counting(strategy.draw, "weight"), counting(strategy.relax, "architecture")
-    return strategy._replace(draw=draw, relax=relax), drawn
+def steps_made(settings: SearchConfig, steps: int, epochs: int) -> dict[str, int]:
+    """Weight and architecture steps of a search of so many epochs of `steps` weight steps (Algorithm 1)."""
+    warmup, total = settings.warmup_epochs * steps, epochs * steps
+    return {"weight": total, "architecture": max(0, total // settings.every - warmup // settings.every)}
 
 
 def search_flops(
     space: SearchSpace, num_items: int, shapes: Shapes, drawn: dict, finalists: list[dict], settings: SearchConfig,
     *, every_position: bool,
 ) -> float:  # fmt: skip
-    """FLOPs of a whole search with a supernet: steps of both kinds, and the finalists trained alone at the end."""
+    """FLOPs of a whole search with a supernet: steps of both kinds, and the finalists trained alone at the end.
+
+    `drawn` has of "weight" and of "architecture" how many `steps` there were and how often they computed each of the `blocks`
+    [candidates depths].
+    """
     networks = [space.architecture(i, 1) for i in range(space.num_candidates)]
     total = 0.0
-    for step, passes in PASSES.items():
-        blocks = np.asarray(drawn[step]["blocks"]).sum(1)  # of each candidate
+    for step, (first, other, of_scores) in PASSES.items():
+        blocks = np.asarray(drawn[step]["blocks"])
+        blocks = first * blocks[:, 0] + other * blocks[:, 1:].sum(1)  # of each candidate, as forward passes
         for (length, rows), count in shapes.items():
             share = count / shapes.total()
             layers = blocks @ np.array([token_flops(network, length) for network in networks], np.float64)
             targets = length if every_position and step == "weight" else 1
             scores = drawn[step]["steps"] * targets * 2 * space.largest.width * num_items
-            total += share * rows * (passes * length * layers + 3 * scores)
+            total += share * rows * (length * layers + of_scores * scores)
     if len(finalists) > 1:
         for entry in finalists:
             architecture = space.architecture(entry["candidate"], entry["depth"])

@@ -12,6 +12,7 @@ from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.elastic import cut_out
 from easrec_jax.retrain import Retrained, baseline, describe_architecture, make_evaluator, make_samples, retrain
+from easrec_jax.strategies import STRATEGIES
 from easrec_jax.wide import search_any
 
 Make = Callable[[Config, dict], dict | None]  # (config with its seed, callbacks) -> a cell, None if interrupted
@@ -22,7 +23,7 @@ SEARCHED = {
     "ProxylessNAS + SASRec": "proxyless",
     "RecNAS + SASRec": "recnas",
 }
-FLOORS = {"Popularity": "popularity", "Markov": "markov"}
+FLOOR_ROWS = {"Popularity": "popularity", "Markov": "markov"}
 TRAINED = {"SASRec": "sasrec", "FDSA": "fdsa", "SASRecF": "sasrecf"}
 EASREC_CELL = "table3-easrec"  # EASRec as the recipe says: one cell a seed for all tables
 
@@ -44,7 +45,7 @@ def models(config: Config, split: Split, features: ItemFeatures | None) -> dict[
     rows = {label: searched(name) for label, name in SEARCHED.items()}
     rows |= {label: alone(name) for label, name in trained.items()}
     rows |= {f"{label} + LinRec": alone(f"{name}+{linear}") for label, name in trained.items()}
-    return rows | {label: alone(name) for label, name in FLOORS.items()}
+    return rows | {label: alone(name) for label, name in FLOOR_ROWS.items()}
 
 
 def cell_name(label: str) -> str:
@@ -54,7 +55,7 @@ def cell_name(label: str) -> str:
 
 def for_strategy(config: Config, name: str) -> Config:
     """The config with another strategy; those that keep no budget get none."""
-    budget = config.search.budget if name in ("easrec", "recnas", "random", "exhaustive") else None
+    budget = config.search.budget if STRATEGIES[name].keeps_budget else None
     return dataclasses.replace(config, search=dataclasses.replace(config.search, strategy=name, budget=budget))
 
 

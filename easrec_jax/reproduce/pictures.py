@@ -8,6 +8,7 @@ import numpy as np
 
 from easrec_jax.architecture import SearchSpace
 from easrec_jax.report import new_figure
+from easrec_jax.reproduce.compare import pareto
 
 MARKS = {"easrec": "*", "darts": "s", "proxyless": "^", "recnas": "v", "random": "x", "exhaustive": "P"}
 
@@ -33,8 +34,7 @@ def space_figure(results: dict, space: SearchSpace, path: Path, *, select_by: st
                 axis.annotate(f" {r['depth']}", (r[key] * scale, r["validation"]), fontsize=8, va="top")
         cost, value = (np.array([r[k] for r in networks]) for k in (key, "validation"))
         order = np.argsort(cost, kind="stable")
-        best = np.maximum.accumulate(value[order])
-        on_front = order[np.concatenate([[True], best[1:] > best[:-1]])]
+        on_front = order[pareto(cost, value)[order]]
         axis.plot(
             cost[on_front] * scale, value[on_front], "k--", linewidth=1, label="Pareto front", drawstyle="steps-post"
         )

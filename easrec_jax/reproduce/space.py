@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from math import comb
 from typing import Any
@@ -15,19 +16,21 @@ from easrec_jax.cost import request_flops
 from easrec_jax.data.split import Split
 from easrec_jax.latency import space_latency
 from easrec_jax.network import Network
-from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown
-from easrec_jax.reproduce.compare import Row, compare, show_p
-from easrec_jax.reproduce.effort import alone_flops, batch_shapes, epochs_run, search_flops, watched
-from easrec_jax.reproduce.models import for_strategy
+from easrec_jax.reproduce.cells import Cells, MakeCell, markdown
+from easrec_jax.reproduce.compare import Row, compare, pareto, show_p
+from easrec_jax.reproduce.effort import alone_flops, batch_shapes, epochs_run, search_flops, steps_made
+from easrec_jax.reproduce.models import alone_cell, for_strategy
 from easrec_jax.reproduce.pictures import space_figure
-from easrec_jax.retrain import make_evaluator, make_samples, retrain
+from easrec_jax.retrain import make_evaluator, make_samples
 from easrec_jax.search import Found, search
-from easrec_jax.strategies import STRATEGIES, find_strategy
+from easrec_jax.strategies import STRATEGIES
 from easrec_jax.supernet import extract
 from easrec_jax.train import network_scores
 
-SUPERNETS = ("easrec", "darts", "proxyless", "recnas")
-CHOSEN_ALONE = ("random", "exhaustive")  # they train networks alone, without a supernet
+SUPERNETS = tuple(name for name, strategy in STRATEGIES.items() if strategy.choose is None)
+CHOSEN_ALONE = tuple(
+    name for name in STRATEGIES if name not in SUPERNETS
+)  # they train networks alone, without a supernet
 
 
 def run_space(cells: Cells, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
@@ -35,9 +38,14 @@ def run_space(cells: Cells, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
 
     `rows` are strategies (all, if none is named). The oracle, the front and the regret are of validation figures; the
     test items, looked at once by each finished network's cell, are only shown. Random search and the oracle need no
-    cells of their own: a network trained alone is the same whoever asked for it.
+    cells of their own: here they train what they choose as every network is trained alone (`retrain`), where
+    `--search.strategy random` goes by `search.epochs` and `search.learning_rate`.
     """
-    strategies = chosen_rows((*SUPERNETS, *CHOSEN_ALONE), rows)
+    strategies = cells.shown_rows(
+        (*SUPERNETS, *CHOSEN_ALONE),
+        rows,
+        lambda row: [f"search-{row}-seed{s}" for s in range(seeds) if row in SUPERNETS],
+    )
     config, split = cells.config, cells.split
     space = search_space(config)
     flops = np.array([[request_flops(n, split.data.num_items) for n in row] for row in networks(space)], np.float64)
@@ -46,7 +54,7 @@ def run_space(cells: Cells, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
         seeded = dataclasses.replace(config, seed=seed)
         for i, row in enumerate(networks(space)):
             for j, network in enumerate(row, 1):
-                makers[f"network-{i}x{j}-seed{seed}"] = lambda on, n=network, c=seeded: network_cell(n, c, split, on)
+                makers[f"network-{i}x{j}-seed{seed}"] = lambda on, n=network, c=seeded: alone_cell(n, c, split, on)
         for name in SUPERNETS:
             if name in strategies:
                 mine = for_strategy(seeded, name)
@@ -78,26 +86,22 @@ def networks(space: SearchSpace) -> list[list[Any]]:
     return [[space.architecture(i, j) for j in range(1, space.num_layers + 1)] for i in range(space.num_candidates)]
 
 
-def network_cell(architecture: Any, config: Config, split: Split, callbacks: dict) -> dict | None:
-    """One network from scratch: validation and test figures of its best epoch."""
-    done = retrain(architecture, None, config, split, **callbacks)
-    if done is None:
-        return None
-    figures = {"validation": done.validation, "test": done.test}
-    return figures | {"best_epoch": done.fitted.epoch, "ranks": done.ranks}
-
-
 def search_cell(space: SearchSpace, config: Config, split: Split, callbacks: dict) -> dict | None:
-    """One search, and the score of every network as it stands in the supernet; no test item is touched."""
+    """One search, and the score of every network as it stands in the supernet; no test item is touched.
+
+    The seconds are those of the search: its price has no part in the scores.
+    """
+    wall, cpu = time.perf_counter(), time.process_time()
     evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
-    samples, (strategy, drawn) = make_samples(config, split), watched(find_strategy(config.search.strategy))
-    drawn.reset()
+    samples, dropout = make_samples(config, split), config.model.dropout
     found: Found = search(
-        space, samples, evaluator, settings=config.search, dropout=config.model.dropout, seed=config.seed,
-        strategy=strategy, **callbacks,
-    )  # fmt: skip
+        space, samples, evaluator, settings=config.search, dropout=dropout, seed=config.seed, **callbacks
+    )
     if not found.finished:
         return None
+    spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+    shapes, counts = batch_shapes(samples, config.model.max_length, config.search), found.computed or {}
+    steps = steps_made(config.search, shapes.total(), found.epochs)
 
     def score(architecture: Any) -> float:
         network: Any = Network(architecture, split.data.num_items)
@@ -109,9 +113,9 @@ def search_cell(space: SearchSpace, config: Config, split: Split, callbacks: dic
         "pick": list(space.locate(found.architecture)),
         "likeliest": [likeliest["candidate"], likeliest["depth"]],
         "finalists": found.finalists,
-        "drawn": drawn.taken(),
+        "drawn": {kind: {"steps": steps[kind], "blocks": np.asarray(counts[kind]).tolist()} for kind in steps},
         "supernet_scores": [[score(n) for n in row] for row in networks(space)],
-    }
+    } | spent
 
 
 def add_flops(alone: list, searches: list[dict], space: SearchSpace, config: Config, split: Split) -> None:
@@ -142,7 +146,11 @@ def add_significance(results: dict, cells: Cells, seeds: int) -> None:
     for network in results["networks"]:
         mine = row(network)
         p = compare(mine, oracle, "validation", "ndcg@10", results["protocol"]).over_users
-        network["over_users"] = None if mine.label == oracle.label or np.isnan(p) else p
+        network["over_users"] = None if mine.label == oracle.label else _none_if_nan(p)
+
+
+def _none_if_nan(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.ndarray, config: Config) -> dict:
@@ -170,7 +178,7 @@ def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.nd
         picks.append(
             pick_row(cell["strategy"], cell["seed"], (i, j), mean, test, flops)
             | {"likeliest": cell["likeliest"], "finalists": cell["finalists"]}
-            | {"kendall": kendall(scores[pickable], validation[cell["seed"]][pickable])}
+            | {"kendall": _none_if_nan(kendall(scores[pickable], validation[cell["seed"]][pickable]))}
             | over_exhaustive({key: cell[key] for key in prices}, prices, cell["seed"], untrained=(i, j))
         )
     for seed in range(len(alone)):
@@ -251,14 +259,6 @@ def of_cells(alone: list, value: Callable[[dict], float]) -> np.ndarray:
     return np.array([[[value(cell) for cell in row] for row in rows] for rows in alone])
 
 
-def pareto(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """bool, same shape: no other network costs at most as much and is worth as much or more, one of the two strictly."""
-    cheaper = cost.ravel()[:, None] <= cost.ravel()
-    better = value.ravel()[:, None] >= value.ravel()
-    strictly = (cost.ravel()[:, None] < cost.ravel()) | (value.ravel()[:, None] > value.ravel())
-    return np.logical_not((cheaper & better & strictly).any(0)).reshape(cost.shape)
-
-
 def spread(values: np.ndarray) -> float | None:
     """Standard deviation over seeds, None for one."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -268,6 +268,8 @@ def kendall(scores: Any, validation: np.ndarray) -> float:
     """Kendall's tau between two orders of the networks; nan where one of them has no order."""
     from scipy.stats import kendalltau
 
+    if np.size(scores) < 2:
+        return float("nan")
     result: Any = kendalltau(np.ravel(scores), np.ravel(validation))
     return float(result.statistic)
 
@@ -323,7 +325,7 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
         likeliest = [
             f"{depth} x {space.sizes[i][0]}" for i, depth in (r["likeliest"] for r in mine if "likeliest" in r)
         ]
-        tau = [r["kendall"] for r in mine if "kendall" in r]
+        tau = [r["kendall"] for r in mine if r.get("kendall") is not None]
         average = {
             key: np.mean([r[key] for r in mine])
             for key in (
@@ -347,11 +349,12 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
             ]
         )  # fmt: skip
     budget = "" if results["budget"] is None else f"; budget {results['budget']} of the largest network's FLOPs"
+    free = " and ".join(name for name, strategy in STRATEGIES.items() if not strategy.keeps_budget)
     note = (
-        f"{seeds} seed{'s' * (seeds > 1)}{budget}; darts and proxyless keep none. Prices are shares of training all networks "
+        f"{seeds} seed{'s' * (seeds > 1)}{budget}; {free} keep none. Prices are shares of training all networks "
         "of the space, FLOPs of training by the closed form of easrec_jax/reproduce/effort.py; the last one adds the training "
         "of the pick, which random and exhaustive have trained already. p: two-sided paired t-test over users, each averaged "
-        "over seeds, on validation items. The oracle is the best network within the budget"
+        "over seeds, on validation items, the oracle chosen on the same, so with hindsight. The oracle is the best within the budget"
         f"{' by this one seed, so that exhaustive is right by definition' * (seeds == 1)}. The likeliest is what a search would "
         "pick by its probabilities alone, without training finalists. Kendall's tau is between a network's score in the supernet "
         "and alone, over those that the search may pick."

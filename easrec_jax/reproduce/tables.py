@@ -13,7 +13,7 @@ from easrec_jax.cli import machine
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.latency import BULK_USERS, measure_latency
 from easrec_jax.network import Network
-from easrec_jax.reproduce.cells import Cells, MakeCell, chosen_rows, markdown, plus_minus
+from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus
 from easrec_jax.reproduce.compare import (
     LEVEL,
     METRICS,
@@ -27,16 +27,20 @@ from easrec_jax.reproduce.compare import (
     show_p,
     tally,
 )
-from easrec_jax.reproduce.models import FLOORS, cell_name, models
+from easrec_jax.reproduce.models import FLOOR_ROWS, cell_name, models
 from easrec_jax.reproduce.paper import TABLE3, TABLE4
 
 NAMES = {"recall@10": "Recall@10", "mrr@10": "MRR@10", "ndcg@10": "NDCG@10"}
 
 
-def table3_rows(cells: Cells, *, seeds: int, only: tuple[str, ...] = ()) -> list[Row]:
-    """The rows of Table III (those of the names `only`, if given), their cells run if they are not finished."""
+def table3_rows(cells: Cells, *, seeds: int, only: tuple[str, ...] = (), floors: bool = True) -> list[Row]:
+    """The rows of Table III (those of the names `only`, if given, and finished ones), their cells run if they are not finished.
+
+    Without `floors`, networks alone.
+    """
     known = models(cells.config, cells.split, cells.features)
-    wanted = chosen_rows(tuple(known), only)
+    known = {label: make for label, make in known.items() if floors or label not in FLOOR_ROWS}
+    wanted = cells.shown_rows(known, only, lambda row: [f"{cell_name(row)}-seed{seed}" for seed in range(seeds)])
     makers: dict[str, MakeCell] = {}
     for seed in range(seeds):
         seeded = dataclasses.replace(cells.config, seed=seed)
@@ -157,8 +161,7 @@ def run_table4(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] 
     """Inference time and memory of Table III's networks as ratios to SASRec, beside the paper's; table4.json, .csv, .md."""
     if rows and "SASRec" not in rows:
         raise ValueError("rows: expected SASRec among them, table4 gives ratios to it")
-    networks = tuple(name for name in models(cells.config, cells.split, cells.features) if name not in FLOORS)
-    found = table3_rows(cells, seeds=seeds, only=tuple(chosen_rows(networks, rows)))
+    found = table3_rows(cells, seeds=seeds, only=rows, floors=False)
     measured = _measure(found, cells.features, cells.split.data.num_items)
     base = measured["SASRec"] | {"flops": next(row.flops for row in found if row.label == "SASRec")}
     paper, fields, lines = TABLE4.get(dataset, {}), [], []

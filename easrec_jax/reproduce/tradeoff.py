@@ -63,6 +63,6 @@ def run_figure4(
         + BY_PRICE
     )
     if left := [f"{b:g}" for b in budgets if b < smallest]:
-        text += f" Below the smallest network's cost of {smallest:.3f}: {', '.join(left)}."
+        text += f" Below the smallest network's cost of {np.ceil(1e3 * smallest) / 1e3:g}: {', '.join(left)}."
     tradeoff_figure(rows, cells.folder / "figure4.png")
     return cells.write("figure4", {"rows": rows}, rows, text, seeds=seeds)

@@ -3,8 +3,8 @@
 Source: Zhang et al., EASRec, arXiv 2402.00390; DNS-Rec, RecSys 2024. Kept: one alpha for all layers, beta over depths,
 both relaxed with Gumbel noise at a falling temperature, weights and architecture parameters in turn, R = (L_t / L) times
 the expected cost. Changed: with `search.budget` the constraint is not a term of the loss but of what is drawn: one pair
-(width, depth) within the budget. The final comparison of `search.finalists` is this package's, for every strategy;
-under lambda it counts lambda R.
+(width, depth) within the budget. The final comparison of `search.finalists` is this package's, for every strategy
+that leaves more than one; under lambda it counts lambda R.
 """
 
 from __future__ import annotations

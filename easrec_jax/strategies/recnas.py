@@ -8,6 +8,8 @@ what is left meets the resource target. Changed: the space is this package's, in
 of the candidates and what is pruned is a pair (width, depth); so the article's dynamic programming over layers falls
 away: the cost of each pair is known. The target is `search.budget`; without one, pruning goes by preference alone.
 
+One pair is left at the end, so `search.finalists` has nothing to compare.
+
 Schedule, over the progress s of the architecture steps from 0 to 1: temperature tau_start (tau_min / tau_start)^s; the
 allowed cost falls linearly from 1 to the target; of n pairs ceil(n (1 - s)) stay, the preferred ones.
 """
@@ -54,12 +56,13 @@ def shares(arch: Any, key: Array, moment: Moment) -> Shares:
 def prune(arch: Any, costs: Array, moment: Moment) -> PrunedParameters:
     """Drop what the target no longer admits, then the least preferred; the best pair within the final target stays."""
     budget = moment.settings.budget if moment.settings.budget is not None else 1.0
+    allowed = jnp.ones_like(costs, bool) if moment.allowed is None else moment.allowed
     progress = jnp.clip(moment.progress, 0.0, 1.0)
-    admitted = (arch.alive > 0) & (costs <= 1.0 - progress * (1.0 - budget) + 1e-6)
+    admitted = (arch.alive > 0) & (allowed | (costs <= 1.0 - progress * (1.0 - budget)) & (progress < 1.0))
     keep = jnp.maximum(jnp.ceil(costs.size * (1.0 - progress) - 1e-3), 1.0)
     preference = jnp.where(admitted, pair_logits(arch), -jnp.inf).ravel()
     rank = jnp.argsort(jnp.argsort(-preference)).reshape(costs.shape)
-    within = jnp.where((arch.alive > 0) & (costs <= budget + 1e-6), pair_logits(arch), -jnp.inf)
+    within = jnp.where((arch.alive > 0) & allowed, pair_logits(arch), -jnp.inf)
     best = jnp.arange(costs.size).reshape(costs.shape) == jnp.argmax(within)
     return arch._replace(alive=(best | (admitted & (rank < keep))).astype(jnp.float32))
 

@@ -20,7 +20,7 @@ from jax import Array
 
 from easrec_jax.architecture import SearchSpace
 from easrec_jax.config import SearchConfig
-from easrec_jax.controllers import Allowed, ArchitectureParameters, init_architecture_parameters, pair_logits
+from easrec_jax.controllers import Allowed, init_architecture_parameters, pair_logits
 
 Shares = tuple[Array, Array]  # p [candidates] and q [depths], see `supernet.Supernet`
 
@@ -32,10 +32,6 @@ class Moment(NamedTuple):
     temperature: Array | float
     allowed: Allowed | None  # bool [candidates depths], the networks within search.budget; None without one
     settings: SearchConfig
-
-
-def _shared_parameters(space: SearchSpace) -> ArchitectureParameters:
-    return init_architecture_parameters(space)
 
 
 def _unit_temperature(step: Array | int, progress: Array | float, settings: SearchConfig) -> Array | float:
@@ -64,7 +60,9 @@ class Strategy(NamedTuple):
 
     draw: Callable[[Any, Array, Moment], Shares] = softmax_shares  # (arch, key, moment): the shares of a weight step
     relax: Callable[[Any, Array, Moment], Shares] = softmax_shares  # those of an architecture step, differentiable
-    init: Callable[[SearchSpace], Any] = _shared_parameters  # the architecture parameters, a pytree of float arrays
+    init: Callable[[SearchSpace], Any] = (
+        init_architecture_parameters  # the architecture parameters, a pytree of float arrays
+    )
     penalty: Callable[..., Array | float] = _no_penalty  # (arch, p, q, costs, moment): added to the cross entropy
     revise: Callable[[Any, Array, Moment], Any] = _unchanged  # (arch, costs, moment): after each architecture step
     # (arch, allowed): log-preference of each network [candidates depths], -inf: pruned
