@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from easrec_jax.config import Config
 from easrec_jax.config_files import from_json, to_json
@@ -37,13 +38,18 @@ def open_run(folder: Path, config: Config, *, parts: tuple[str, ...], resume: bo
 
 def differences(there: Config, here: Config, parts: tuple[str, ...]) -> list[str]:
     """`part.field: VALUE there, VALUE here` for every field of `parts` that differs."""
-    found = []
+    return [f"{name}: {x!r} there, {y!r} here" for name, (x, y) in changed_fields(there, here, parts).items()]
+
+
+def changed_fields(there: Config, here: Config, parts: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
+    """(value there, value here) by `part.field`, of every field of `parts` that differs."""
+    found = {}
     for part in parts:
         a, b = getattr(there, part), getattr(here, part)
         pairs = [(part, a, b)]
         if dataclasses.is_dataclass(a):
             pairs = [(f"{part}.{f.name}", getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a)]
-        found += [f"{name}: {x!r} there, {y!r} here" for name, x, y in pairs if x != y]
+        found |= {name: (x, y) for name, x, y in pairs if x != y}
     return found
 
 

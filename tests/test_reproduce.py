@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from easrec_jax.architecture import search_space
+from easrec_jax.architecture import Architecture, search_space
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
 from easrec_jax.cost import request_flops
 from easrec_jax.data.catalog import find
@@ -20,7 +20,7 @@ from easrec_jax.latency import compare_costs, latency_table
 from easrec_jax.network import Network
 from easrec_jax.reproduce import models as models_module
 from easrec_jax.reproduce import space as space_module
-from easrec_jax.reproduce.cells import Cells, Interrupted
+from easrec_jax.reproduce.cells import Cells, Interrupted, Job
 from easrec_jax.reproduce.compare import pareto
 from easrec_jax.reproduce.effort import batch_shapes, search_flops
 from easrec_jax.reproduce.models import alone_cell
@@ -58,8 +58,8 @@ def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure(sp
     space = search_space(TINY)
     cells = []
     for data in (split, poisoned(split)):
-        network = alone_cell(space.architecture(1, 1), TINY, data, {})
-        found = search_cell(space, TINY, data, {})
+        network = alone_cell(space.architecture(1, 1), data, TINY, {})
+        found = search_cell(space, data, TINY, {})
         assert network is not None and found is not None
         assert found.pop("seconds") > 0 and found.pop("cpu_seconds") > 0
         ranks = {key: rank for key, rank in network.pop("ranks").items() if key.startswith("validation/")}
@@ -228,13 +228,31 @@ def test_the_front_is_what_nothing_dominates():
             assert on_front == (not dominated.any())
 
 
+def giving(cell: dict | None, config: Config = TINY, architecture: Architecture | None = None) -> Job:
+    return Job(lambda *_: cell and dict(cell), config, architecture)
+
+
+def test_a_kept_cell_of_another_config_or_network_is_refused(split, tmp_path):
+    cells = Cells(tmp_path, TINY, split)
+    small, large = (search_space(TINY).architecture(i, 2) for i in (1, 0))
+    priced = dataclasses.replace(TINY, search=dataclasses.replace(TINY.search, budget=None, cost_weight=0.3))
+    cells.run("a", giving({"architecture": small.to_json()}, priced, small))
+    assert cells.run("a", giving(None, priced, small))["changes"] == {"search.cost_weight": 0.3, "search.budget": None}
+    with pytest.raises(
+        ValueError, match=r"a.json was made with {'search.*, expected {}; remove it to have it made again"
+    ):
+        cells.run("a", giving(None, TINY, small))
+    with pytest.raises(ValueError, match=r"a.json is of 2 x \(width 4, .*, expected 2 x \(width 8, "):
+        cells.run("a", giving(None, priced, large))
+
+
 def test_a_table_of_some_rows_has_these_and_those_that_are_finished(split, tmp_path):
     def of(row: str) -> list[str]:
         return [f"{row}-seed{seed}" for seed in range(2)]
 
     cells = Cells(tmp_path, TINY, split, command="make")
     for name in ("a-seed0", "a-seed1", "b-seed0"):
-        cells.run(name, lambda on: {})
+        cells.run(name, giving({}))
     assert cells.shown_rows("abc", ("c",), of) == ["a", "c"] and cells.about(2)["command"] == "make --rows a c"
     assert cells.shown_rows("abc", (), of) == ["a", "b", "c"] and cells.about(2)["command"] == "make"
     with pytest.raises(ValueError, match="rows: expected some of 'a', 'b', 'c', got 'd'"):
@@ -242,16 +260,16 @@ def test_a_table_of_some_rows_has_these_and_those_that_are_finished(split, tmp_p
 
 
 def test_seconds_that_a_cell_measured_itself_are_its_own(split, tmp_path):
-    own = Cells(tmp_path, TINY, split).run("a", lambda on: {"seconds": 1234.567, "cpu_seconds": 2.0})
+    own = Cells(tmp_path, TINY, split).run("a", giving({"seconds": 1234.567, "cpu_seconds": 2.0}))
     assert (own["seconds"], own["cpu_seconds"]) == (1234.57, 2.0)
 
 
 def test_an_interrupted_cell_is_not_kept(split, tmp_path):
     cells = Cells(tmp_path, TINY, split)
     with pytest.raises(Interrupted):
-        cells.run("a", lambda callbacks: None)
-    assert cells.run("a", lambda callbacks: {"value": 1})["value"] == 1
-    assert cells.run("a", lambda callbacks: {"value": 2})["value"] == 1
+        cells.run("a", giving(None))
+    assert cells.run("a", giving({"value": 1}))["value"] == 1
+    assert cells.run("a", giving({"value": 2}))["value"] == 1
 
 
 def test_a_field_with_a_comma_is_quoted(split, tmp_path):
@@ -263,7 +281,7 @@ def test_a_field_with_a_comma_is_quoted(split, tmp_path):
 def test_cells_of_a_version_that_knew_fewer_settings_stay_valid(split, tmp_path):
     """A field that was not there yet had its default's meaning; any other value of it is another config."""
     cells = Cells(tmp_path, TINY, split)
-    cells.run("a", lambda on: {})
+    cells.run("a", giving({}))
     path = tmp_path / "config.json"
     tree = json.loads(path.read_text())
     del tree["search"]["dynamic"], tree["data"]["planted_lengths"]

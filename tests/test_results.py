@@ -12,10 +12,11 @@ import jax
 import numpy as np
 import pytest
 
+from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
-from easrec_jax.reproduce.cells import Cells, commit
+from easrec_jax.reproduce.cells import Cells, Job, commit
 from easrec_jax.reproduce.recipes import recipe
 from easrec_jax.reproduce.results import write_document
 
@@ -58,6 +59,10 @@ def test_results_that_do_not_say_how_they_were_made_are_no_document(tmp_path):
     assert not (tmp_path / "results.md").exists()
 
 
+def giving(cell: dict | None, config: Config | None = None) -> Job:
+    return Job(lambda *_: cell, config or recipe("planted", "smoke"))
+
+
 def test_nothing_finished_is_no_document(tmp_path):
     with pytest.raises(ValueError, match="expected finished experiments in DATASET-SCALE/, found none"):
         write_document(tmp_path, tmp_path / "results.md")
@@ -66,10 +71,10 @@ def test_nothing_finished_is_no_document(tmp_path):
 
 def test_where_cells_come_from_is_kept(tmp_path):
     cells = Cells(tmp_path, recipe("planted", "smoke"), SPLIT)
-    assert cells.run("a", lambda on: {"value": 1})["commit"] == commit()
+    assert cells.run("a", giving({"value": 1}))["commit"] == commit()
     old = {"value": 2, "device": "abacus", "jax": "9.9"}  # as a version wrote it that recorded no commit
     (tmp_path / "cells" / "b.json").write_text(json.dumps(old))
-    cells.run("b", lambda on: None)
+    cells.run("b", giving(None))
     made = cells.about(seeds=1)
     assert made["commits"] == sorted([commit(), "not recorded"]) and "abacus" in made["devices"] and made["cells"] == 2
 
@@ -115,7 +120,7 @@ def test_cells_of_other_data_are_refused_wherever_the_file_lies(tmp_path):
     config = recipe("ml-100k", "smoke", path="/somewhere/clicks.csv")
     Cells(tmp_path, config, SPLIT)
     assert not list(tmp_path.iterdir())  # only cells make it theirs
-    Cells(tmp_path, config, SPLIT).run("a", lambda on: {})
+    Cells(tmp_path, config, SPLIT).run("a", giving({}, config))
     assert "clicks" not in (tmp_path / "config.json").read_text()
     Cells(tmp_path, recipe("ml-100k", "smoke", path="elsewhere.csv"), SPLIT)
     items = SPLIT.data.items.copy()
@@ -126,10 +131,10 @@ def test_cells_of_other_data_are_refused_wherever_the_file_lies(tmp_path):
         Cells(tmp_path, config, other)
     red, blue = (ItemFeatures.from_tokens({"colour": [[], [name], ["green"]]}) for name in ("red", "green"))
     earlier = Cells(tmp_path, config, SPLIT), Cells(tmp_path, config, SPLIT, blue)
-    Cells(tmp_path, config, SPLIT, red).run("b", lambda on: {})
-    earlier[0].run("c", lambda on: {})  # which knows of no features, and forgets none
+    Cells(tmp_path, config, SPLIT, red).run("b", giving({}, config))
+    earlier[0].run("c", giving({}, config))  # which knows of no features, and forgets none
     with pytest.raises(ValueError, match="holds cells of other data"):
-        earlier[1].run("d", lambda on: {})
+        earlier[1].run("d", giving({}, config))
     with pytest.raises(ValueError, match="holds cells of other data"):
         Cells(tmp_path, config, SPLIT, blue)
 
@@ -139,15 +144,16 @@ def test_processes_share_an_experiment(tmp_path):
     script = f"""
 import sys, time
 sys.path.insert(0, {str(ROOT / "tests")!r})
-from test_results import Cells, Path, SPLIT, recipe
-def make(on):
+from test_results import Cells, Job, Path, SPLIT, recipe
+def make(config, on):
     print("in a", flush=True)
     for _ in range(300):
         if Path({str(tmp_path / "go")!r}).exists():
             return {{"by": "the other"}}
         time.sleep(0.1)
     return {{"by": "the other, in vain"}}
-Cells(Path({str(tmp_path)!r}), recipe("planted", "smoke"), SPLIT).run("a", make)
+config = recipe("planted", "smoke")
+Cells(Path({str(tmp_path)!r}), config, SPLIT).run("a", Job(make, config))
 """
 
     def start() -> subprocess.Popen:
@@ -167,7 +173,7 @@ Cells(Path({str(tmp_path)!r}), recipe("planted", "smoke"), SPLIT).run("a", make)
 
     with start() as other:
         cells = Cells(tmp_path, recipe("planted", "smoke"), SPLIT)
-        done = cells.run_all({name: lambda on, name=name: make(name) for name in "abc"})
+        done = cells.run_all({name: Job(lambda *_, name=name: make(name), cells.config) for name in "abc"})
     assert order == ["b", "c"] and [cell["by"] for cell in done] == ["the other", "this one", "this one"]
     assert other.returncode == 0
     assert sorted(p.name for p in (tmp_path / "cells").iterdir()) == ["a.json", "b.json", "c.json"]
@@ -184,6 +190,6 @@ def test_cells_leave_no_programs_behind(tmp_path):
         return {}
 
     for number in range(6):
-        cells.run(f"cell{number}", lambda on, size=10 + number: compiling(size))
+        cells.run(f"cell{number}", Job(lambda *_, size=10 + number: compiling(size), cells.config))
         counts.append(len(Path("/proc/self/maps").read_text().splitlines()))
     assert counts[-1] < counts[1] + 60

@@ -51,9 +51,9 @@ def tables(made, tmp_path_factory):
     patch = pytest.MonkeyPatch()
     original = Cells._make
 
-    def counted(self, name, make):
+    def counted(self, name, job):
         trained[experiment].append(name.removesuffix("-seed0"))
-        original(self, name, make)
+        original(self, name, job)
 
     patch.setattr(Cells, "_make", counted)
     patch.setattr(wide, "LEVELS", (1.0,))
@@ -214,7 +214,7 @@ def test_a_pick_from_scratch_trains_at_the_rate_of_its_row(made, tables):
     for name, rate in (("table5-fresh", 0.01), ("table5-darts-fresh", 0.02)):
         cell = json.loads((folder / "cells" / f"{name}-seed0.json").read_text())
         config = dataclasses.replace(TINY, retrain=dataclasses.replace(TINY.retrain, learning_rate=rate))
-        again = alone_cell(Architecture.from_json(cell["architecture"]), config, Split(made.data), {})
+        again = alone_cell(Architecture.from_json(cell["architecture"]), Split(made.data), config, {})
         assert again and again["validation"] == cell["validation"]
 
 
@@ -235,8 +235,8 @@ def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure_of
     split, features = Split(made.data), planted_features(made.truth)
     outcomes = []
     for data in (split, poisoned(split)):
-        searched = searched_cell(config, data, {})
-        rival = models(config, data, features)["SASRecF + LinRec"](config, {})
+        searched = searched_cell(data, config, {})
+        rival = models(config, data, features)["SASRecF + LinRec"](config).make(config, {})
         assert searched is not None and rival is not None
         tests = [cell.pop("test") for cell in (searched, rival)]
         ranks = [{k: v.tolist() for k, v in c.pop("ranks").items() if k.startswith("val")} for c in (searched, rival)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,12 +12,11 @@ import numpy as np
 from easrec_jax.architecture import Architecture, full_architecture
 from easrec_jax.config import Config
 from easrec_jax.data.split import Split
-from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus
+from easrec_jax.reproduce.cells import Cells, Job, JobOf, markdown, plus_minus
 from easrec_jax.reproduce.compare import LEVEL, METRICS, PROTOCOL, Row, beside, compare, show_mflops, show_p
 from easrec_jax.reproduce.models import (
     EASREC_CELL,
     SEARCHED,
-    Make,
     alone_cell,
     cell_name,
     for_strategy,
@@ -36,7 +36,7 @@ class Variant(NamedTuple):
 
     label: str
     cell: str
-    make: Make
+    job: JobOf
     after: str = ""
 
 
@@ -49,13 +49,13 @@ def run_table5(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] 
     groups = {group: [v for v in variants if v.label in wanted] for group, variants in groups.items()}
     seeded = [dataclasses.replace(config, seed=seed) for seed in range(seeds)]
 
-    def makers(variants: list[Variant]) -> dict[str, MakeCell]:
-        return {f"{v.cell}-seed{c.seed}": lambda on, v=v, c=c: v.make(c, on) for c in seeded for v in variants}
+    def jobs(variants: list[Variant]) -> dict[str, Job]:
+        return {f"{v.cell}-seed{c.seed}": v.job(c) for c in seeded for v in variants}
 
     chosen = [v for v in everything if v.label in wanted]
     first = {v.after for v in chosen}
-    cells.run_all(makers([v for v in everything if v.cell in first]))
-    cells.run_all(makers(chosen))
+    cells.run_all(jobs([v for v in everything if v.cell in first]))
+    cells.run_all(jobs(chosen))
     fields, lines, published = [], [], TABLE5.get(dataset, {})
     known = bool(published)
     for group, variants in groups.items():
@@ -114,12 +114,12 @@ def ablations(cells: Cells) -> dict[str, list[Variant]]:
     return groups
 
 
-def _searched(split: Split, change: Callable[[Config], Config]) -> Make:
-    return lambda config, callbacks: searched_cell(change(for_strategy(config, "easrec")), split, callbacks)
+def _searched(split: Split, change: Callable[[Config], Config]) -> JobOf:
+    return lambda config: Job(partial(searched_cell, split), change(for_strategy(config, "easrec")))
 
 
 def _gates(config: Config, split: Split) -> list[Variant]:
-    def with_gates(layers: Any) -> Make:
+    def with_gates(layers: Any) -> JobOf:
         return _searched(
             split, lambda c: dataclasses.replace(c, model=dataclasses.replace(c.model, gate_layers=layers))
         )
@@ -135,7 +135,7 @@ def _gates(config: Config, split: Split) -> list[Variant]:
 def _alphas(split: Split) -> list[Variant]:
     """The inner size apart from the width, by one distribution for each layer or one for all."""
 
-    def wide(per_layer: bool) -> Make:
+    def wide(per_layer: bool) -> JobOf:
         def change(config: Config) -> Config:
             sizes = dataclasses.replace(config.search, inner_prune=config.search.prune, per_layer=per_layer)
             return dataclasses.replace(config, search=sizes)
@@ -149,7 +149,7 @@ def _constraints(config: Config, split: Split) -> list[Variant]:
     """Dynamic, static, none; they only act without a budget, so the recipe's own budget is a row of its own."""
     weight = config.search.cost_weight
 
-    def priced(weight: float, dynamic: bool) -> Make:
+    def priced(weight: float, dynamic: bool) -> JobOf:
         return _searched(split, lambda c: without_budget(c, weight, dynamic=dynamic))
 
     rows = [
@@ -179,9 +179,9 @@ def _weights(cells: Cells, label: str, prefix: str = "") -> list[Variant]:
     cell, strategy = cell_name(label), SEARCHED[label]
     copied = models(cells.config, cells.split, cells.features)[label]
 
-    def fresh(config: Config, callbacks: dict) -> dict | None:
+    def fresh(config: Config) -> Job:
         pick = Architecture.from_json(cells.used[f"{cell}-seed{config.seed}"]["architecture"])
-        return alone_cell(pick, table3_config(config, strategy), cells.split, callbacks)
+        return Job(partial(alone_cell, pick, cells.split), table3_config(config, strategy), pick)
 
     own = "table5-fresh" if cell == EASREC_CELL else f"table5-{strategy}-fresh"
     return [
@@ -216,8 +216,8 @@ def _attentions(config: Config, split: Split) -> list[Variant]:
     ]
 
 
-def _alone(architecture: Architecture, split: Split, change: Callable[[Config], Config]) -> Make:
-    return lambda config, callbacks: alone_cell(architecture, change(config), split, callbacks)
+def _alone(architecture: Architecture, split: Split, change: Callable[[Config], Config]) -> JobOf:
+    return lambda config: Job(partial(alone_cell, architecture, split), change(config), architecture)
 
 
 def _small(config: Config, split: Split) -> list[Variant]:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +22,7 @@ try:
 except ImportError as error:
     raise ImportError('experiments need filelock: pip install "easrec_jax[reproduce]"') from error
 
+from easrec_jax.architecture import Architecture
 from easrec_jax.cli import Progress, machine
 from easrec_jax.config import Config
 from easrec_jax.config_files import from_json, to_json
@@ -29,7 +30,7 @@ from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.files import read_json, write_bytes, write_text
 from easrec_jax.retrain import data_counts
-from easrec_jax.workdir import differences
+from easrec_jax.workdir import changed_fields, differences
 
 
 class Interrupted(Exception):
@@ -37,7 +38,18 @@ class Interrupted(Exception):
 
 
 UNKNOWN = "not recorded"
-MakeCell = Callable[[dict], dict | None]  # callbacks of a loop -> a cell, None if it was interrupted
+PARTS = ("data", "model", "search", "retrain", "evaluate")
+
+
+class Job(NamedTuple):
+    """How a cell is made. One that is kept has to be of this config, and of this network where one is given."""
+
+    make: Callable[[Config, dict], dict | None]  # (config, callbacks of a loop) -> a cell, None if it was interrupted
+    config: Config  # with its seed
+    architecture: Architecture | None = None
+
+
+JobOf = Callable[[Config], Job]  # of the recipe with a seed
 
 
 class Cells:
@@ -69,11 +81,10 @@ class Cells:
 
     def _check(self) -> dict[Path, str]:
         """What the folder shall say of its cells, by file; `ValueError` where what it says is another config or other data."""
-        path, parts = self.folder / "config.json", ("data", "model", "search", "retrain", "evaluate")
-        config = _without_files(self.config)
+        path, config = self.folder / "config.json", _without_files(self.config)
         if path.is_file():
             there = _without_files(from_json(path.read_text(), source=str(path)))
-            if changes := differences(there, config, parts):
+            if changes := differences(there, config, PARTS):
                 raise ValueError(
                     f"{self.folder} holds cells of another config ({'; '.join(changes)}): use another --workdir"
                 )
@@ -90,22 +101,23 @@ class Cells:
             )
         return {path: to_json(config), known: json.dumps(kept | data, indent=2) + "\n"}
 
-    def run(self, name: str, make: MakeCell) -> dict:
-        """The cell of that name, from disk or from `make`; waited for where another process is at it.
+    def run(self, name: str, job: Job) -> dict:
+        """The cell of that name, from disk or made; waited for where another process is at it.
 
-        What `make` returns as `ranks` goes into NAME.npz. Wall and CPU seconds of all threads are added, unless `make` has
-        measured them itself: the second ones mean something on a machine that others use too.
+        What `job.make` returns as `ranks` goes into NAME.npz. Added are `changes`, what its config has other than the folder's,
+        and wall and CPU seconds of all threads, unless it has measured them itself: the second ones mean something on a
+        machine that others use too. Raises `ValueError` for a kept cell of another job.
         """
-        self._finish(name, make, wait=True)
+        self._finish(name, job, wait=True)
         self.used[name] = read_json(self._path(name))
         return self.used[name]
 
-    def run_all(self, makers: Mapping[str, MakeCell]) -> list[dict]:
+    def run_all(self, jobs: Mapping[str, Job]) -> list[dict]:
         """All these cells, in order. What other processes are at is left to them until the rest is done: started several
         times, an experiment is shared."""
-        for name, make in makers.items():
-            self._finish(name, make, wait=False)
-        return [self.run(name, make) for name, make in makers.items()]
+        for name, job in jobs.items():
+            self._finish(name, job, wait=False)
+        return [self.run(name, job) for name, job in jobs.items()]
 
     def shown_rows(
         self, known: Iterable[str], only: tuple[str, ...], cells_of: Callable[[str], list[str]]
@@ -126,35 +138,51 @@ class Cells:
     def _path(self, name: str) -> Path:
         return self.folder / "cells" / f"{name}.json"
 
-    def _finish(self, name: str, make: MakeCell, *, wait: bool) -> None:
+    def _changes(self, job: Job) -> dict[str, Any]:
+        """The fields of a job's config that are other than the folder's, as JSON reads them back."""
+        fields = changed_fields(_without_files(self.config), _without_files(job.config), PARTS)
+        return json.loads(json.dumps({name: here for name, (_, here) in fields.items()}))
+
+    def _check_kept(self, path: Path, job: Job) -> None:
+        cell, changes = read_json(path), self._changes(job)
+        again = "; remove it to have it made again"
+        if cell.get("changes", changes) != changes:  # cells of earlier versions do not say
+            raise ValueError(f"{path} was made with {cell['changes']}, expected {changes}{again}")
+        if job.architecture is not None and "architecture" in cell:
+            kept = Architecture.from_json(cell["architecture"], source=str(path))
+            if kept != job.architecture:
+                raise ValueError(f"{path} is of {kept.describe()}, expected {job.architecture.describe()}{again}")
+
+    def _finish(self, name: str, job: Job, *, wait: bool) -> None:
         """Make the cell if it is not there; without `wait`, not one that another process is making."""
         path = self._path(name)
         if path.is_file():
+            self._check_kept(path, job)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(f".{name}.lock")
         try:
             with FileLock(lock, blocking=wait):
                 if not path.is_file():  # else it was finished while this process waited
-                    self._make(name, make)
+                    self._make(name, job)
         except Timeout:
             return
         lock.unlink(missing_ok=True)
 
-    def _make(self, name: str, make: MakeCell) -> None:
+    def _make(self, name: str, job: Job) -> None:
         with self._alone():
             for path, text in self._check().items():  # again: another process may have come first
                 write_text(path, text)
         wall, cpu = time.perf_counter(), time.process_time()
         jax.clear_caches()  # programs keep memory maps: after a dozen networks a process has all that Linux allows
         with Progress(name) as progress:
-            cell = make({"on_step": progress.step, "on_epoch": progress.epoch})
+            cell = job.make(job.config, {"on_step": progress.step, "on_epoch": progress.epoch})
         if cell is None:
             raise Interrupted
         spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
         ranks: Any = cell.pop("ranks", None)
         spent = {key: round(cell.pop(key, value), 2) for key, value in spent.items()}
-        cell = cell | spent | machine() | {"commit": self.commit}
+        cell = cell | {"changes": self._changes(job)} | spent | machine() | {"commit": self.commit}
         path = self._path(name)
         if ranks is not None:  # first: a cell that is there is whole
             packed = io.BytesIO()

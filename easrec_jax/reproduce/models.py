@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from easrec_jax.architecture import Architecture, space_of
@@ -11,11 +11,10 @@ from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.elastic import cut_out
+from easrec_jax.reproduce.cells import Job, JobOf
 from easrec_jax.retrain import Retrained, baseline, describe_architecture, make_evaluator, make_samples, retrain
 from easrec_jax.strategies import STRATEGIES
 from easrec_jax.wide import search_any
-
-Make = Callable[[Config, dict], dict | None]  # (config with its seed, callbacks) -> a cell, None if interrupted
 
 SEARCHED = {
     "EASRec": "easrec",
@@ -28,7 +27,7 @@ TRAINED = {"SASRec": "sasrec", "FDSA": "fdsa", "SASRecF": "sasrecf"}
 EASREC_CELL = "table3-easrec"  # EASRec as the recipe says: one cell a seed for all tables
 
 
-def models(config: Config, split: Split, features: ItemFeatures | None) -> dict[str, Make]:
+def models(config: Config, split: Split, features: ItemFeatures | None) -> dict[str, JobOf]:
     """The rows of Table III by name, and two floors below them.
 
     Rival searches run over SASRec's blocks; without features there is no SASRecF and no FDSA.
@@ -36,11 +35,14 @@ def models(config: Config, split: Split, features: ItemFeatures | None) -> dict[
     linear = "linrec" if config.data.targets == "last" else "causal_linrec"
     trained = {k: v for k, v in TRAINED.items() if features is not None or k == "SASRec"}
 
-    def searched(name: str) -> Make:
-        return lambda config, callbacks: searched_cell(table3_config(config, name), split, callbacks)
+    def searched(name: str) -> JobOf:
+        return lambda config: Job(partial(searched_cell, split), table3_config(config, name))
 
-    def alone(name: str) -> Make:
-        return lambda config, callbacks: baseline(name, config, split, features, keep_ranks=True, **callbacks)
+    def alone(name: str) -> JobOf:
+        def make(config: Config, callbacks: dict) -> dict | None:
+            return baseline(name, config, split, features, keep_ranks=True, **callbacks)
+
+        return lambda config: Job(make, config)
 
     rows = {label: searched(name) for label, name in SEARCHED.items()}
     rows |= {label: alone(name) for label, name in trained.items()}
@@ -68,7 +70,7 @@ def table3_config(config: Config, name: str) -> Config:
     return dataclasses.replace(mine, model=backbone, retrain=mine.retrain.of_baselines())
 
 
-def searched_cell(config: Config, split: Split, callbacks: dict) -> dict | None:
+def searched_cell(split: Split, config: Config, callbacks: dict) -> dict | None:
     """Search, cut the pick out, retrain it; figures of its best epoch, the test items looked at once."""
     space, evaluator = space_of(config), make_evaluator(config, split, "validation", (config.evaluate.select_by,))
     samples, dropout = make_samples(config, split), config.model.dropout
@@ -83,7 +85,7 @@ def searched_cell(config: Config, split: Split, callbacks: dict) -> dict | None:
     return done and _cell(done, config, split, chosen)
 
 
-def alone_cell(architecture: Architecture, config: Config, split: Split, callbacks: dict) -> dict | None:
+def alone_cell(architecture: Architecture, split: Split, config: Config, callbacks: dict) -> dict | None:
     """One network from scratch."""
     done = retrain(architecture, None, config, split, **callbacks)
     return done and _cell(done, config, split, {"method": "fixed"})

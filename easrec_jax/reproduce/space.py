@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 from math import comb
 from typing import Any
 
@@ -16,7 +17,7 @@ from easrec_jax.cost import request_flops
 from easrec_jax.data.split import Split
 from easrec_jax.latency import space_latency
 from easrec_jax.network import Network
-from easrec_jax.reproduce.cells import Cells, MakeCell, markdown
+from easrec_jax.reproduce.cells import Cells, Job, markdown
 from easrec_jax.reproduce.compare import Row, compare, pareto, show_p
 from easrec_jax.reproduce.effort import alone_flops, batch_shapes, epochs_run, search_flops, steps_made
 from easrec_jax.reproduce.models import alone_cell, for_strategy
@@ -49,17 +50,17 @@ def run_space(cells: Cells, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
     config, split = cells.config, cells.split
     space = search_space(config)
     flops = np.array([[request_flops(n, split.data.num_items) for n in row] for row in networks(space)], np.float64)
-    makers: dict[str, MakeCell] = {}
+    jobs: dict[str, Job] = {}
     for seed in range(seeds):
         seeded = dataclasses.replace(config, seed=seed)
         for i, row in enumerate(networks(space)):
             for j, network in enumerate(row, 1):
-                makers[f"network-{i}x{j}-seed{seed}"] = lambda on, n=network, c=seeded: alone_cell(n, c, split, on)
+                alone = partial(alone_cell, network, split)
+                jobs[f"network-{i}x{j}-seed{seed}"] = Job(alone, seeded, network)
         for name in SUPERNETS:
             if name in strategies:
-                mine = for_strategy(seeded, name)
-                makers[f"search-{name}-seed{seed}"] = lambda on, c=mine: search_cell(space, c, split, on)
-    cells.run_all(makers)
+                jobs[f"search-{name}-seed{seed}"] = Job(partial(search_cell, space, split), for_strategy(seeded, name))
+    cells.run_all(jobs)
     alone = [
         [[cells.used[f"network-{i}x{j}-seed{seed}"] for j in range(1, len(row) + 1)] for i, row in enumerate(flops)]
         for seed in range(seeds)
@@ -71,7 +72,8 @@ def run_space(cells: Cells, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
         if name in SUPERNETS
     ]
     add_flops(alone, searches, space, config, split)
-    latency = cells.run("latency", lambda on: {"latency_s": space_latency(space, split.data.num_items).tolist()})
+    seconds = Job(lambda *_: {"latency_s": space_latency(space, split.data.num_items).tolist()}, config)
+    latency = cells.run("latency", seconds)
     results = analyse(alone, searches, flops, np.array(latency["latency_s"]), config)
     results["picks"] = [pick for pick in results["picks"] if pick["what"] in strategies]
     add_significance(results, cells, seeds)
@@ -86,7 +88,7 @@ def networks(space: SearchSpace) -> list[list[Any]]:
     return [[space.architecture(i, j) for j in range(1, space.num_layers + 1)] for i in range(space.num_candidates)]
 
 
-def search_cell(space: SearchSpace, config: Config, split: Split, callbacks: dict) -> dict | None:
+def search_cell(space: SearchSpace, split: Split, config: Config, callbacks: dict) -> dict | None:
     """One search, and the score of every network as it stands in the supernet; no test item is touched.
 
     The seconds are those of the search: its price has no part in the scores.

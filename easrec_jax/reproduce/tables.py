@@ -13,7 +13,7 @@ from easrec_jax.cli import machine
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.latency import BULK_USERS, measure_latency
 from easrec_jax.network import Network
-from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus
+from easrec_jax.reproduce.cells import Cells, Job, markdown, plus_minus
 from easrec_jax.reproduce.compare import (
     LEVEL,
     METRICS,
@@ -41,12 +41,11 @@ def table3_rows(cells: Cells, *, seeds: int, only: tuple[str, ...] = (), floors:
     known = models(cells.config, cells.split, cells.features)
     known = {label: make for label, make in known.items() if floors or label not in FLOOR_ROWS}
     wanted = cells.shown_rows(known, only, lambda row: [f"{cell_name(row)}-seed{seed}" for seed in range(seeds)])
-    makers: dict[str, MakeCell] = {}
+    jobs: dict[str, Job] = {}
     for seed in range(seeds):
         seeded = dataclasses.replace(cells.config, seed=seed)
-        for label in wanted:
-            makers[f"{cell_name(label)}-seed{seed}"] = lambda on, m=known[label], c=seeded: m(c, on)
-    cells.run_all(makers)
+        jobs |= {f"{cell_name(label)}-seed{seed}": known[label](seeded) for label in wanted}
+    cells.run_all(jobs)
     return [Row.finished(label, cells, [f"{cell_name(label)}-seed{seed}" for seed in range(seeds)]) for label in wanted]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 
 from easrec_jax.architecture import search_space
 from easrec_jax.cost import cost_table
 from easrec_jax.reproduce.ablations import BY_PRICE, priced_cell, without_budget
-from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus
+from easrec_jax.reproduce.cells import Cells, Job, markdown, plus_minus
 from easrec_jax.reproduce.compare import METRICS, PROTOCOL
 from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
 from easrec_jax.reproduce.pictures import tradeoff_figure
@@ -37,7 +38,7 @@ def run_figure4(
     admitted = sorted({b for b in (*budgets, own) if b is not None and b >= smallest})
     settings = [("lambda", w, priced_cell(config, w)) for w in weights]
     settings += [("budget", b, EASREC_CELL if b == own else f"figure4-budget{b:g}") for b in admitted]
-    makers: dict[str, MakeCell] = {}
+    jobs: dict[str, Job] = {}
     for seed in range(seeds):
         seeded = for_strategy(dataclasses.replace(config, seed=seed), "easrec")
         for mode, value, name in settings:
@@ -45,8 +46,8 @@ def run_figure4(
                 mine = without_budget(seeded, value)
             else:
                 mine = dataclasses.replace(seeded, search=dataclasses.replace(seeded.search, budget=value))
-            makers[f"{name}-seed{seed}"] = lambda on, c=mine: searched_cell(c, split, on)
-    cells.run_all(makers)
+            jobs[f"{name}-seed{seed}"] = Job(partial(searched_cell, split), mine)
+    cells.run_all(jobs)
     for mode, value, name in settings:
         mine = []
         for seed in range(seeds):

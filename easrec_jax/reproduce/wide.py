@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from easrec_jax.architecture import Architecture, wide_space
 from easrec_jax.config import Config
 from easrec_jax.cost import request_flops
-from easrec_jax.reproduce.cells import Cells, MakeCell, markdown, plus_minus
+from easrec_jax.reproduce.cells import Cells, Job, markdown, plus_minus
 from easrec_jax.reproduce.compare import PARTS, Row, compare, show_p
 from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
 
@@ -27,14 +28,14 @@ def run_wide(cells: Cells, *, seeds: int) -> str:
     networks = len(wide_space(widened(config, 1.0)).choices)
     seeded = [for_strategy(dataclasses.replace(config, seed=seed), "easrec") for seed in range(seeds)]
 
-    def maker(config: Config) -> MakeCell:
-        return lambda callbacks: searched_cell(config, split, callbacks)
+    def job(config: Config) -> Job:
+        return Job(partial(searched_cell, split), config)
 
-    found["paper"] = cells.run_all({f"{EASREC_CELL}-seed{c.seed}": maker(c) for c in seeded})
+    found["paper"] = cells.run_all({f"{EASREC_CELL}-seed{c.seed}": job(c) for c in seeded})
     largest = request_flops(wide_space(widened(config, 1.0)).largest, split.data.num_items)
     shares = [cell["architecture"]["flops"] / largest for cell in found["paper"]]
     levels = [(level, share, c) for share, c in zip(shares, seeded, strict=True) for level in LEVELS]
-    cells.run_all({f"wide-{level:g}-seed{c.seed}": maker(widened(c, level * share)) for level, share, c in levels})
+    cells.run_all({f"wide-{level:g}-seed{c.seed}": job(widened(c, level * share)) for level, share, c in levels})
     for level in LEVELS:
         found[level] = [cells.used[f"wide-{level:g}-seed{c.seed}"] for c in seeded]
     names = {"paper": EASREC_CELL} | {level: f"wide-{level:g}" for level in LEVELS}
