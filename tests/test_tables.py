@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from easrec_jax.architecture import Architecture
+from easrec_jax.architecture import Architecture, search_space, wide_space
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
@@ -19,9 +19,10 @@ from easrec_jax.reproduce import wide
 from easrec_jax.reproduce.ablations import ablations, priced_cell, run_table5
 from easrec_jax.reproduce.cells import Cells
 from easrec_jax.reproduce.models import FLOOR_ROWS, SEARCHED, alone_cell, models, searched_cell, table3_config
+from easrec_jax.reproduce.recipes import recipe
 from easrec_jax.reproduce.tables import run_table3, run_table4
 from easrec_jax.reproduce.tradeoff import run_figure4
-from easrec_jax.reproduce.wide import run_wide
+from easrec_jax.reproduce.wide import run_wide, widened
 
 TINY = Config(
     data=DataConfig(planted_users=60, planted_items=100),
@@ -173,6 +174,21 @@ def test_the_wide_space_is_compared_within_the_pick_of_the_papers(tables):
     assert 0 <= mine["validation_over_users"] <= 1 and "validation_over_users" not in paper
     shares = [f"{mine[f'{part}_over_users']:.3f}" for part in ("validation", "test")]
     assert [line for line in texts["wide"].splitlines() if all(f" {p} |" in line for p in shares)]
+
+
+@pytest.mark.parametrize("dataset", ["planted", "planted-douban", "ml-100k", "gowalla"])
+@pytest.mark.parametrize("scale", ["smoke", "cpu", "paper"])
+def test_the_wide_space_contains_the_papers(dataset, scale):
+    config = recipe(dataset, scale)
+    space, everything = search_space(config), wide_space(widened(config, 1.0))
+    for candidate, depth in np.ndindex(space.num_candidates, space.num_layers):
+        network = space.architecture(candidate, depth + 1)
+        assert everything.architecture(everything.locate(network)) == everything_of(network)
+
+
+def everything_of(network: Architecture) -> Architecture:
+    """The same with its inner sizes by layer."""
+    return dataclasses.replace(network, inner=network.inner_sizes)
 
 
 def test_all_ablations_are_there_and_differ(made, tmp_path):

@@ -51,15 +51,17 @@ def run_wide(cells: Cells, *, seeds: int) -> str:
 
 
 def widened(config: Config, budget: float) -> Config:
-    """The same effort in a wide space around the config's: inner sizes up to twice as large, widths in between, all free.
+    """The same effort in a wide space around the config's, which it contains: inner sizes up to twice as large, widths in
+    between, all free.
 
     `budget` is a fraction of the FLOPs of the wide space's largest network, whose inner size is twice the config's.
     """
     model = dataclasses.replace(config.model, inner=2 * config.model.inner)
+    inner = tuple(sorted({0.0, *((1 + pruned) / 2 for pruned in config.search.prune), 0.75}))
     middle = [(a + b) / 2 for a, b in zip(config.search.prune, config.search.prune[1:], strict=False)]
     attentions = ("recent_linrec", "causal_linrec") if config.data.targets == "all" else ("recent_linrec", "linrec")
     search = dataclasses.replace(
-        config.search, strategy="easrec", prune=tuple(sorted({*config.search.prune, *middle})), inner_prune=(0.0, 0.5, 0.75),
+        config.search, strategy="easrec", prune=tuple(sorted({*config.search.prune, *middle})), inner_prune=inner,
         heads=tuple(h for h in (model.heads // 2, model.heads) if h), gate_layers=(0, 1, 2), attentions=attentions,
         budget=min(1.0, budget * (1 + 1e-9)),
     )  # fmt: skip
