@@ -71,5 +71,5 @@ def _how(about: dict) -> str:
         f"Commit {', '.join(about['commits'])}; data {data['source']}: {data['users']:,} users, {data['items']:,} items, "
         f"{data['interactions']:,} interactions; loss at {'every position' if about['targets'] == 'all' else 'the last position'}; "
         f"epochs chosen by validation {about['select_by']}; {about['seeds']} seed{'s' * (about['seeds'] > 1)}; "
-        f"{', '.join(about['devices'])}; JAX {', '.join(about['jax'])}."
+        f"cells on {', '.join(about['devices'])}; JAX {', '.join(about['jax'])}."
     )
