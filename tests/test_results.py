@@ -41,7 +41,7 @@ def test_the_document_has_what_is_finished_with_how_it_was_made(tmp_path):
     assert write_document(tmp_path / "runs", out) == ["ml-1m-paper table4", "planted-cpu table3", "planted-cpu space"]
     text = out.read_text()
     assert "python bin/reproduce.py table3\n" in text and "| table3 of planted-cpu |" in text
-    assert "Commit 0123abcd; data planted: 50 users, " in text and "3 seeds; abacus; JAX 9.9." in text
+    assert "Commit 0123abcd; data planted: 50 users, " in text and "3 seeds; cells on abacus; JAX 9.9." in text
     assert "JAX 9.9.\n\n| table4 of ml-1m-paper |" in text
     assert "Not run on planted-cpu: table4, table5, figure4" in text
     assert "smoke" not in text.split("\n## ", 1)[1] and str(tmp_path) not in text
