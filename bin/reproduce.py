@@ -2,8 +2,8 @@
 
 space: every network of the space trained alone, and what each search strategy picked of it. wide: what a wide space buys
 over it, at equal FLOPs and at fewer. table3: accuracy of all models; table4: their inference time and memory; table5:
-ablations; figure4: the weight lambda of the constraint, and budgets. results: everything finished in WORKDIR as one
-document.
+ablations; figure4: the weight lambda of the constraint, and budgets. compare: two models by their kept cells, printed.
+results: everything finished in WORKDIR as one document.
 """
 
 import shlex
@@ -20,7 +20,7 @@ from easrec_jax.reproduce.recipes import FEATURELESS, Dataset, Scale
 @dataclass(frozen=True)
 class Arguments:
     experiment: Annotated[
-        Literal["space", "wide", "table3", "table4", "table5", "figure4", "results"], tyro.conf.Positional
+        Literal["space", "wide", "table3", "table4", "table5", "figure4", "compare", "results"], tyro.conf.Positional
     ]
     """What to run; finished cells are not run again."""
     dataset: Dataset = "planted"
@@ -30,7 +30,8 @@ class Arguments:
     features: str = ""
     """RecBole .item file of item features, for SASRecF and FDSA."""
     rows: tuple[str, ...] = ()
-    """Only the rows of these names (space: strategies; default: all). Rows whose cells are finished are shown beside them."""
+    """Only the rows of these names (space: strategies; default: all). Rows whose cells are finished are shown beside them.
+    compare: the two cells, without their seed."""
     seeds: int = 1
     """How many seeds, from 0."""
     scale: Scale = "cpu"
@@ -43,8 +44,8 @@ class Arguments:
 
 TRAINED = ("space", "wide", "table3", "table4", "table5", "figure4")
 TAKERS = {  # which experiments a flag means something to
-    "dataset": TRAINED, "data": TRAINED, "seeds": TRAINED, "scale": TRAINED, "features": ("table3", "table4"),
-    "rows": ("space", "table3", "table4", "table5"), "out": ("results",),
+    "dataset": (*TRAINED, "compare"), "data": TRAINED, "seeds": (*TRAINED, "compare"), "scale": (*TRAINED, "compare"),
+    "features": ("table3", "table4"), "rows": ("space", "table3", "table4", "table5", "compare"), "out": ("results",),
 }  # fmt: skip
 
 
@@ -55,6 +56,7 @@ def command() -> None:
     from easrec_jax.data.split import Split
     from easrec_jax.reproduce.ablations import run_table5
     from easrec_jax.reproduce.cells import Cells, Interrupted
+    from easrec_jax.reproduce.compare import compare_cells
     from easrec_jax.reproduce.recipes import recipe
     from easrec_jax.reproduce.results import write_document
     from easrec_jax.reproduce.space import run_space
@@ -74,11 +76,14 @@ def command() -> None:
         return
     if seeds < 1:
         raise ValueError(f"seeds: expected at least 1, got {seeds}")
+    folder = arguments.workdir / f"{dataset}-{arguments.scale}"
+    if name == "compare":
+        print(compare_cells(folder, arguments.rows, seeds))
+        return
     wanted, planted = name in TAKERS["features"] and dataset not in FEATURELESS, dataset.startswith("planted")
     if wanted and not planted and not arguments.features:
         raise ValueError(f"features: expected a RecBole .item file, which SASRecF and FDSA of {name} on {dataset} read")
     config = recipe(dataset, arguments.scale, path=arguments.data)
-    folder = arguments.workdir / f"{dataset}-{arguments.scale}"
     data, truth = load_data(config.data, seed=0)
     features = None
     if arguments.features or wanted and planted:

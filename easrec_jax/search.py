@@ -145,9 +145,8 @@ class Found(NamedTuple):
     arch: Any  # the strategy's parameters; None without a supernet
     epochs: int
     finished: bool  # False: interrupted
-    computed: dict | None = (
-        None  # how often each block of the supernet was: {"weight", "architecture"}, int32 [candidates depths]
-    )
+    # how often each block of the supernet was: {"weight", "architecture"}, int32 [candidates depths]
+    computed: dict | None = None
 
 
 def describe_state(state: SearchState, costs: np.ndarray, searcher: Searcher) -> dict:

@@ -11,6 +11,7 @@ from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.config import SearchConfig
 from easrec_jax.controllers import (
     ArchitectureParameters,
+    check_budget,
     constraint,
     init_architecture_parameters,
     most_probable,
@@ -157,3 +158,15 @@ def test_the_most_probable_are_the_likeliest_within_the_budget_in_order(budget):
 def test_a_budget_below_the_smallest_network_is_refused():
     with pytest.raises(ValueError, match="search.budget"):
         most_probable(pair_logits(PARAMETERS), COSTS, 0.05)
+
+
+def test_the_budget_that_an_error_asks_for_is_one():
+    costs = np.array([[0.23434, 0.5]])
+    with pytest.raises(ValueError, match="expected at least 0.2344, ") as error:
+        check_budget(costs, 0.2343)
+    check_budget(costs, float(str(error.value).split("at least ")[1].split(",")[0]))
+
+
+def test_a_network_that_the_strategy_ruled_out_is_no_pick():
+    with pytest.raises(ValueError, match="expected a network within the budget that the strategy has not ruled out"):
+        most_probable(np.array([[-np.inf, 0.0]]), np.array([[0.2, 0.5]]), 0.3)

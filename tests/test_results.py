@@ -11,12 +11,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 
 from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
+from easrec_jax.metrics import metrics
 from easrec_jax.reproduce.cells import Cells, Job, commit
+from easrec_jax.reproduce.compare import compare_cells
 from easrec_jax.reproduce.recipes import recipe
 from easrec_jax.reproduce.results import write_document
 
@@ -101,11 +104,31 @@ def test_the_command_runs_an_experiment_and_writes_the_document(tmp_path):
     assert about["command"] in out.read_text() and str(tmp_path) not in out.read_text()
 
 
+def test_two_models_are_compared_by_their_kept_cells(tmp_path):
+    """Four users and two seeds: differences of means, p over the seeds' means and over the users' means."""
+    every = {"a": [[1, 1, 3, 2], [1, 2, 3, 2]], "b": [[2, 1, 3, 4], [3, 1, 4, 6]]}
+    cells = Cells(tmp_path, recipe("planted", "smoke"), SPLIT)
+    for name, seeds in every.items():
+        for seed, ranks in enumerate(seeds):
+            kept = {f"{part}/full": np.array(ranks) for part in ("validation", "test")}
+            figures = {part: {"full": metrics(kept[f"{part}/full"])} for part in ("validation", "test")}
+            cells.run(f"{name}-seed{seed}", giving(figures | {"ranks": kept}))
+    (_, _, validation, test) = compare_cells(tmp_path, ("a", "b"), 2).splitlines()
+    a, b = (1 / np.log2(2 + np.array(ranks)) for ranks in every.values())
+    ps = [ttest_rel(a.mean(axis), b.mean(axis)).pvalue for axis in (1, 0)]
+    assert validation == test.replace("test", "validation")
+    assert test.endswith(f" {a.mean() - b.mean():+.4f} | {ps[0]:.3f} | {ps[1]:.3f} |")
+    with pytest.raises(ValueError, match="rows: expected two cells"):
+        compare_cells(tmp_path, ("a",), 2)
+    with pytest.raises(FileNotFoundError, match="c-seed0.json: expected a finished cell"):
+        compare_cells(tmp_path, ("a", "c"), 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("table3", "--seeds", "0"), "error: seeds: expected at least 1, got 0"),
-        (("wide", "--rows", "SASRec"), "error: rows: wide takes none (space, table3, table4, table5 would)"),
+        (("wide", "--rows", "SASRec"), "error: rows: wide takes none (space, table3, table4, table5, compare would)"),
         (("table3", "--dataset", "ml-1m"), "error: features: expected a RecBole .item file"),
         (("space", "--scale", "smoke", "--rows", "SASRec"), "error: rows: expected some of 'easrec', 'darts', "),
     ],

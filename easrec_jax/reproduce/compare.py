@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from easrec_jax.files import read_json
 from easrec_jax.metrics import averaged
 from easrec_jax.metrics import compare as compare_users
-from easrec_jax.reproduce.cells import Cells
+from easrec_jax.reproduce.cells import Cells, markdown
 
 PROTOCOL = "pop100"  # the paper's
 METRICS = ("recall@10", "mrr@10", "ndcg@10")
@@ -103,6 +105,34 @@ def paired(first: Any, second: Any) -> float:
 
     result: Any = ttest_rel(first, second)
     return float(result.pvalue)
+
+
+def compare_cells(folder: Path, names: tuple[str, ...], seeds: int) -> str:
+    """The first of two models' kept cells (`folder/cells/NAME-seedN`) against the second: NDCG@10 by part and protocol.
+
+    Raises `ValueError` unless there are two names, `FileNotFoundError` where a cell or its ranks are not kept.
+    """
+    if len(names) != 2:
+        raise ValueError(f"rows: expected two cells without their seed, as table3-easrec table3-sasrec, got {names}")
+    rows = []
+    for name in names:
+        paths = [folder / "cells" / f"{name}-seed{seed}.json" for seed in range(seeds)]
+        for path in paths:
+            if not path.is_file() or not path.with_suffix(".npz").is_file():
+                raise FileNotFoundError(f"{path}: expected a finished cell with its ranks (.npz) beside it")
+        ranks: list[Any] = [dict(np.load(path.with_suffix(".npz"))) for path in paths]
+        rows.append(Row(name, [read_json(path) for path in paths], ranks))
+    first, second = rows
+    lines = []
+    for part in PARTS:
+        for protocol in first.cells[0][part]:
+            means = [float(np.mean(row.values(part, "ndcg@10", protocol))) for row in rows]
+            test = compare(first, second, part, "ndcg@10", protocol)
+            lines.append(
+                [f"{part} {protocol}", *(f"{mean:.4f}" for mean in means), f"{test.difference:+.4f}"]
+                + [show_p(test.over_seeds), show_p(test.over_users)]
+            )
+    return markdown(["NDCG@10", *names, "difference", "p over seeds", "p over users"], lines)
 
 
 def pareto(cost: np.ndarray, value: np.ndarray) -> np.ndarray:

@@ -60,9 +60,8 @@ class Strategy(NamedTuple):
 
     draw: Callable[[Any, Array, Moment], Shares] = softmax_shares  # (arch, key, moment): the shares of a weight step
     relax: Callable[[Any, Array, Moment], Shares] = softmax_shares  # those of an architecture step, differentiable
-    init: Callable[[SearchSpace], Any] = (
-        init_architecture_parameters  # the architecture parameters, a pytree of float arrays
-    )
+    # the architecture parameters, a pytree of float arrays
+    init: Callable[[SearchSpace], Any] = init_architecture_parameters
     penalty: Callable[..., Array | float] = _no_penalty  # (arch, p, q, costs, moment): added to the cross entropy
     revise: Callable[[Any, Array, Moment], Any] = _unchanged  # (arch, costs, moment): after each architecture step
     # (arch, allowed): log-preference of each network [candidates depths], -inf: pruned
