@@ -131,7 +131,7 @@ def test_the_price_of_a_network_is_the_penalty_when_it_alone_is_chosen(name, set
         np.testing.assert_allclose(penalty, 0.0 if price is None else price[i, j], rtol=1e-5)
 
 
-@pytest.mark.parametrize("budget", [None, 0.2, 0.5, 0.5 - 5e-7])  # the last one: just short of a network that is preferred
+@pytest.mark.parametrize("budget", [None, 0.2, 0.5, 0.5 - 5e-7])  # the last: just short of a preferred network
 def test_recnas_prunes_until_the_best_network_within_the_target_is_left(budget):
     strategy = STRATEGIES["recnas"]
     prune = jax.jit(
