@@ -48,7 +48,8 @@ class Arguments:
     include_seen: bool = False
     """Also recommend items of the history."""
     on_unknown: Literal["skip", "error", "popular"] = "skip"
-    """Unknown items: skip; an error; skip, and answer by popularity where none is known."""
+    """Items unknown to the model: skip them, and a history of nothing else is an error (of --histories: gets no
+    recommendations); always an error; or skip them, and answer such a history by popularity."""
 
 
 def command() -> None:

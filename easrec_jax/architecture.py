@@ -203,7 +203,7 @@ class WideSpace:
 
 
 def search_space(config: Config) -> SearchSpace:
-    """The paper's space: `search.prune` applied to hidden and inner size alike (SPEC: paired), by depth."""
+    """The paper's space: `search.prune` applied to hidden and inner size alike (in pairs, no free mix), by depth."""
     model = config.model
     sizes = tuple((pruned_size(model.width, x), pruned_size(model.inner, x)) for x in config.search.prune)
     return SearchSpace(largest=full_architecture(model), sizes=sizes)

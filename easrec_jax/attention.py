@@ -1,4 +1,4 @@
-"""Multi-head attention in four modes, each as whole-sequence and as constant-work-per-event functions (SPEC section 3).
+"""Multi-head attention in four modes, each as whole-sequence and as constant-work-per-event functions (LinRec: EASRec, Eq. 5).
 
 Every mode is an `AttentionMode`, five pure functions over per-head arrays:
 

@@ -107,7 +107,8 @@ def machine() -> dict:
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))  # fewer where the process is pinned
     kind = device.device_kind if device.platform != "cpu" else f"CPU, {cores} core{'s' * (cores > 1)}"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss: bytes there, else KiB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
     return {"device": kind, "jax": jax.__version__, "peak_memory_mb": peak}
 
 

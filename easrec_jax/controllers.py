@@ -1,4 +1,4 @@
-"""The bilevel controllers: architecture parameters, their Gumbel relaxation, the temperature, the pick (SPEC section 5)."""
+"""The bilevel controllers: architecture parameters, their Gumbel relaxation, the temperature, the pick (EASRec, Eq. 10-18)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation protocols over any scoring function (SPEC section 7).
+"""Evaluation protocols over any scoring function.
 
 A protocol's name says what the target is ranked against: `full` all items, `uniN` / `popN` N sampled negatives, uniform
 or by popularity over all interactions, drawn with replacement, the target alone excluded, an item drawn twice counted

@@ -1,4 +1,4 @@
-"""The pieces of a transformer layer: dropout, embedding, data-aware gates, the block (SPEC sections 2 and 4)."""
+"""The pieces of a transformer layer: dropout, embedding, data-aware gates, the block (EASRec, Eq. 3-4 and 6-9)."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -20,6 +21,7 @@ import pytest
 
 from easrec_jax.architecture import full_architecture
 from easrec_jax.artifact import Model, save_model
+from easrec_jax.config import Config
 from easrec_jax.config_files import load_config, to_json
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
@@ -93,19 +95,40 @@ def test_own_data(folder, cache):
     assert len(out.splitlines()) == 11
 
 
-@pytest.mark.parametrize("first", ["from easrec_jax import Recommender", "stream = recommender.start"])
+@pytest.mark.parametrize("first", ["recommender = Recommender.load", "stream = recommender.start"])
 def test_recommending_in_python(folder, monkeypatch, first):
     monkeypatch.chdir(folder)
-    code = block("from easrec_jax import Recommender")
+    code = block("recommender = Recommender.load")
     names: dict = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unknown ids and empty histories are part of the recipe
         exec(code, names)
-        if first != "from easrec_jax import Recommender":
+        if first != "recommender = Recommender.load":
             *lines, last = block(first).splitlines()
             exec("\n".join(lines), names)
             (answer, _) = eval(last.partition("#")[0], names)
             assert len(answer) == 10
+
+
+def test_all_of_it_in_python(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("easrec_jax.config_files.load_config", lambda path: short(load_config(ROOT / path)))
+    names: dict = {}
+    *lines, last = block("from easrec_jax import Recommender, Split").splitlines()
+    exec("\n".join(lines), names)
+    (best,) = eval(last, names)
+    assert len(best) == 10 and best[0][0].startswith("shoe-")
+    assert names["trained"].test["full"]["ndcg@10"] > 0
+
+
+def short(config: Config) -> Config:
+    """The same, small."""
+    return replace(
+        config,
+        model=replace(config.model, width=16, inner=16, layers=1),
+        search=replace(config.search, epochs=2, warmup_epochs=1, finalists=1),
+        retrain=replace(config.retrain, epochs=1),
+    )
 
 
 def test_one_file(folder, monkeypatch):

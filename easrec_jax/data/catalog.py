@@ -19,6 +19,10 @@ from typing import Any
 from easrec_jax.data.interactions import Interactions, read_interactions
 
 MOVIELENS = "https://files.grouplens.org/datasets/movielens/"
+SASREC = "https://raw.githubusercontent.com/kang205/SASRec/641c378fcfac265ea8d1e5fe51d4d53eb892d1b4/data/"
+SASREC_CITATION = (
+    ". Prepared by: Wang-Cheng Kang and Julian McAuley. 2018. Self-Attentive Sequential Recommendation. ICDM 2018"
+)
 MOVIELENS_CITATION = (
     "F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context. "
     "ACM Transactions on Interactive Intelligent Systems 5, 4, Article 19. https://doi.org/10.1145/2827872"
@@ -64,6 +68,14 @@ CATALOG = {
             options={"format": "movielens"},
         ),
         Dataset(
+            "ml-1m-sasrec",
+            SASREC + "ml-1m.txt",
+            MOVIELENS_CITATION + SASREC_CITATION,
+            MOVIELENS_TERMS,
+            sha256="b725f3acb3986fe3130bffd1e77a74d182a1f51799567a236dbd60270f95b0a2",
+            options={"format": "pairs"},
+        ),
+        Dataset(
             "ml-20m",
             MOVIELENS + "ml-20m.zip",
             MOVIELENS_CITATION,
@@ -74,10 +86,9 @@ CATALOG = {
         ),
         Dataset(
             "amazon-video-games",
-            "https://raw.githubusercontent.com/kang205/SASRec/641c378fcfac265ea8d1e5fe51d4d53eb892d1b4/data/Video.txt",
+            SASREC + "Video.txt",
             "Julian McAuley, Christopher Targett, Qinfeng Shi and Anton van den Hengel. 2015. Image-Based "
-            "Recommendations on Styles and Substitutes. SIGIR 2015. Prepared by: Wang-Cheng Kang and Julian McAuley. "
-            "2018. Self-Attentive Sequential Recommendation. ICDM 2018",
+            "Recommendations on Styles and Substitutes. SIGIR 2015" + SASREC_CITATION,
             "none are stated with the file, which was published for research with the SASRec code",
             sha256="b7376fe24430743f411dc7f567285657b2adb3f74361cc7ba0aee94f3024b651",
             options={"format": "pairs"},

@@ -1,4 +1,4 @@
-"""Leave-one-out by time (SPEC section 7): last item test, the one before it validation, the rest training."""
+"""Leave-one-out by time: last item test, the one before it validation, the rest training."""
 
 from __future__ import annotations
 

@@ -245,9 +245,9 @@ def _small(config: Config, split: Split) -> list[Variant]:
     epochs = f"{few} epoch{'s' * (few > 1)}"
     return [
         Variant(
-            f"bidirectional linrec, a sample a prefix, {epochs}", "table5-small-linrec", _alone(both_ways, split, prefixes)
+            f"bidirectional linrec, one sample per prefix, {epochs}", "table5-small-linrec", _alone(both_ways, split, prefixes)
         ),
-        Variant(f"causal linrec, a sample a prefix, {epochs}", "table5-small-causal", _alone(causal, split, prefixes)),
+        Variant(f"causal linrec, one sample per prefix, {epochs}", "table5-small-causal", _alone(causal, split, prefixes)),
         Variant(
             f"causal linrec, a loss at every position, {config.retrain.epochs} epochs", "table5-small-positions",
             _alone(causal, split, positions),

@@ -101,7 +101,7 @@ def report(found: dict, p: dict, config: Config, networks: int, seeds: int) -> t
                 f"{rows[-1]['cpu_seconds']:.0f}",
             ]
         )  # fmt: skip
-    head = ["space and budget", "picks, a seed each", "MFLOPs", "saved", f"validation NDCG@10 ({by})", "change", "p"]
+    head = ["space and budget", "picks, one per seed", "MFLOPs", "saved", f"validation NDCG@10 ({by})", "change", "p"]
     head += ["test NDCG@10", "change", "p", "CPU s"]
     paper_networks = len(config.search.prune) * config.model.layers
     text = markdown(head, lines)

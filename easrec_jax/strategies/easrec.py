@@ -1,4 +1,4 @@
-"""EASRec: Gumbel-softmax over widths and depths, a dynamic resource constraint or a budget (SPEC section 5).
+"""EASRec: Gumbel-softmax over widths and depths, a dynamic resource constraint or a budget (Eq. 10-16).
 
 Source: Zhang et al., EASRec, arXiv 2402.00390; DNS-Rec, RecSys 2024. Kept: one alpha for all layers, beta over depths,
 both relaxed with Gumbel noise at a falling temperature, weights and architecture parameters in turn, R = (L_t / L) times
