@@ -57,7 +57,7 @@ def command() -> None:
     from easrec_jax.reproduce.ablations import run_table5
     from easrec_jax.reproduce.cells import Cells, Interrupted
     from easrec_jax.reproduce.compare import compare_cells
-    from easrec_jax.reproduce.recipes import recipe
+    from easrec_jax.reproduce.recipes import DATA_SEEDS, recipe
     from easrec_jax.reproduce.results import write_document
     from easrec_jax.reproduce.space import run_space
     from easrec_jax.reproduce.tables import run_table3, run_table4
@@ -84,7 +84,7 @@ def command() -> None:
     if wanted and not planted and not arguments.features:
         raise ValueError(f"features: expected a RecBole .item file, which SASRecF and FDSA of {name} on {dataset} read")
     config = recipe(dataset, arguments.scale, path=arguments.data)
-    data, truth = load_data(config.data, seed=0)
+    data, truth = load_data(config.data, seed=DATA_SEEDS.get(dataset, 0))
     features = None
     if arguments.features or wanted and planted:
         features = load_features(replace(config.data, features=arguments.features), data, truth)

@@ -5,7 +5,8 @@ treat them alike. SASRec itself is a `Network` (`architecture.sasrec_architectur
 
 **SASRecF** (RecBole 1.2; the EASRec paper's Table III). Kept: each event's item embedding and the mean embedding of each
 feature column, concatenated and projected to the hidden size, then positions, layer norm, dropout, causal
-self-attention; the scores are inner products with the plain item embeddings. Changed: see below.
+self-attention; the scores are inner products with the plain item embeddings. Changed: the mean, where RecBole's default
+(`pooling_mode`) is the sum; and see below.
 
 **FDSA** (Zhang et al., Feature-level Deeper Self-Attention Network, IJCAI 2019; RecBole 1.2). Kept: vanilla attention
 weighs the features of an item into one vector; the sequence of items and the sequence of features pass through

@@ -123,7 +123,8 @@ class ModelConfig:
 @dataclass(frozen=True)
 class SearchConfig:
     strategy: str = "easrec"
-    """easrec, darts, proxyless, recnas: a supernet; random, exhaustive: networks trained alone; or a file NAME.py of your own."""
+    """easrec, darts, proxyless, recnas, untrained (a control): a supernet; random, exhaustive: networks trained alone; or a file
+    NAME.py of your own."""
     cost: Literal["flops", "latency"] = "flops"
     """What the constraint and the budget count: FLOPs of a request, or seconds, measured here before the search."""
     prune: tuple[float, ...] = (0.0, 0.25, 0.5)

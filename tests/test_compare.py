@@ -7,7 +7,7 @@ import pytest
 
 from easrec_jax.metrics import compare as compare_users
 from easrec_jax.metrics import gains, metrics
-from easrec_jax.reproduce.compare import Row, beside, best_of, compare, paired, show_p, tally
+from easrec_jax.reproduce.compare import Row, beside, best_of, compare, show_p, tally, welch
 
 USERS = 400
 
@@ -60,16 +60,18 @@ def test_users_are_averaged_over_seeds_and_without_their_ranks_seeds_decide(rank
     assert kept_none.verdict == "win" and kept_none.as_fields()["over_users"] is None
 
 
-def test_the_same_row_ties_in_all_six_figures(ranks):
+def test_the_same_row_ties_in_all_figures_of_the_test_items(ranks):
     same = row("a", [ranks])
     assert compare(same, row("b", [ranks]), "test", "ndcg@10").over_users == 1.0
-    assert tally(same, row("b", [ranks])) == {"win": 0, "tie": 6, "loss": 0}
-    assert tally(same, row("b", [ranks + 3])) == {"win": 6, "tie": 0, "loss": 0}
+    assert tally(same, row("b", [ranks])) == {"win": 0, "tie": 3, "loss": 0}
+    assert tally(same, row("b", [ranks + 3])) == {"win": 3, "tie": 0, "loss": 0}
     assert best_of([row("b", [ranks + 3]), same, row("c", [ranks + 1])], "test", "ndcg@10") is same
 
 
 def test_figures_for_people():
     assert beside(0.5, 0.4) == "0.4000 (+25.0%)" and beside(0.5, None) == "-"
-    assert np.isnan(paired([0.1], [0.2])) and np.isnan(paired([0.1, 0.2], [0.1, 0.2]))
-    assert paired([0.10, 0.20, 0.31], [0.20, 0.31, 0.40]) < 0.01  # each pair differs alike, though seeds differ more
+    assert np.isnan(welch([0.1], [0.2])) and np.isnan(welch([0.1, 0.1], [0.2, 0.2]))
+    first, second = [0.10, 0.20, 0.31], [0.20, 0.31, 0.40]  # seeds are no pairs: their order does not matter
+    assert welch(first, second) == pytest.approx(welch(first, second[::-1])) and welch(first, second) > 0.2
+    assert welch([0.10, 0.11, 0.12], [0.5, 0.5, 0.5]) < 0.001
     assert (show_p(float("nan")), show_p(0.0004), show_p(0.0421)) == ("-", "< 0.001", "0.042")

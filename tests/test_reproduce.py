@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from easrec_jax.reproduce.cells import Cells, Interrupted, Job
 from easrec_jax.reproduce.compare import pareto
 from easrec_jax.reproduce.effort import batch_shapes, search_flops
 from easrec_jax.reproduce.models import alone_cell
-from easrec_jax.reproduce.recipes import recipe
+from easrec_jax.reproduce.recipes import Dataset, recipe
 from easrec_jax.reproduce.space import analyse, networks, random_expected, run_space, search_cell
 from easrec_jax.retrain import make_samples
 
@@ -292,7 +293,7 @@ def test_cells_of_a_version_that_knew_fewer_settings_stay_valid(split, tmp_path)
         Cells(tmp_path, other, split)
 
 
-@pytest.mark.parametrize("dataset", ["planted", "planted-douban", "ml-100k", "ml-1m", "gowalla", "video-games"])
+@pytest.mark.parametrize("dataset", get_args(Dataset))
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "paper"])
 def test_every_recipe_admits_a_network(dataset, scale):
     config = recipe(dataset, scale)

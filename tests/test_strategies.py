@@ -17,10 +17,13 @@ from easrec_jax.data.batches import training_samples
 from easrec_jax.data.split import Split
 from easrec_jax.evaluate import Evaluator
 from easrec_jax.loop import Checkpoints
+from easrec_jax.network import Network
 from easrec_jax.search import search
 from easrec_jax.strategies import STRATEGIES, Moment, find_strategy
 from easrec_jax.strategies.proxyless import FAINT
 from easrec_jax.strategies.recnas import PrunedParameters
+from easrec_jax.supernet import extract
+from easrec_jax.train import network_scores
 
 SPACE = SearchSpace(Architecture(8, 8, 4, 2, 5, "softmax", 0), ((8, 8), (6, 6), (4, 4)))
 COSTS = np.outer([1.0, 0.6, 0.3], [0.25, 0.5, 0.75, 1.0])
@@ -122,7 +125,7 @@ def test_proxyless_pays_for_the_expected_cost_of_all_paths():
 def test_the_price_of_a_network_is_the_penalty_when_it_alone_is_chosen(name, settings):
     strategy, at = STRATEGIES[name], moment(name, cost_weight=0.7, **settings)
     price = strategy.price(COSTS, at.settings)
-    priced = name == "proxyless" or (name == "easrec" and "budget" not in settings)
+    priced = name == "proxyless" or (name in ("easrec", "untrained") and "budget" not in settings)
     assert (price is not None) == priced
     for i, j in np.ndindex(*COSTS.shape):
         p, q = jnp.eye(3)[i], jnp.eye(4)[j]
@@ -249,6 +252,18 @@ def test_random_search_finds_the_planted_network_if_it_draws_it(chain, oracle):
 def test_a_strategy_that_minds_the_cost_finds_the_planted_network(chain, name, settings):
     pick, found = run(chain, name, **settings)
     assert pick == BEST, found.arch
+    assert jax.nn.softmax(found.arch.width)[BEST[0]] > 0.7  # learned: they begin at one half, which may do to be picked
+
+
+def test_the_control_learns_no_architecture_and_trains_the_supernet(chain):
+    space = search_space(Config(model=ModelConfig(**MODEL), search=SearchConfig(**SEARCH)))
+    _, found = run(chain, "untrained", budget=BUDGET)
+    start = STRATEGIES["easrec"].init(space)
+    assert all(np.array_equal(a, b) for a, b in zip(found.arch, start, strict=True))
+    wide = Evaluator(chain, "validation", LENGTH, ("full",))(
+        network_scores(Network(space.architecture(*BEST), 60)), extract(found.weights, space, space.architecture(*BEST))
+    )
+    assert wide["full"]["ndcg@10"] > 0.5
 
 
 def test_darts_which_minds_no_cost_finds_the_width_and_a_network_as_good_as_the_best(chain, oracle):
@@ -306,6 +321,6 @@ def test_a_strategy_is_one_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.py"):
         find_strategy("nowhere.py")
     with pytest.raises(
-        ValueError, match="expected one of easrec, darts, proxyless, recnas, random, exhaustive, or a file"
+        ValueError, match="expected one of easrec, darts, proxyless, recnas, untrained, random, exhaustive, or a file"
     ):
         find_strategy("bohb")

@@ -72,7 +72,8 @@ def run_table5(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] 
     head += [*["paper's NDCG@10 (ours relative to it)"] * known, "MFLOPs", "p over seeds", "p over users", "verdict"]
     text = (
         f"{markdown(head, lines)}\n\n{dataset}, validation items, {PROTOCOL}, {seeds} seed{'s' * (seeds > 1)}. p and win, "
-        f"tie or loss (p < {LEVEL} over users): NDCG@10 against the first row of the group, two-sided paired t-tests. All rows train "
+        f"tie or loss (p < {LEVEL} over users): NDCG@10 against the first row of the group, two-sided t-tests, over users "
+        f"paired, over seeds Welch's. All rows train "
         f"at EASRec's rate ({config.retrain.learning_rate:g}), DARTS' alone at the rivals' "
         f"({config.retrain.of_baselines().learning_rate:g}): a lower one suits softmax better. {BY_PRICE}"
     )

@@ -1,4 +1,4 @@
-"""Rows of a table against each other: paired tests over seeds and over users, wins, ties and losses."""
+"""Rows of a table against each other: tests over seeds and over users, wins, ties and losses."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class Comparison(NamedTuple):
     """One row against another in one figure."""
 
     difference: float  # of the means
-    over_seeds: float  # p of a two-sided paired t-test over seeds; nan where it says nothing
-    over_users: float  # that of `metrics.compare`, users averaged over seeds; nan where cells kept no ranks
+    over_seeds: float  # p of `welch` over seeds; nan where it says nothing
+    over_users: float  # of `metrics.compare` (paired), users averaged over seeds; nan where cells kept no ranks
     verdict: Verdict  # by the users' p, by the seeds' where there is none: win or loss below LEVEL
 
     def as_fields(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def compare(first: Row, second: Row, part: str, metric: str, protocol: str = PRO
     """`first` against `second`; a win is the first one's."""
     ours, theirs = first.values(part, metric, protocol), second.values(part, metric, protocol)
     difference = float(np.mean(ours) - np.mean(theirs))
-    over_seeds, over_users = paired(ours, theirs), float("nan")
+    over_seeds, over_users = welch(ours, theirs), float("nan")
     mine, others = first.of_users(part, metric, protocol), second.of_users(part, metric, protocol)
     if mine is not None and others is not None:
         over_users = compare_users(mine, others)["p"]
@@ -92,18 +92,20 @@ def best_of(rows: list[Row], part: str, metric: str) -> Row:
 
 
 def tally(first: Row, second: Row) -> dict[Verdict, int]:
-    """Wins, ties and losses of `first` over (part, metric): six comparisons."""
-    verdicts = [compare(first, second, part, metric).verdict for part in PARTS for metric in METRICS]
+    """Wins, ties and losses of `first` in the three metrics on test items: validation items have chosen networks and epochs."""
+    verdicts = [compare(first, second, "test", metric).verdict for metric in METRICS]
     return {"win": verdicts.count("win"), "tie": verdicts.count("tie"), "loss": verdicts.count("loss")}
 
 
-def paired(first: Any, second: Any) -> float:
-    """p of a two-sided paired t-test; nan for a single pair or for no difference at all."""
-    if len(first) < 2 or np.allclose(first, second):
+def welch(first: Any, second: Any) -> float:
+    """p of Welch's two-sided t-test: seed k of one model has nothing in common with seed k of another, so no pairs. nan for a
+    single seed a side, and where neither side varies."""
+    if min(len(first), len(second)) < 2 or not np.ptp(first) + np.ptp(second):
         return float("nan")
-    from scipy.stats import ttest_rel
+    from scipy.stats import ttest_ind_from_stats
 
-    result: Any = ttest_rel(first, second)
+    sides = [(np.mean(side), np.std(side, ddof=1), len(side)) for side in (first, second)]
+    result: Any = ttest_ind_from_stats(*sides[0], *sides[1], equal_var=False)
     return float(result.pvalue)
 
 

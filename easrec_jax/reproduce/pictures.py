@@ -10,7 +10,15 @@ from easrec_jax.architecture import SearchSpace
 from easrec_jax.report import new_figure
 from easrec_jax.reproduce.compare import pareto
 
-MARKS = {"easrec": "*", "darts": "s", "proxyless": "^", "recnas": "v", "random": "x", "exhaustive": "P"}
+MARKS = {
+    "easrec": "*",
+    "darts": "s",
+    "proxyless": "^",
+    "recnas": "v",
+    "untrained": "D",
+    "random": "x",
+    "exhaustive": "P",
+}
 
 
 def space_figure(results: dict, space: SearchSpace, path: Path, *, select_by: str) -> None:

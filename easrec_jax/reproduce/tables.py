@@ -125,7 +125,7 @@ def _significance(against: list[dict]) -> str:
     ]  # fmt: skip
     head = ["figure", "best rival", "rival", "EASRec", "relative", "p over seeds", "p over users", "verdict"]
     note = (
-        f"EASRec against the best rival of each figure. p: two-sided paired t-tests, over seeds, and over users, each "
+        f"EASRec against the best rival of each figure. p: two-sided t-tests, over seeds Welch's, over users paired, each "
         f"averaged over the seeds; a win or a loss is p < {LEVEL} over users. The users' test knows the noise of the "
         "users, not that of training: with one seed it takes a lucky run for a better model."
     )
@@ -148,7 +148,7 @@ def _rivals(ours: Row, rivals: list[Row]) -> str:
             ]
         )
     head = ["rival", "EASRec's test NDCG@10 less its", "p over seeds", "p over users", "verdict", "win / tie / loss"]
-    return f"EASRec against each rival; the last column counts three figures on both parts.\n\n{markdown(head, lines)}"
+    return f"EASRec against each rival; the last column counts three figures on test items.\n\n{markdown(head, lines)}"
 
 
 def _protocols(rows: list[Row], protocols: tuple[str, ...]) -> str:
@@ -194,8 +194,9 @@ def run_table4(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] 
     ]
     device = machine()["device"]
     text = (
-        f"{markdown(head, lines)}\n\n{dataset}, {device}, batches of {BULK_USERS} users of {cells.config.model.max_length} "
-        f"events, the fastest of 7 calls in turn, averaged over the picks of {seeds} seed{'s' * (seeds > 1)}. Memory is "
+        f"{markdown(head, lines)}\n\n{dataset}, measured on {device}, commit {cells.commit}: batches of {BULK_USERS} users of "
+        f"{cells.config.model.max_length} events, the fastest of 7 calls in turn, "
+        f"averaged over the picks of {seeds} seed{'s' * (seeds > 1)}. Memory is "
         "what XLA allots beside weights, input and scores. The paper gives seconds for its test set and GB of the GPU, so "
         "ratios alone compare."
     )

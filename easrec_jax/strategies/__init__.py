@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from easrec_jax.config_files import load_variable
-from easrec_jax.strategies import darts, easrec, exhaustive, proxyless, random_search, recnas
+from easrec_jax.strategies import darts, easrec, exhaustive, proxyless, random_search, recnas, untrained
 from easrec_jax.strategies.strategy import Moment, Strategy
 
 __all__ = ["STRATEGIES", "Moment", "Strategy", "find_strategy"]
@@ -13,6 +13,7 @@ STRATEGIES: dict[str, Strategy] = {
     "darts": darts.STRATEGY,
     "proxyless": proxyless.STRATEGY,
     "recnas": recnas.STRATEGY,
+    "untrained": untrained.STRATEGY,
     "random": random_search.STRATEGY,
     "exhaustive": exhaustive.STRATEGY,
 }

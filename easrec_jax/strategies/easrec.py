@@ -1,10 +1,12 @@
 """EASRec: Gumbel-softmax over widths and depths, a dynamic resource constraint or a budget (Eq. 10-16).
 
 Source: Zhang et al., EASRec, arXiv 2402.00390; DNS-Rec, RecSys 2024. Kept: one alpha for all layers, beta over depths,
-both relaxed with Gumbel noise at a falling temperature, weights and architecture parameters in turn, R = (L_t / L) times
-the expected cost. Changed: with `search.budget` the constraint is not a term of the loss but of what is drawn: one pair
-(width, depth) within the budget. The final comparison of `search.finalists` is this package's, for every strategy
-that leaves more than one; under lambda it counts lambda R.
+both relaxed with Gumbel noise at a falling temperature, weights and architecture parameters in turn, R = (L_t / L)
+times the expected cost. Changed: with `search.budget` the constraint is not a term of the loss but of what is drawn:
+one pair (width, depth) within the budget, the width first (`controllers.pair_logits`): so a width that is allowed few
+depths begins with as much for each as a width that is allowed many has for all (`untrained` is the control for what
+that alone finds). The final comparison of `search.finalists` is this package's, for every strategy that leaves more
+than one; under lambda it counts lambda R.
 """
 
 from __future__ import annotations

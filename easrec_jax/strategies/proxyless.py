@@ -6,8 +6,9 @@ gates g, dL/dalpha_i = sum_j dL/dg_j p_j (delta_ij - p_i) over the two; expected
 `search.cost latency`) times lambda (`search.cost_weight`) is added to the loss. Changed: a path here is a width for all
 layers and a depth, drawn independently; the path that is not taken enters with a share of 0.002 instead of 0, so that
 its output is computed and dL/dg_j is known; the two logits are not rescaled after the step (the gradient's sum over
-them is zero as it is). The constraint is a price, not a limit: `search.budget` is refused.
-The final comparison of `search.finalists` counts it too.
+them is zero as it is). The constraint is a price, not a limit: `search.budget` is refused. The final comparison of
+`search.finalists` counts it too. Steps alternate, and the pick goes on from the supernet's weights, as with DARTS (the
+source: from scratch).
 """
 
 from __future__ import annotations

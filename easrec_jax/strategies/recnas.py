@@ -1,12 +1,15 @@
 """RecNAS: an annealed softmax, and networks pruned away one after the other until one within the target is left.
 
 Source: Peng, Li, Shang, Jiao, ReCNAS: Resource-Constrained Neural Architecture Search Based on Differentiable Annealing
-and Dynamic Pruning, IEEE TNNLS 35(2), 2024 (the EASRec paper's "RecNAS"; no code is published, this follows the article's
-abstract and the EASRec paper's description). Kept: a relaxation without noise whose temperature is annealed until it is
-nearly binary; inferior choices are pruned progressively; redundant channels are pruned throughout the search, so that
-what is left meets the resource target. Changed: the space is this package's, in which channels are pruned to the widths
-of the candidates and what is pruned is a pair (width, depth); so the article's dynamic programming over layers falls
-away: the cost of each pair is known. The target is `search.budget`; without one, pruning goes by preference alone.
+and Dynamic Pruning, IEEE TNNLS 35(2), 2024 (the EASRec paper's "RecNAS"; no code is published, this follows the
+article's abstract and the EASRec paper's description). Kept: a relaxation without noise whose temperature is annealed
+(from `tau_start` to `tau_min`: nearly binary at .01, while the experiments give all strategies .2 to .1); inferior
+choices are pruned progressively; redundant channels are pruned throughout the search, so that what is left meets the
+resource target. Changed: the space is this package's, in which channels are pruned to the widths of the candidates and
+what is pruned is a pair (width, depth); so the article's dynamic programming over layers falls away: the cost of each
+pair is known. Steps alternate and the pick goes on from the supernet's weights, as with DARTS. Pairs are preferred by
+alpha_i beta_j, where EASRec draws the width first within a budget. The target is `search.budget`; without one, pruning
+goes by preference alone.
 
 One pair is left at the end, so `search.finalists` has nothing to compare.
 

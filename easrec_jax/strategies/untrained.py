@@ -1,0 +1,25 @@
+"""A control: EASRec whose architecture parameters stay as they begin. What it finds is not learned.
+
+The supernet trains as EASRec's does, and its finalists are compared alike; but they are those that come first while every
+width, and every depth that the budget admits with it, is as probable as the next (of equals the wider one first, then the
+shallower). What EASRec is better by is what alpha and beta have learned.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from easrec_jax.strategies import easrec
+from easrec_jax.strategies.strategy import Moment
+
+
+def as_at_the_start(arch: Any, costs: Array, moment: Moment) -> Any:
+    """Uniform."""
+    return jax.tree.map(jnp.zeros_like, arch)
+
+
+STRATEGY = easrec.STRATEGY._replace(revise=as_at_the_start)
