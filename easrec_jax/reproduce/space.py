@@ -355,7 +355,8 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
     note = (
         f"{seeds} seed{'s' * (seeds > 1)}{budget}; {free} keep none. Prices are shares of training all networks "
         "of the space, FLOPs of training by the closed form of easrec_jax/reproduce/effort.py; the last one adds the training "
-        "of the pick, which random and exhaustive have trained already. p: two-sided paired t-test over users, each averaged "
+        "of the pick, which random and exhaustive have trained already. A network's CPU seconds include its evaluation. "
+        "p: two-sided paired t-test over users, each averaged "
         "over seeds, on validation items, the oracle chosen on the same, so with hindsight. The oracle is the best within the budget"
         f"{' by this one seed, so that exhaustive is right by definition' * (seeds == 1)}. The likeliest is what a search would "
         "pick by its probabilities alone, without training finalists. Kendall's tau is between a network's score in the supernet "
