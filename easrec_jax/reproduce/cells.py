@@ -191,12 +191,8 @@ class Cells:
         write_text(path, json.dumps(cell, indent=2) + "\n")
 
     def ranks(self, name: str) -> dict[str, np.ndarray] | None:
-        """int32 [users] by `part/protocol` of a finished cell, None where it kept none."""
-        path = self.folder / "cells" / f"{name}.npz"
-        if not path.is_file():
-            return None
-        with np.load(path) as file:
-            return {key: file[key] for key in file.files}
+        """`kept_ranks` of a finished cell."""
+        return kept_ranks(self._path(name))
 
     def about(self, seeds: int) -> dict:
         """How results were made: the command, the data, the protocols, and what the cells asked for so far ran on."""
@@ -229,6 +225,15 @@ class Cells:
         """For what concerns the folder as a whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return FileLock(self.folder / ".folder.lock")
+
+
+def kept_ranks(cell: Path) -> dict[str, np.ndarray] | None:
+    """int32 [users] by `part/protocol`, of the file of a finished cell; None where it kept none."""
+    path = cell.with_suffix(".npz")
+    if not path.is_file():
+        return None
+    with np.load(path) as file:
+        return {key: file[key] for key in file.files}
 
 
 def _without_files(config: Config) -> Config:

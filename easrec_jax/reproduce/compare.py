@@ -10,7 +10,7 @@ import numpy as np
 from easrec_jax.files import read_json
 from easrec_jax.metrics import averaged
 from easrec_jax.metrics import compare as compare_users
-from easrec_jax.reproduce.cells import Cells, markdown
+from easrec_jax.reproduce.cells import Cells, kept_ranks, markdown
 
 PROTOCOL = "pop100"  # the paper's
 METRICS = ("recall@10", "mrr@10", "ndcg@10")
@@ -122,8 +122,7 @@ def compare_cells(folder: Path, names: tuple[str, ...], seeds: int) -> str:
         for path in paths:
             if not path.is_file() or not path.with_suffix(".npz").is_file():
                 raise FileNotFoundError(f"{path}: expected a finished cell with its ranks (.npz) beside it")
-        ranks: list[Any] = [dict(np.load(path.with_suffix(".npz"))) for path in paths]
-        rows.append(Row(name, [read_json(path) for path in paths], ranks))
+        rows.append(Row(name, [read_json(path) for path in paths], [kept_ranks(path) for path in paths]))
     first, second = rows
     lines = []
     for part in PARTS:
