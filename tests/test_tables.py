@@ -57,7 +57,7 @@ def tables(made, tmp_path_factory):
         original(self, name, job)
 
     patch.setattr(Cells, "_make", counted)
-    patch.setattr(wide, "LEVELS", (1.0,))
+    patch.setattr(wide, "VARIANTS", (wide.VARIANTS[0], wide.VARIANTS[-1]))
     common = {"seeds": 1, "dataset": "ml-1m"}
     texts = {}
     runs = {
@@ -167,13 +167,17 @@ def test_table5_tests_each_row_against_the_first_of_its_group(tables):
 
 def test_the_wide_space_is_compared_within_the_pick_of_the_papers(tables):
     folder, trained, texts = tables
-    assert trained["wide"] == ["wide-1"]  # the pick of the paper's space is Table III's
-    paper, mine = results(folder, "wide")["rows"]
+    assert trained["wide"] == ["wide-1", "wide-random"]  # the pick of the paper's space is Table III's
+    paper, mine, random = results(folder, "wide")["rows"]
     assert mine["flops"] <= paper["flops"] and mine["flops_saved"] == pytest.approx(1 - mine["flops"] / paper["flops"])
     assert mine["validation_change"] == pytest.approx(mine["validation"] / paper["validation"] - 1)
     assert 0 <= mine["validation_over_users"] <= 1 and "validation_over_users" not in paper
     shares = [f"{mine[f'{part}_over_users']:.3f}" for part in ("validation", "test")]
     assert [line for line in texts["wide"].splitlines() if all(f" {p} |" in line for p in shares)]
+    assert random["flops"] <= paper["flops"]
+    chosen = json.loads((folder / "cells" / "wide-random-seed0.json").read_text())["architecture"]["chosen_by"]
+    assert chosen["method"] == "random" and len(chosen["finalists"]) == TINY.search.finalists
+    assert not any("probability" in finalist for finalist in chosen["finalists"])  # drawn, not learned
 
 
 @pytest.mark.parametrize("dataset", ["planted", "planted-douban", "ml-100k", "gowalla"])

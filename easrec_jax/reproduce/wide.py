@@ -1,10 +1,10 @@
-"""What a wide space buys over the paper's: picks of both within the same FLOPs, and within fewer."""
+"""What a wide space buys over the paper's: picks of both within the same FLOPs, and within fewer; and a random search there."""
 
 from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,42 +15,60 @@ from easrec_jax.reproduce.cells import Cells, Job, markdown, plus_minus
 from easrec_jax.reproduce.compare import PARTS, Row, compare, show_p
 from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
 
-LEVELS = (1.0, 0.75, 0.5)  # most FLOPs of the wide pick, over those of the pick in the paper's space
+
+class Variant(NamedTuple):
+    """A search of the wide space."""
+
+    cell: str
+    label: str
+    level: float  # most FLOPs of its pick, over those of the pick in the paper's space
+    strategy: str = "easrec"
+
+
+PAPERS = Variant(EASREC_CELL, "the paper's space", 1.0)
+VARIANTS = (
+    *(Variant(f"wide-{level:g}", f"wide, at most {level:.0%} of its FLOPs", level) for level in (1.0, 0.75, 0.5)),
+    Variant("wide-random", "wide, at most 100% of its FLOPs, random search", 1.0, "random"),
+)
 
 
 def run_wide(cells: Cells, *, seeds: int) -> str:
-    """Search, retrain and evaluate in the paper's space and in the wide one at three budgets; wide.json, .csv, .md.
+    """Search, retrain and evaluate in the paper's space and by each of `VARIANTS` in the wide one; wide.json, .csv, .md.
 
     The first wide budget is the FLOPs of the same seed's pick in the paper's space, so that row asks what the wide space
-    buys at equal FLOPs; the others ask what accuracy fewer FLOPs still reach.
+    buys at equal FLOPs; the next ask what accuracy fewer FLOPs still reach. Random search, the control, trains as many
+    networks within the first budget as a search has finalists (`search.finalists`, `search.epochs` each).
     """
-    config, split, found = cells.config, cells.split, {}
+    config, split = cells.config, cells.split
     networks = len(wide_space(widened(config, 1.0)).choices)
     seeded = [for_strategy(dataclasses.replace(config, seed=seed), "easrec") for seed in range(seeds)]
 
     def job(config: Config) -> Job:
         return Job(partial(searched_cell, split), config)
 
-    found["paper"] = cells.run_all({f"{EASREC_CELL}-seed{c.seed}": job(c) for c in seeded})
+    cells.run_all({f"{PAPERS.cell}-seed{c.seed}": job(c) for c in seeded})
     largest = request_flops(wide_space(widened(config, 1.0)).largest, split.data.num_items)
-    shares = [cell["architecture"]["flops"] / largest for cell in found["paper"]]
-    levels = [(level, share, c) for share, c in zip(shares, seeded, strict=True) for level in LEVELS]
-    cells.run_all({f"wide-{level:g}-seed{c.seed}": job(widened(c, level * share)) for level, share, c in levels})
-    for level in LEVELS:
-        found[level] = [cells.used[f"wide-{level:g}-seed{c.seed}"] for c in seeded]
-    names = {"paper": EASREC_CELL} | {level: f"wide-{level:g}" for level in LEVELS}
-    rows_of = {k: Row.finished(n, cells, [f"{n}-seed{c.seed}" for c in seeded]) for k, n in names.items()}
+    shares = [cells.used[f"{PAPERS.cell}-seed{c.seed}"]["architecture"]["flops"] / largest for c in seeded]
+    cells.run_all(
+        {
+            f"{variant.cell}-seed{c.seed}": job(widened(c, variant.level * share, variant.strategy))
+            for share, c in zip(shares, seeded, strict=True)
+            for variant in VARIANTS
+        }
+    )
+    rows_of = {v: Row.finished(v.label, cells, [f"{v.cell}-seed{c.seed}" for c in seeded]) for v in (PAPERS, *VARIANTS)}
     by = config.evaluate.select_by
     p = {
-        key: {part: compare(row, rows_of["paper"], part, "ndcg@10", by).over_users for part in PARTS}
-        for key, row in rows_of.items()
-        if key != "paper"
+        v: {part: compare(row, rows_of[PAPERS], part, "ndcg@10", by).over_users for part in PARTS}
+        for v, row in rows_of.items()
+        if v != PAPERS
     }
+    found = {v: [cells.used[f"{v.cell}-seed{c.seed}"] for c in seeded] for v in rows_of}
     text, rows = report(found, p, config, networks, seeds)
     return cells.write("wide", {"rows": rows, "networks": networks}, rows, text, seeds=seeds)
 
 
-def widened(config: Config, budget: float) -> Config:
+def widened(config: Config, budget: float, strategy: str = "easrec") -> Config:
     """The same effort in a wide space around the config's, which it contains: inner sizes up to twice as large, widths in
     between, all free.
 
@@ -61,15 +79,17 @@ def widened(config: Config, budget: float) -> Config:
     middle = [(a + b) / 2 for a, b in zip(config.search.prune, config.search.prune[1:], strict=False)]
     attentions = ("recent_linrec", "causal_linrec") if config.data.targets == "all" else ("recent_linrec", "linrec")
     search = dataclasses.replace(
-        config.search, strategy="easrec", prune=tuple(sorted({*config.search.prune, *middle})), inner_prune=inner,
+        config.search, strategy=strategy, prune=tuple(sorted({*config.search.prune, *middle})), inner_prune=inner,
         heads=tuple(h for h in (model.heads // 2, model.heads) if h), gate_layers=(0, 1, 2), attentions=attentions,
         budget=min(1.0, budget * (1 + 1e-9)),
     )  # fmt: skip
     return dataclasses.replace(config, model=model, search=search)
 
 
-def report(found: dict, p: dict, config: Config, networks: int, seeds: int) -> tuple[str, list[dict]]:
-    """The table, a line for each space and budget, and its rows as plain numbers; `p` over users by budget and part."""
+def report(
+    found: dict[Variant, list[dict]], p: dict, config: Config, networks: int, seeds: int
+) -> tuple[str, list[dict]]:
+    """The table, a line for each variant, and its rows as plain numbers; `p` over users by variant and part."""
     by = config.evaluate.select_by
 
     def ndcg(cells: list[dict], part: str) -> np.ndarray:
@@ -78,35 +98,40 @@ def report(found: dict, p: dict, config: Config, networks: int, seeds: int) -> t
     def flops(cells: list[dict]) -> np.ndarray:
         return np.array([cell["architecture"]["flops"] for cell in cells], np.float64)
 
-    def shown(key: Any, part: str) -> str:
-        return show_p(p[key][part]) if key in p else ""
+    def shown(variant: Variant, part: str) -> str:
+        return show_p(p[variant][part]) if variant in p else ""
 
-    base, rows, lines = found["paper"], [], []
-    for key, cells in found.items():
-        name = "the paper's space" if key == "paper" else f"wide, at most {key:.0%} of its FLOPs"
+    base, rows, lines = found[PAPERS], [], []
+    for variant, cells in found.items():
         saved = float(np.mean(1 - flops(cells) / flops(base)))
         change = {part: float(np.mean(ndcg(cells, part) / ndcg(base, part) - 1)) for part in ("validation", "test")}
         picks = [Architecture.from_json(cell["architecture"]).describe() for cell in cells]
         rows.append(
-            {"space": name, "picks": "; ".join(picks), "flops": float(flops(cells).mean()), "flops_saved": saved}
+            {
+                "space": variant.label,
+                "picks": "; ".join(picks),
+                "flops": float(flops(cells).mean()),
+                "flops_saved": saved,
+            }
             | {part: float(ndcg(cells, part).mean()) for part in ("validation", "test")}
             | {f"{part}_change": value for part, value in change.items()}
-            | {f"{part}_over_users": None if np.isnan(value) else value for part, value in p.get(key, {}).items()}
+            | {f"{part}_over_users": None if np.isnan(value) else value for part, value in p.get(variant, {}).items()}
             | {"cpu_seconds": float(np.mean([cell["cpu_seconds"] for cell in cells]))}
         )
         lines.append(
             [
-                name, "; ".join(picks), f"{flops(cells).mean() / 1e6:.2f}", f"{saved:+.0%}",
-                *(s for part in PARTS for s in (plus_minus(ndcg(cells, part)), f"{change[part]:+.1%}", shown(key, part))),
+                variant.label, "; ".join(picks), f"{flops(cells).mean() / 1e6:.2f}", f"{saved:+.0%}",
+                *(s for part in PARTS for s in (plus_minus(ndcg(cells, part)), f"{change[part]:+.1%}", shown(variant, part))),
                 f"{rows[-1]['cpu_seconds']:.0f}",
             ]
         )  # fmt: skip
     head = ["space and budget", "picks, one per seed", "MFLOPs", "saved", f"validation NDCG@10 ({by})", "change", "p"]
     head += ["test NDCG@10", "change", "p", "CPU s"]
     paper_networks = len(config.search.prune) * config.model.layers
-    text = markdown(head, lines)
-    text += f"\n\n{seeds} seed{'s' * (seeds > 1)}; {paper_networks} networks in the paper's space, {networks:,} in the wide one; "
-    text += (
-        "saved and change are relative to the paper's space, seed by seed; p: two-sided paired t-test over users, each "
+    text = (
+        f"{markdown(head, lines)}\n\n{seeds} seed{'s' * (seeds > 1)}; {paper_networks} networks in the paper's space, {networks:,} in "
+        "the wide one; saved and change are relative to the paper's space, seed by seed; p: two-sided paired t-test over "
+        f"users, each averaged over seeds. Random search trains {config.search.finalists} networks drawn within the budget, "
+        f"{config.search.epochs} epochs each, and its best one anew as every pick."
     )
-    return text + "averaged over seeds.", rows
+    return text, rows
