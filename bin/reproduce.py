@@ -1,9 +1,9 @@
 """Experiments beside the paper's: WORKDIR/DATASET-SCALE/ (finished cells, JSON, CSV, Markdown, PNG).
 
-space: every network of the space trained alone, and what each search strategy picked of it. wide: what a wide space buys
-over it, at equal FLOPs and at fewer. table3: accuracy of all models; table4: their inference time and memory; table5:
-ablations; figure4: the weight lambda of the constraint, and budgets. compare: two models by their kept cells, printed.
-results: everything finished in WORKDIR as one document.
+space: every network of the space trained alone, and what each search strategy picked of it. wide: what a wide space
+buys over it, at equal FLOPs and at fewer, and what random search finds there. table3: accuracy of all models; table4:
+their inference time and memory; table5: ablations; figure4: the weight lambda of the constraint, and budgets. compare:
+two models by their kept cells, printed. results: everything finished in WORKDIR as one document.
 """
 
 import shlex
