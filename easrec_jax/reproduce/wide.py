@@ -17,7 +17,7 @@ from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
 
 
 class Variant(NamedTuple):
-    """A search of the wide space."""
+    """A search, in the paper's space or the wide one: a row of the table, a cell a seed."""
 
     cell: str
     label: str
@@ -46,24 +46,25 @@ def run_wide(cells: Cells, *, seeds: int) -> str:
     def job(config: Config) -> Job:
         return Job(partial(searched_cell, split), config)
 
-    cells.run_all({f"{PAPERS.cell}-seed{c.seed}": job(c) for c in seeded})
+    names = {v: [f"{v.cell}-seed{c.seed}" for c in seeded] for v in (PAPERS, *VARIANTS)}
+    cells.run_all({name: job(c) for name, c in zip(names[PAPERS], seeded, strict=True)})
     largest = request_flops(wide_space(widened(config, 1.0)).largest, split.data.num_items)
-    shares = [cells.used[f"{PAPERS.cell}-seed{c.seed}"]["architecture"]["flops"] / largest for c in seeded]
+    shares = [cells.used[name]["architecture"]["flops"] / largest for name in names[PAPERS]]
     cells.run_all(
         {
-            f"{variant.cell}-seed{c.seed}": job(widened(c, variant.level * share, variant.strategy))
-            for share, c in zip(shares, seeded, strict=True)
-            for variant in VARIANTS
+            names[v][k]: job(widened(c, v.level * share, v.strategy))
+            for k, (share, c) in enumerate(zip(shares, seeded, strict=True))
+            for v in VARIANTS
         }
     )
-    rows_of = {v: Row.finished(v.label, cells, [f"{v.cell}-seed{c.seed}" for c in seeded]) for v in (PAPERS, *VARIANTS)}
+    rows_of = {v: Row.finished(v.label, cells, mine) for v, mine in names.items()}
     by = config.evaluate.select_by
     p = {
         v: {part: compare(row, rows_of[PAPERS], part, "ndcg@10", by).over_users for part in PARTS}
         for v, row in rows_of.items()
         if v != PAPERS
     }
-    found = {v: [cells.used[f"{v.cell}-seed{c.seed}"] for c in seeded] for v in rows_of}
+    found = {v: [cells.used[name] for name in mine] for v, mine in names.items()}
     text, rows = report(found, p, config, networks, seeds)
     return cells.write("wide", {"rows": rows, "networks": networks}, rows, text, seeds=seeds)
 
