@@ -45,7 +45,7 @@ class Arguments:
 TRAINED = ("space", "wide", "table3", "table4", "table5", "figure4")
 TAKERS = {  # which experiments a flag means something to
     "dataset": (*TRAINED, "compare"), "data": TRAINED, "seeds": (*TRAINED, "compare"), "scale": (*TRAINED, "compare"),
-    "features": ("table3", "table4"), "rows": ("space", "table3", "table4", "table5", "compare"), "out": ("results",),
+    "features": ("table3", "table4"), "rows": ("space", "wide", "table3", "table4", "table5", "compare"), "out": ("results",),
 }  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def command() -> None:
         if name == "space":
             text = run_space(cells, seeds=seeds, rows=arguments.rows)
         elif name == "wide":
-            text = run_wide(cells, seeds=seeds)
+            text = run_wide(cells, seeds=seeds, rows=arguments.rows)
         elif name == "figure4":
             text = run_figure4(cells, seeds=seeds, dataset=dataset)
         else:

@@ -130,7 +130,10 @@ def test_two_models_are_compared_by_their_kept_cells(tmp_path):
     ("arguments", "message"),
     [
         (("table3", "--seeds", "0"), "error: seeds: expected at least 1, got 0"),
-        (("wide", "--rows", "SASRec"), "error: rows: wide takes none (space, table3, table4, table5, compare would)"),
+        (
+            ("figure4", "--rows", "SASRec"),
+            "error: rows: figure4 takes none (space, wide, table3, table4, table5, compare would)",
+        ),
         (("table3", "--dataset", "ml-1m"), "error: features: expected a RecBole .item file"),
         (("space", "--scale", "smoke", "--rows", "SASRec"), "error: rows: expected some of 'easrec', 'darts', "),
     ],

@@ -15,14 +15,13 @@ from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, R
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
 from easrec_jax.metrics import metrics
-from easrec_jax.reproduce import wide
 from easrec_jax.reproduce.ablations import ablations, priced_cell, run_table5
 from easrec_jax.reproduce.cells import Cells
 from easrec_jax.reproduce.models import FLOOR_ROWS, SEARCHED, alone_cell, models, searched_cell, table3_config
 from easrec_jax.reproduce.recipes import recipe
 from easrec_jax.reproduce.tables import run_table3, run_table4
 from easrec_jax.reproduce.tradeoff import run_figure4
-from easrec_jax.reproduce.wide import run_wide, widened
+from easrec_jax.reproduce.wide import VARIANTS, run_wide, widened
 
 TINY = Config(
     data=DataConfig(planted_users=60, planted_items=100),
@@ -57,7 +56,6 @@ def tables(made, tmp_path_factory):
         original(self, name, job)
 
     patch.setattr(Cells, "_make", counted)
-    patch.setattr(wide, "VARIANTS", (wide.VARIANTS[0], wide.VARIANTS[-1]))
     common = {"seeds": 1, "dataset": "ml-1m"}
     texts = {}
     runs = {
@@ -65,7 +63,7 @@ def tables(made, tmp_path_factory):
         "table4": lambda: run_table4(cells(folder), rows=NETWORKS, **common),
         "figure4": lambda: run_figure4(cells(folder), weights=(0.1,), budgets=(0.001, 1.0), **common),
         "table5": lambda: run_table5(cells(folder), rows=(*SHARED, *OWN), **common),
-        "wide": lambda: run_wide(cells(folder), seeds=1),
+        "wide": lambda: run_wide(cells(folder), seeds=1, rows=(VARIANTS[0].label, VARIANTS[-1].label)),
         "again": lambda: run_table3(cells(folder), rows=ROWS, **common),
         "elsewhere": lambda: run_table3(cells(folder / "x"), rows=ROWS[-1:], seeds=2, dataset="ml-100k"),
     }
@@ -219,6 +217,8 @@ def test_unknown_rows_and_a_table4_without_its_base_are_refused(made, tmp_path):
         run_table4(cells, rows=("SASRec", "Markov"), **common)  # no network
     with pytest.raises(ValueError, match="rows: expected SASRec among them"):
         run_table4(cells, rows=("EASRec",), **common)
+    with pytest.raises(ValueError, match="rows: expected some of 'wide, at most 100% of its FLOPs'.* got 'EASRec'"):
+        run_wide(cells, seeds=1, rows=("EASRec",))
     assert set(models(TINY, cells.split, None)) == {*SEARCHED, "SASRec", "SASRec + LinRec", *FLOOR_ROWS}
 
 

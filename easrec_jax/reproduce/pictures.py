@@ -50,7 +50,7 @@ def space_figure(results: dict, space: SearchSpace, path: Path, *, select_by: st
         shown = {name: mark for name, mark in MARKS.items() if any(r["what"] == name for r in results["picks"])}
         for number, (name, mark) in enumerate(shown.items()):
             picked = [at[r["candidate"], r["depth"]] for r in results["picks"] if r["what"] == name]
-            shift = (number + 1) * 0.025 * (high - low)  # one above the other: picks often coincide
+            shift = (number + 1) * 0.035 * (high - low)  # one above the other: picks often coincide
             axis.plot(
                 [r[key] * scale for r in picked], [r["validation"] + shift for r in picked],
                 mark, color="black", markerfacecolor="none", markersize=8, label=f"picked by {name}",

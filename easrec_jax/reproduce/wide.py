@@ -32,29 +32,34 @@ VARIANTS = (
 )
 
 
-def run_wide(cells: Cells, *, seeds: int) -> str:
+def run_wide(cells: Cells, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
     """Search, retrain and evaluate in the paper's space and by each of `VARIANTS` in the wide one; wide.json, .csv, .md.
+
+    `rows` are labels of `VARIANTS` (all, if none is named); the paper's space is always there, as their budgets are of it.
 
     The first wide budget is the FLOPs of the same seed's pick in the paper's space, so that row asks what the wide space
     buys at equal FLOPs; the next ask what accuracy fewer FLOPs still reach. Random search, the control, trains as many
     networks within the first budget as a search has finalists (`search.finalists`, `search.epochs` each).
     """
     config, split = cells.config, cells.split
-    networks = len(wide_space(widened(config, 1.0)).choices)
+    cell_of = {v.label: v.cell for v in VARIANTS}
+    wanted = cells.shown_rows(cell_of, rows, lambda row: [f"{cell_of[row]}-seed{seed}" for seed in range(seeds)])
+    variants = [v for v in VARIANTS if v.label in wanted]
+    space = wide_space(widened(config, 1.0))
     seeded = [for_strategy(dataclasses.replace(config, seed=seed), "easrec") for seed in range(seeds)]
 
     def job(config: Config) -> Job:
         return Job(partial(searched_cell, split), config)
 
-    names = {v: [f"{v.cell}-seed{c.seed}" for c in seeded] for v in (PAPERS, *VARIANTS)}
+    names = {v: [f"{v.cell}-seed{c.seed}" for c in seeded] for v in (PAPERS, *variants)}
     cells.run_all({name: job(c) for name, c in zip(names[PAPERS], seeded, strict=True)})
-    largest = request_flops(wide_space(widened(config, 1.0)).largest, split.data.num_items)
+    largest = request_flops(space.largest, split.data.num_items)
     shares = [cells.used[name]["architecture"]["flops"] / largest for name in names[PAPERS]]
     cells.run_all(
         {
             names[v][k]: job(widened(c, v.level * share, v.strategy))
             for k, (share, c) in enumerate(zip(shares, seeded, strict=True))
-            for v in VARIANTS
+            for v in variants
         }
     )
     rows_of = {v: Row.finished(v.label, cells, mine) for v, mine in names.items()}
@@ -65,8 +70,9 @@ def run_wide(cells: Cells, *, seeds: int) -> str:
         if v != PAPERS
     }
     found = {v: [cells.used[name] for name in mine] for v, mine in names.items()}
-    text, rows = report(found, p, config, networks, seeds)
-    return cells.write("wide", {"rows": rows, "networks": networks}, rows, text, seeds=seeds)
+    networks = len(space.choices)
+    text, fields = report(found, p, config, networks, seeds)
+    return cells.write("wide", {"rows": fields, "networks": networks}, fields, text, seeds=seeds)
 
 
 def widened(config: Config, budget: float, strategy: str = "easrec") -> Config:
