@@ -35,23 +35,24 @@ VARIANTS = (
 def run_wide(cells: Cells, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
     """Search, retrain and evaluate in the paper's space and by each of `VARIANTS` in the wide one; wide.json, .csv, .md.
 
-    `rows` are labels of `VARIANTS` (all, if none is named); the paper's space is always there, as their budgets are of it.
-
     The first wide budget is the FLOPs of the same seed's pick in the paper's space, so that row asks what the wide space
     buys at equal FLOPs; the next ask what accuracy fewer FLOPs still reach. Random search, the control, trains as many
     networks within the first budget as a search has finalists (`search.finalists`, `search.epochs` each).
+
+    `rows` are labels of `VARIANTS` (all, if none is named); the paper's space is always there, as their budgets are of it.
     """
     config, split = cells.config, cells.split
-    cell_of = {v.label: v.cell for v in VARIANTS}
-    wanted = cells.shown_rows(cell_of, rows, lambda row: [f"{cell_of[row]}-seed{seed}" for seed in range(seeds)])
+    names = {v: [f"{v.cell}-seed{seed}" for seed in range(seeds)] for v in (PAPERS, *VARIANTS)}
+    known = {v.label: mine for v, mine in names.items() if v != PAPERS}
+    wanted = cells.shown_rows(known, rows, known.__getitem__)
     variants = [v for v in VARIANTS if v.label in wanted]
+    names = {v: names[v] for v in (PAPERS, *variants)}
     space = wide_space(widened(config, 1.0))
     seeded = [for_strategy(dataclasses.replace(config, seed=seed), "easrec") for seed in range(seeds)]
 
     def job(config: Config) -> Job:
         return Job(partial(searched_cell, split), config)
 
-    names = {v: [f"{v.cell}-seed{c.seed}" for c in seeded] for v in (PAPERS, *variants)}
     cells.run_all({name: job(c) for name, c in zip(names[PAPERS], seeded, strict=True)})
     largest = request_flops(space.largest, split.data.num_items)
     shares = [cells.used[name]["architecture"]["flops"] / largest for name in names[PAPERS]]
