@@ -45,7 +45,7 @@ class Arguments:
 TRAINED = ("space", "wide", "table3", "table4", "table5", "figure4")
 TAKERS = {  # which experiments a flag means something to
     "dataset": (*TRAINED, "compare"), "data": TRAINED, "seeds": (*TRAINED, "compare"), "scale": (*TRAINED, "compare"),
-    "features": ("table3", "table4"), "rows": ("space", "wide", "table3", "table4", "table5", "compare"), "out": ("results",),
+    "features": ("table3", "table4"), "rows": (*TRAINED, "compare"), "out": ("results",),
 }  # fmt: skip
 
 
@@ -94,10 +94,8 @@ def command() -> None:
             text = run_space(cells, seeds=seeds, rows=arguments.rows)
         elif name == "wide":
             text = run_wide(cells, seeds=seeds, rows=arguments.rows)
-        elif name == "figure4":
-            text = run_figure4(cells, seeds=seeds, dataset=dataset)
         else:
-            run = {"table3": run_table3, "table4": run_table4, "table5": run_table5}[name]
+            run = {"table3": run_table3, "table4": run_table4, "table5": run_table5, "figure4": run_figure4}[name]
             text = run(cells, seeds=seeds, dataset=dataset, rows=arguments.rows)
     except (Interrupted, KeyboardInterrupt):
         fail(f"interrupted; the finished cells in {folder / 'cells'} are kept: run the same command to go on")

@@ -61,7 +61,7 @@ def tables(made, tmp_path_factory):
     runs = {
         "table3": lambda: run_table3(cells(folder), rows=ROWS, **common),
         "table4": lambda: run_table4(cells(folder), rows=NETWORKS, **common),
-        "figure4": lambda: run_figure4(cells(folder), weights=(0.1,), budgets=(0.001, 1.0), **common),
+        "figure4": lambda: run_figure4(cells(folder), rows=("lambda 0.1",), budgets=(0.001, 1.0), **common),
         "table5": lambda: run_table5(cells(folder), rows=(*SHARED, *OWN), **common),
         "wide": lambda: run_wide(cells(folder), seeds=1, rows=(VARIANTS[0].label, VARIANTS[-1].label)),
         "again": lambda: run_table3(cells(folder), rows=ROWS, **common),
@@ -143,8 +143,8 @@ def test_table4_gives_ratios_to_sasrec(tables):
     assert rows["EASRec"]["time_over_sasrec"] == pytest.approx(ratio) and "0.27 (" in texts["table4"]
 
 
-def test_figure4_has_lambda_and_budgets_and_says_what_it_left_out(tables):
-    folder, _, texts = tables
+def test_figure4_has_the_rows_asked_for_those_finished_and_says_what_it_left_out(tables):
+    folder, _, texts = tables  # lambda 0.1 was asked for, and the budget of 1 is Table III's
     assert [(r["mode"], r["value"]) for r in results(folder, "figure4")["rows"]] == [("lambda", 0.1), ("budget", 1.0)]
     assert re.search(r"Below the smallest network's cost of 0\.\d+: 0\.001\.", texts["figure4"])
     assert (folder / "figure4.png").read_bytes().startswith(b"\x89PNG")
@@ -219,6 +219,8 @@ def test_unknown_rows_and_a_table4_without_its_base_are_refused(made, tmp_path):
         run_table4(cells, rows=("EASRec",), **common)
     with pytest.raises(ValueError, match="rows: expected some of 'wide, at most 100% of its FLOPs'.* got 'EASRec'"):
         run_wide(cells, seeds=1, rows=("EASRec",))
+    with pytest.raises(ValueError, match="rows: expected some of 'lambda 0', .* 'budget 1', got 'budget 2'"):
+        run_figure4(cells, rows=("budget 2",), **common)
     assert set(models(TINY, cells.split, None)) == {*SEARCHED, "SASRec", "SASRec + LinRec", *FLOOR_ROWS}
 
 

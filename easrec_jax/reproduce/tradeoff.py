@@ -25,6 +25,7 @@ def run_figure4(
     *,
     seeds: int,
     dataset: str,
+    rows: tuple[str, ...] = (),
     weights: tuple[float, ...] = COST_WEIGHTS,
     budgets: tuple[float, ...] = BUDGETS,
 ) -> str:
@@ -32,32 +33,36 @@ def run_figure4(
 
     The recipe's own budget is a point too. Budgets below the smallest network's cost are left out.
     """
-    config, split, rows, lines = cells.config, cells.split, [], []
+    config, split = cells.config, cells.split
     smallest = float(cost_table(search_space(config), split.data.num_items).min())
     own = config.search.budget
     admitted = sorted({b for b in (*budgets, own) if b is not None and b >= smallest})
-    settings = [("lambda", w, priced_cell(config, w)) for w in weights]
-    settings += [("budget", b, EASREC_CELL if b == own else f"figure4-budget{b:g}") for b in admitted]
+    settings = {f"lambda {w:g}": ("lambda", w, priced_cell(config, w)) for w in weights}
+    for b in admitted:
+        settings[f"budget {b:g}"] = ("budget", b, EASREC_CELL if b == own else f"figure4-budget{b:g}")
+    wanted = cells.shown_rows(settings, rows, lambda row: [f"{settings[row][2]}-seed{seed}" for seed in range(seeds)])
+    settings = {row: settings[row] for row in wanted}
     jobs: dict[str, Job] = {}
     for seed in range(seeds):
         seeded = for_strategy(dataclasses.replace(config, seed=seed), "easrec")
-        for mode, value, name in settings:
+        for mode, value, name in settings.values():
             if mode == "lambda":
                 mine = without_budget(seeded, value)
             else:
                 mine = dataclasses.replace(seeded, search=dataclasses.replace(seeded.search, budget=value))
             jobs[f"{name}-seed{seed}"] = Job(partial(searched_cell, split), mine)
     cells.run_all(jobs)
-    for mode, value, name in settings:
+    points, lines = [], []
+    for row, (mode, value, name) in settings.items():
         mine = []
         for seed in range(seeds):
             cell = cells.used[f"{name}-seed{seed}"]
             size = {key: cell["architecture"][key] for key in ("flops", "width", "depth")}
             mine.append({"mode": mode, "value": value, "seed": seed} | size | cell["test"][PROTOCOL])
-        rows += mine
-        picks = ", ".join(f"{row['depth']} x {row['width']}" for row in mine)
-        flops = f"{np.mean([row['flops'] for row in mine]) / 1e6:.1f}"
-        lines.append([f"{mode} {value:g}", picks, flops, *(plus_minus([row[m] for row in mine]) for m in METRICS)])
+        points += mine
+        picks = ", ".join(f"{point['depth']} x {point['width']}" for point in mine)
+        flops = f"{np.mean([point['flops'] for point in mine]) / 1e6:.1f}"
+        lines.append([row, picks, flops, *(plus_minus([point[m] for point in mine]) for m in METRICS)])
     text = markdown(["", "picks", "MFLOPs", *(NAMES[m] for m in METRICS)], lines)
     text += (
         f"\n\n{dataset}, test items, {PROTOCOL}, {seeds} seed{'s' * (seeds > 1)}; picks are depth x width, one a seed. "
@@ -65,5 +70,5 @@ def run_figure4(
     )
     if left := [f"{b:g}" for b in budgets if b < smallest]:
         text += f" Below the smallest network's cost of {np.ceil(1e3 * smallest) / 1e3:g}: {', '.join(left)}."
-    tradeoff_figure(rows, cells.folder / "figure4.png")
-    return cells.write("figure4", {"rows": rows}, rows, text, seeds=seeds)
+    tradeoff_figure(points, cells.folder / "figure4.png")
+    return cells.write("figure4", {"rows": points}, points, text, seeds=seeds)
