@@ -78,9 +78,12 @@ def tradeoff_figure(rows: list[dict], path: Path) -> None:
     """
     figure, axes = new_figure(1, 3, (14.0, 3.8))
     ticks = list(dict.fromkeys((row["mode"], row["value"]) for row in rows))
+    modes = {mode for mode, _ in ticks}
     measures = (("flops", 1e-6, "MFLOPs of the pick"), ("ndcg@10", 1, "test NDCG@10 (pop100)"))
     for axis, (key, scale, label) in zip(axes, measures, strict=False):
         for mode, colour in (("lambda", "C0"), ("budget", "C1")):
+            if mode not in modes:
+                continue
             at = [x for x, tick in enumerate(ticks) if tick[0] == mode]
             values = [[row[key] * scale for row in rows if (row["mode"], row["value"]) == ticks[x]] for x in at]
             axis.plot(at, [np.mean(v) for v in values], marker="o", color=colour, label=mode)
@@ -90,6 +93,8 @@ def tradeoff_figure(rows: list[dict], path: Path) -> None:
         axis.set(ylabel=label, xticks=range(len(ticks)), xticklabels=names)
         axis.set_ylim(0, 1.1 * scale * max(row[key] for row in rows))
     for mode, mark, size, side in (("lambda", "o", 10, "right"), ("budget", "s", 5, "left")):  # equal points show both
+        if mode not in modes:
+            continue
         mine = [tick for tick in ticks if tick[0] == mode]
         points = [
             [np.mean([row[key] * scale for row in rows if (row["mode"], row["value"]) == tick]) for tick in mine]
