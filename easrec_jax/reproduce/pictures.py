@@ -78,29 +78,27 @@ def tradeoff_figure(rows: list[dict], path: Path) -> None:
     """
     figure, axes = new_figure(1, 3, (14.0, 3.8))
     ticks = list(dict.fromkeys((row["mode"], row["value"]) for row in rows))
-    modes = {mode for mode, _ in ticks}
+    looks = {"lambda": ("C0", "o", 10, "right"), "budget": ("C1", "s", 5, "left")}  # equal points show both
+    modes = [mode for mode in looks if any(tick[0] == mode for tick in ticks)]
     measures = (("flops", 1e-6, "MFLOPs of the pick"), ("ndcg@10", 1, "test NDCG@10 (pop100)"))
     for axis, (key, scale, label) in zip(axes, measures, strict=False):
-        for mode, colour in (("lambda", "C0"), ("budget", "C1")):
-            if mode not in modes:
-                continue
+        for mode in modes:
             at = [x for x, tick in enumerate(ticks) if tick[0] == mode]
             values = [[row[key] * scale for row in rows if (row["mode"], row["value"]) == ticks[x]] for x in at]
-            axis.plot(at, [np.mean(v) for v in values], marker="o", color=colour, label=mode)
+            axis.plot(at, [np.mean(v) for v in values], marker="o", color=looks[mode][0], label=mode)
             for x, v in zip(at, values, strict=True):
                 axis.plot([x] * len(v), v, ".", color="black", markersize=3)
         names = [f"{'λ' if mode == 'lambda' else '≤'}\n{value:g}" for mode, value in ticks]
         axis.set(ylabel=label, xticks=range(len(ticks)), xticklabels=names)
         axis.set_ylim(0, 1.1 * scale * max(row[key] for row in rows))
-    for mode, mark, size, side in (("lambda", "o", 10, "right"), ("budget", "s", 5, "left")):  # equal points show both
-        if mode not in modes:
-            continue
+    for mode in modes:
+        colour, mark, size, side = looks[mode]
         mine = [tick for tick in ticks if tick[0] == mode]
         points = [
             [np.mean([row[key] * scale for row in rows if (row["mode"], row["value"]) == tick]) for tick in mine]
             for key, scale, _ in measures
         ]
-        axes[2].plot(*points, mark, markersize=size, label=mode)
+        axes[2].plot(*points, mark, color=colour, markersize=size, label=mode)
         for tick, x, y in zip(mine, *points, strict=True):
             axes[2].annotate(f"  {tick[1]:g}  ", (x, y), fontsize=8, ha=side, va="center")
     axes[2].margins(x=0.12)
