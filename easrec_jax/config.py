@@ -232,7 +232,7 @@ class RetrainConfig:
     architecture: Literal["searched", "full"] = "searched"
     """searched: what the search picked; full: the network of the model.* sizes itself (a plain baseline)."""
     weights: Literal["copied", "fresh"] = "copied"
-    """Start from the supernet's weights, if the strategy trains one, or from scratch."""
+    """Start from the supernet's weights, if the strategy trains one, or from scratch; which is better depends on the data."""
     epochs: int = 30
     """Most epochs over the training interactions."""
     batch_size: int = 32
