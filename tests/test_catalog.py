@@ -76,7 +76,7 @@ def test_a_zip_is_fetched_once_verified_and_readable(server, tmp_path, capsys):
     said = capsys.readouterr().err
     assert f"sha256 {dataset.sha256} (verified)" in said and "cite: A paper" in said and "terms: free" in said
     assert catalog.fetch_dataset(dataset, tmp_path) == path and server.asked == ["/a.zip"]
-    assert read_interactions(path, format="movielens").history(0).tolist() == [2, 3, 1]
+    assert read_interactions(path, format="movielens").histories_of(["u"]) == [["b", "c", "a"]]
 
 
 def test_gzip_and_plain_files_without_known_checksum(server, tmp_path, capsys):

@@ -117,8 +117,10 @@ def open_source(
             frame = pl.DataFrame(list(table.columns.values())).lazy()
             if columns.history:
                 frame = frame.group_by(columns.user, maintain_order=True).agg(columns.item)
-        frame = _selected(path, frame, columns, blanks=layout.format in ("csv", "tsv"))
-        frame, (rows, events, users) = _counted(path, frame, by_user=bool(columns.history), drop=missing_ids == "drop")
+        frame, texts = _selected(path, frame, columns, blanks=layout.format in ("csv", "tsv"))
+        frame, (rows, events, users) = _counted(
+            path, frame, texts, by_user=bool(columns.history), drop=missing_ids == "drop"
+        )
     return Source(path, frame, columns, bool(columns.history), rows, events, users, files, layout, equal_times)
 
 
@@ -131,8 +133,8 @@ def _streams(files: Sequence[File], layout: readers.Layout) -> bool:
     return not any(has_blank_quotes(pl.Series(first_lines(file), dtype=pl.String), layout.separator) for file in files)
 
 
-def _selected(path: Path, frame: pl.LazyFrame, columns: Columns, *, blanks: bool) -> pl.LazyFrame:
-    """The columns row, user, item and time, and `wrong`: the row holds something that is no id.
+def _selected(path: Path, frame: pl.LazyFrame, columns: Columns, *, blanks: bool) -> tuple[pl.LazyFrame, list[str]]:
+    """The columns row, user, item and time, and `wrong` and `missing`: the row holds no id there; and which ids are text.
 
     `blanks`: of a text file, whose fields may have white space around them and whose lines may be blank.
     """
@@ -150,31 +152,29 @@ def _selected(path: Path, frame: pl.LazyFrame, columns: Columns, *, blanks: bool
     if blanks:
         user, item = user.str.strip_chars(), item if by_user else item.str.strip_chars()
     chosen = [user.alias("user"), item.alias("item"), (user_wrong | item_wrong).alias("wrong")]
+    roles = {"user": columns.user} if by_user else {"user": columns.user, "item": columns.item}
+    missing = pl.any_horizontal(scans.is_missing(name, schema[name]) for name in roles.values())
+    chosen += [missing.alias("missing")]
     chosen += [pl.col(columns.time).alias("time")] if columns.time else []
     frame = frame.select(chosen).with_row_index("row")
     if blanks:
         frame = frame.filter(pl.col("user").fill_null("").ne("") | pl.col("item").is_not_null())
-    return frame
+    return frame, [role for role, name in roles.items() if not schema[name].is_numeric()]
 
 
 def _counted(
-    path: Path, frame: pl.LazyFrame, *, by_user: bool, drop: bool
+    path: Path, frame: pl.LazyFrame, texts: list[str], *, by_user: bool, drop: bool
 ) -> tuple[pl.LazyFrame, tuple[int, int, int]]:
     """The frame without marks, whole numbers as such; and its rows, events and (about) users. Checks every id.
 
     `drop`: rows without an id are left out, with a warning.
     """
-    user, item = pl.col("user"), pl.col("item")
-    missing = user.is_null() | (user.cast(pl.String).str.strip_chars() == "")
-    if not by_user:
-        missing |= item.is_null() | (item.str.strip_chars() == "")
-    texts = [name for name, kind in frame.collect_schema().items() if kind == pl.String and name in ("user", "item")]
     counted = frame.select(
         rows=pl.col("row").max() + 1,
-        events=item.list.len().sum() if by_user else pl.len(),
-        users=pl.len() if by_user else user.approx_n_unique(),
-        missing=pl.col("row").filter(missing & ~pl.col("wrong")).min(),
-        gone=missing.sum(),
+        events=pl.col("item").list.len().sum() if by_user else pl.len(),
+        users=pl.len() if by_user else pl.col("user").approx_n_unique(),
+        missing=pl.col("row").filter("missing").min(),
+        gone=pl.col("missing").sum(),
         wrong=pl.col("row").filter("wrong").min(),
         **{name: scans.has_points(pl.col(name)) for name in texts},
     )
@@ -186,10 +186,10 @@ def _counted(
         raise ValueError(f"{path}, row {found['missing'] + 1}: expected a user id{what}, got none; {scans.DROP}")
     if found["gone"]:
         warnings.warn(f"{path}: {found['gone']:,} rows without a user or item id dropped", stacklevel=3)
-        frame, found["events"] = frame.filter(~missing), found["events"] - (0 if by_user else found["gone"])
+        frame, found["events"] = frame.filter(~pl.col("missing")), found["events"] - (0 if by_user else found["gone"])
     if not found["rows"]:
         raise ValueError(f"{path}: the file has no row")
-    frame = frame.drop("wrong")
+    frame = frame.drop("wrong", "missing")
     for name in texts:
         frame = scans.whole_ids(frame, name) if found[name] else frame
     return frame, (found["rows"], int(found["events"] or 0), found["users"])
@@ -228,22 +228,16 @@ def read_part(source: Source, folder: Path, number: int) -> Part:
         lengths = frame["item"].list.len().fill_null(0).to_numpy().astype(np.int64)
         items = frame["item"].filter(pl.Series(lengths > 0)).explode()
         return Part(frame["user"], items, np.concatenate([[0], np.cumsum(lengths)]))
-    frame = frame.sort("row")
-    raw_users, codes = _coded(frame["user"])
+    rows, codes, times = frame["row"].to_numpy(), frame["user"].rank("dense").to_numpy() - 1, None
+    if np.any(rows[1:] < rows[:-1]):
+        by_row = np.argsort(rows)
+        frame, rows, codes = frame[by_row], rows[by_row], codes[by_row]
     if source.columns.time:
-        table = Table(source.path, {"time": frame["time"]}, lambda row: f"row {frame['row'][row] + 1}", {})
+        table = Table(source.path, {"time": frame["time"]}, lambda row: f"row {rows[row] + 1}", {})
         times = readers.parse_times(table, "time")
-        raw_items, items = _coded(frame["item"])
-        order, _, _ = history_order(codes, items, times, raw_users, raw_items, source.equal_times)
-    else:
-        order = np.argsort(codes, kind="stable")
+    order, _, _ = history_order(codes, times, frame["user"].gather, frame["item"].gather, source.equal_times)
     ends = np.concatenate([[0], np.cumsum(np.bincount(codes))])
-    return Part(raw_users, frame["item"].gather(order), ends)
-
-
-def _coded(ids: pl.Series) -> tuple[pl.Series, np.ndarray]:
-    """The distinct ids, and the code of each id into them, int64 [ids]."""
-    return ids.unique().sort(), ids.rank("dense").to_numpy().astype(np.int64) - 1
+    return Part(frame["user"].gather(order[ends[:-1]]), frame["item"].gather(order), ends)
 
 
 def first_histories(path: str | Path, users: int) -> list[list[str]]:

@@ -300,7 +300,9 @@ def in_time_order(
     """User and item codes with each user's history in order; warns where the order of many ties in the file is not kept."""
     if times is None and np.all(user[1:] >= user[:-1]):
         return user, item
-    order, tied, in_order = history_order(user, item, times, raw_users, raw_items, equal_times)
+    order, tied, in_order = history_order(
+        user, times, lambda rows: raw_users.gather(user[rows]), lambda rows: raw_items.gather(item[rows]), equal_times
+    )
     notable = max(NOTABLE_EVENTS, len(user) * (NOTABLE_IN_ORDER if in_order else NOTABLE))
     if equal_times == "mixed" and tied >= notable:
         warnings.warn(

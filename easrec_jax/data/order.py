@@ -5,7 +5,7 @@ So the order of a file's rows counts for nothing where there are times, and ties
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -24,16 +24,15 @@ def check_equal_times(value: str) -> None:
 
 def history_order(
     user: np.ndarray,
-    item: np.ndarray,
     times: np.ndarray | None,
-    raw_users: pl.Series,
-    raw_items: pl.Series,
+    user_ids: Callable[[np.ndarray], pl.Series],
+    item_ids: Callable[[np.ndarray], pl.Series],
     equal_times: str = "mixed",
 ) -> tuple[np.ndarray, int, bool]:
     """The rows by user, then time; ties by a hash of user and item (mixed) or by row (file).
 
-    Also how many rows are tied, and whether each user's rows were in time order as they came. `user` and `item` are
-    codes [rows] into the raw ids; without `times` the row order is the time order.
+    Also how many rows are tied, and whether each user's rows were in time order as they came. `user` is a number
+    a row, and `user_ids` and `item_ids` give the raw ids of rows; without `times` the row order is the time order.
     """
     if times is None:
         return np.argsort(user, kind="stable"), 0, True
@@ -44,17 +43,19 @@ def history_order(
     if equal_times == "mixed" and again.any():
         rows = order[tied]
         group = np.cumsum(~np.concatenate([[False], again]))[tied]
-        keys = mix(_hashes(user[rows], raw_users) + mix(_hashes(item[rows], raw_items)))
+        keys = mix(_hashes(user_ids(rows)) + mix(_hashes(item_ids(rows))))
         order[tied] = rows[np.lexsort((keys, group))]
     return order, int(np.count_nonzero(tied)), in_order
 
 
-def _hashes(codes: np.ndarray, raw: pl.Series) -> np.ndarray:
-    """The hash of each code's raw id, uint64 [codes]."""
-    there = np.flatnonzero(np.bincount(codes, minlength=len(raw)))
-    hashes = np.zeros(len(raw), np.uint64)
-    hashes[there] = text_hash([str(one) for one in raw.gather(there).to_list()])
-    return hashes[codes]
+def _hashes(ids: pl.Series) -> np.ndarray:
+    """The hash of each id's text, uint64 [ids]; each distinct text is hashed once."""
+    import polars as pl
+
+    distinct = ids.alias("id").unique().to_frame()
+    hashes = text_hash([str(one) for one in distinct["id"].to_list()])
+    table = distinct.with_columns(hash=pl.Series(hashes, dtype=pl.UInt64))
+    return ids.to_frame("id").join(table, on="id", how="left", maintain_order="left")["hash"].to_numpy()
 
 
 def text_hash(texts: Sequence[str]) -> np.ndarray:

@@ -79,8 +79,8 @@ def is_missing(name: str, kind: Any) -> pl.Expr:
     column = pl.col(name)
     if kind.is_float():
         return column.is_null() | column.is_nan()
-    if isinstance(kind, (pl.List, pl.Array)):
-        return pl.lit(False)
+    if kind.is_integer():
+        return column.is_null()
     return column.is_null() | (column.cast(pl.String).str.strip_chars() == "")
 
 
