@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import hashlib
 import re
 import tempfile
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import make_interactions
 from easrec_jax.data.interactions import IdMap, Interactions, read_features, read_interactions, split_tokens
 
 WORD = st.text("ab01é漢😀'\"-.#", min_size=1, max_size=4)
@@ -322,6 +325,39 @@ def test_id_map():
             IdMap(raw)
     with pytest.raises(ValueError, match="got the single id 'abc'"):
         ids.encode("abc")
+
+
+IDS = [("user_ids", 2), ("item_ids", 3)]
+
+
+def test_data_are_cut_to_the_items_of_another_map_and_the_rest_is_counted():
+    data = make_interactions([[1, 2, 3, 2], [4, 1, 2, 3], [4, 4, 1, 2]], num_items=4)
+    kept, left_out = data.restricted_to(IdMap(("new", "i3", "i2", "i1")))
+    assert left_out == {"items": 1, "events": 3, "users": 1} and kept.item_ids.raw[0] == "new"
+    assert decoded(kept) == {"u0": ["i1", "i2", "i3", "i2"], "u1": ["i1", "i2", "i3"]}
+    assert kept.items.dtype == np.int32 and kept.offsets.tolist() == [0, 4, 7]
+    same, nothing = data.restricted_to(data.item_ids)
+    assert nothing == {"items": 0, "events": 0, "users": 0} and same.fingerprint() == data.fingerprint()
+    with pytest.raises(ValueError, match="no user has 3 events or more of the model's 1 items .0 of the data's 4"):
+        data.restricted_to(IdMap(("x",)))
+
+
+def test_a_fingerprint_is_of_ids_and_histories():
+    data = make_interactions([[1, 2, 3], [2, 3, 1]], 3)
+    others = [[[1, 2, 3], [2, 1, 3]], [[1, 2, 3, 2], [3, 1]], [[1, 2, 3, 2, 3, 1]]]
+    prints = [make_interactions(histories, 3).fingerprint() for histories in others]
+    prints += [dataclasses.replace(data, **{name: IdMap(("x", "y", "z")[:n])}).fingerprint() for name, n in IDS]
+    assert len({data.fingerprint(), *prints}) == 6
+    assert make_interactions([[1, 2, 3], [2, 3, 1]], 3).fingerprint() == data.fingerprint()
+    content = b'["u0", "u1"]["i1", "i2", "i3"]' + np.array([0, 3, 6]).tobytes() + data.items.tobytes()
+    assert data.fingerprint() == hashlib.sha256(content).hexdigest()
+
+
+def test_histories_of_users_by_raw_id():
+    data = make_interactions([[1, 2, 3], [2, 3, 1]], 3)
+    assert data.histories_of(["u1", "u0"]) == [["i2", "i3", "i1"], ["i1", "i2", "i3"]]
+    with pytest.raises(ValueError, match="unknown users 'u7', '5': not among the 2 of the data"):
+        data.histories_of(["u7", "u0", 5])
 
 
 ITEMS = "item_id:token\ttitle:token_seq\tprice:float\tgenre:token\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -126,6 +128,52 @@ class Interactions:
             )
         items = np.concatenate([[0], inner]).astype(np.int32)[self.items]
         return Interactions(items, self.offsets, self.user_ids, item_ids, self.dropped_users)
+
+    def restricted_to(self, item_ids: IdMap) -> tuple[Interactions, dict[str, int]]:
+        """The events of the items that another id map knows, a trained model's, under that map; and what is left out.
+
+        Left out: `items` that it does not know, their `events`, and `users` of whom fewer than 3 events are known
+        (leave-one-out needs 3). ValueError if that is everyone.
+        """
+        inner = item_ids.encode(self.item_ids.raw)
+        items = np.concatenate([[0], inner]).astype(np.int32)[self.items]
+        known = items > 0
+        user = np.repeat(np.arange(self.num_users), self.lengths)
+        lengths = np.bincount(user[known], minlength=self.num_users)
+        stay = lengths >= 3
+        if not stay.any():
+            raise ValueError(
+                f"no user has 3 events or more of the model's {len(item_ids)} items ({np.count_nonzero(inner)} of the "
+                f"data's {self.num_items} items are among them); expected data like those it was trained on (--data.path)"
+            )
+        users = tuple(raw for raw, stays in zip(self.user_ids.raw, stay.tolist(), strict=True) if stays)
+        offsets = np.concatenate([[0], np.cumsum(lengths[stay])]).astype(np.int64)
+        left_out = {
+            "items": int(np.count_nonzero(inner == 0)),
+            "events": int(np.count_nonzero(~known)),
+            "users": int(np.count_nonzero(~stay)),
+        }
+        kept = items[known & stay[user]]
+        return Interactions(kept, offsets, IdMap(users), item_ids, self.dropped_users + left_out["users"]), left_out
+
+    def fingerprint(self) -> str:
+        """SHA-256, hex, of the user ids, the item ids and the histories: the same for the same interactions."""
+        digest = hashlib.sha256()
+        for raw in (self.user_ids.raw, self.item_ids.raw):
+            digest.update(json.dumps(raw).encode())
+        for array, kind in ((self.offsets, "<i8"), (self.items, "<i4")):
+            digest.update(np.ascontiguousarray(array, kind))
+        return digest.hexdigest()
+
+    def histories_of(self, user_ids: Sequence[Any]) -> list[list[str]]:
+        """Raw item ids of the histories of users, by raw user id; ValueError names users that are not here."""
+        inner = self.user_ids.encode(user_ids)
+        unknown = [str(raw) for raw, number in zip(user_ids, inner, strict=True) if number == 0]
+        if unknown:
+            dropped = f" ({self.dropped_users} others have too few events)" if self.dropped_users else ""
+            shown = ", ".join(repr(raw[:60]) for raw in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+            raise ValueError(f"unknown users {shown}: not among the {self.num_users} of the data{dropped}")
+        return [self.item_ids.decode(self.history(number - 1)) for number in inner.tolist()]
 
     def counts(self) -> dict[str, int | float]:
         """The sizes to print and record."""
