@@ -73,32 +73,26 @@ def recommend_file(
     request: Request,
     *,
     shard: tuple[int, int] = (1, 1),
-    format: str = "parquet",
+    format: str | None = None,
     part_events: int = EVENTS_PER_PART,
     overwrite: bool = False,
     on_progress: Callable[[int, int], Any] | None = None,
 ) -> Done:
     """Write the k best next items of every user of the file (or folder of files) `histories`; see `data.histories` for its forms.
 
-    `out` is a file (.parquet, .csv, .tsv, .jsonl) or a folder of parts in `format`. With `shard` (i, n), i from 1, only
-    the i-th of n shares is computed, into a folder; all shares together are the whole. A part has about `part_events`
-    interactions: what memory is needed for, and what a killed run does again. `on_progress(users, of_about)`.
+    `out` is a file (.parquet, .csv, .tsv, .jsonl) or a folder of parts in `format` (None: parquet). With `shard` (i, n), i
+    from 1, only the i-th of n shares is computed, into a folder; all shares together are the whole. A part has about
+    `part_events` interactions: what memory is needed for, and what a killed run does again. `on_progress(users, of_about)`.
     Results that `out` holds already are left as they are if input, model and request are the same, and replaced with
     `overwrite` if not: a file at the end, by the whole new one. Raises `ValueError` naming the file and row of bad input, or
     saying that `out` holds another run's results.
     """
-    from easrec_jax.data.histories import SUFFIXES, format_of, open_source
+    from easrec_jax.data.histories import SUFFIXES, open_source
     from easrec_jax.data.readers import Columns
 
     out, (number, shards) = Path(out), (operator.index(shard[0]), operator.index(shard[1]))
     single = out.suffix.lower() in SUFFIXES
-    if out.suffix and not single and not out.is_dir():
-        raise ValueError(
-            f"{out}: expected a name that ends in one of {', '.join(SUFFIXES)}, or a folder's: without a dot, or there already"
-        )
-    format = format_of(out) if single else format
-    if single and shards > 1:
-        raise ValueError(f"{out}: a shard writes parts, expected the name of a folder for them")
+    format = _format(out, single, format, shards)
     request = _checked(recommender, request, part_events, (number, shards), format)
     columns = Columns(request.user_column, request.item_column, request.time_column)
     files = _files(Path(histories).expanduser())  # before they are counted: what changes later is noticed
@@ -125,6 +119,24 @@ def recommend_file(
             join([*targets.values()], out, format, settings)
         shutil.rmtree(folder, ignore_errors=True)
         return done
+
+
+def _format(out: Path, single: bool, format: str | None, shards: int) -> str:
+    """The format of what is written; `ValueError` if the name `out` says something else, or cannot be written."""
+    from easrec_jax.data.histories import SUFFIXES, format_of
+
+    if not single:
+        if out.suffix and not out.is_dir():
+            names = ", ".join(SUFFIXES)
+            raise ValueError(
+                f"{out}: expected a name that ends in one of {names}, or a folder's: without a dot, or there already"
+            )
+        return format or "parquet"
+    if format not in (None, format_of(out)):
+        raise ValueError(f"format: expected that of the name {out}, got {format!r}; a folder's parts may have any")
+    if shards > 1:
+        raise ValueError(f"{out}: a shard writes parts, expected the name of a folder for them")
+    return format_of(out)
 
 
 def _checked(

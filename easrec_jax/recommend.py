@@ -15,6 +15,7 @@ from jax import Array
 
 from easrec_jax.artifact import Model, load_model
 from easrec_jax.data.batches import Samples, bucket_lengths
+from easrec_jax.data.interactions import Interactions
 from easrec_jax.layers import apply
 from easrec_jax.network import Network, item_table
 from easrec_jax.streaming import Stream, load_stream, new_stream, push, save_stream
@@ -154,6 +155,10 @@ class Recommender:
         for number in empty:
             answers[number] = self._popular(k, offsets)
         return answers
+
+    def recommend_users(self, data: Interactions, users: Sequence[Any], k: int = 10, **options: Any) -> Answers:
+        """As `recommend`, with its options, for users of `data` by raw user id. Raises `ValueError` naming those it has not."""
+        return self.recommend(data.histories_of(users), k, **options)
 
     def top_items(
         self, items: np.ndarray, ends: np.ndarray, k: int, *, exclude_seen: bool = True, offsets: Array | None = None
