@@ -58,6 +58,7 @@ def command() -> None:
             )
     started = time.perf_counter()
     data, _ = load_data(arguments.data, seed=arguments.seed)
+    short = data.dropped_users
     data, left_out = data.restricted_to(ids)
     split, settings = Split(data), arguments.evaluate
     evaluators = {}
@@ -84,6 +85,7 @@ def command() -> None:
             "part": arguments.part,
             "users": data.num_users,
             "left_out": left_out,
+            "dropped_users": short,
             "figures": figures,
             "against": compared,
             "costs": {name: dict(zip(("mine", "theirs"), pair, strict=True)) for name, pair in costs.items()},
@@ -96,6 +98,8 @@ def command() -> None:
     if compared:
         print(f"\nagainst {', '.join(map(str, arguments.against))}, user by user\n{comparison_table(compared)}")
         print(f"\nin batches of {BULK_USERS} users of N events\n{costs_table(costs)}\n")
+    if short:
+        print(f"not among the data: {short} users with too few events (data.min_history, data.k_core)")
     if any(left_out.values()):
         print(
             f"left out: {left_out['items']} items unknown to the model, their {left_out['events']} events, and "

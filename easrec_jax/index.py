@@ -10,6 +10,7 @@ index.json    format, the model's fingerprint, lists, probes, recall and on how 
 from __future__ import annotations
 
 import json
+import operator
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,6 +62,7 @@ class ItemIndex:
     ) -> Answers:
         """As `Recommender.recommend`, for histories with a known item; an empty history raises `ValueError`."""
         self.recommender._check_k(k)
+        k = operator.index(k)
         encoded = self.recommender._encode(histories, on_unknown)
         if not all(map(len, encoded)):
             raise ValueError("histories: expected at least one known item in each, an index knows no popularity")
@@ -123,10 +125,11 @@ def build_index(
     """
     faiss = _faiss()
     recommender._check_k(k)
+    k = operator.index(k)
     if not 0 < recall <= 1:
         raise ValueError(f"recall: expected a share in (0, 1], got {recall}")
     vectors = recommender.item_vectors()[1]
-    lists = max(1, round(len(vectors) ** 0.5)) if lists is None else lists
+    lists = max(1, round(len(vectors) ** 0.5)) if lists is None else operator.index(lists)
     if not 1 <= lists <= len(vectors):
         raise ValueError(f"lists: expected 1 to {len(vectors)} (the number of items), got {lists}")
     histories = made_up_histories(recommender, 2_000, seed) if histories is None else histories

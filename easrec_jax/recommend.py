@@ -280,10 +280,10 @@ class Recommender:
         return load_stream(Path(path), self.network, self.weights, self.fingerprint)
 
     def export(self, path: str | Path, k: int = 10, *, exclude_seen: bool = True) -> None:
-        """Write one `jax.export` file that answers without this library (see `easrec_jax.export`)."""
+        """Write one `jax.export` file that answers without this library, and the item ids beside it (see `easrec_jax.export`)."""
         from easrec_jax.export import export_file
 
-        export_file(self.network, self.weights, Path(path), k=k, exclude_seen=exclude_seen)
+        export_file(self.network, self.weights, self.item_ids, Path(path), k=k, exclude_seen=exclude_seen)
 
     # -------------------------------------------------------------------------------------------------------------- the pieces
 
