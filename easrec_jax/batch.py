@@ -143,7 +143,7 @@ def _checked(
     recommender: Recommender, request: Request, part_events: int, shard: tuple[int, int], format: str
 ) -> Request:
     """The request with plain numbers; `ValueError` says what cannot be had."""
-    recommender._check_k(request.k)
+    k = recommender._check_k(request.k)
     if request.on_unknown not in ("skip", "error", "popular"):
         raise ValueError(f"on_unknown: expected 'skip', 'error' or 'popular', got {request.on_unknown!r}")
     if part_events < 1:
@@ -154,7 +154,7 @@ def _checked(
         raise ValueError(f"csv_safe: expected CSV or TSV output, got {format}")
     if request.titles and not recommender.titles:
         raise ValueError("titles: the model has none; they come from data.titles when it is trained")
-    return replace(request, k=operator.index(request.k))
+    return replace(request, k=k)
 
 
 def _check_apart(histories: Path, out: Path) -> None:

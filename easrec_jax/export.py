@@ -7,7 +7,6 @@ number; beside model.jax lies model.items.json, a list with the raw id of item n
 from __future__ import annotations
 
 import json
-import operator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ def export_file(network: Any, weights: dict, item_ids: IdMap, path: Path, *, k: 
 
     if not 1 <= k <= network.num_items:
         raise ValueError(f"k: expected 1 to {network.num_items} (the number of items), got {k}")
-    weights, k = jax.tree.map(np.asarray, weights), operator.index(k)
+    weights = jax.tree.map(np.asarray, weights)
 
     def answer(items: jax.Array) -> tuple[jax.Array, jax.Array]:
         is_item = (items > 0) & (items <= network.num_items)
