@@ -54,6 +54,14 @@ class Arguments:
     """Of --histories: column of timestamps; empty: the usual names are tried, and without one the row order is the time order."""
     history_column: str = ""
     """Of --histories with one row a user: column of the histories; empty: history or items, where there is such a column."""
+    input_format: Literal[
+        "auto", "atomic", "pairs", "csv", "tsv", "parquet", "jsonl", "movielens", "headerless", "lists"
+    ] = "auto"
+    """Of --histories: file format; auto: by suffix and first lines. lists: one line a user, its id and its items."""
+    separator: str = ""
+    """Of --histories: what separates the fields of a text file; empty: it is looked for in the first lines."""
+    equal_times: Literal["mixed", "file"] = "mixed"
+    """Of --histories: events of a user at the same time are ordered by a fixed hash (mixed) or as their rows are (file)."""
     k: int = 10
     """How many items to recommend to a user."""
     include_seen: bool = False
@@ -64,7 +72,17 @@ class Arguments:
 
 
 ONLY_WITH = {
-    "histories": ("user", "out", "user_column", "item_column", "time_column", "history_column"),
+    "histories": (
+        "user",
+        "out",
+        "user_column",
+        "item_column",
+        "time_column",
+        "history_column",
+        "input_format",
+        "separator",
+        "equal_times",
+    ),
     "out": ("overwrite", "titles", "csv_safe", "shard", "format", "part_events"),
 }
 
@@ -120,7 +138,8 @@ def read(arguments: Arguments):
     assert arguments.histories is not None
     return read_interactions(
         arguments.histories, user_column=arguments.user_column, item_column=arguments.item_column,
-        time_column=arguments.time_column, min_history=1,
+        time_column=arguments.time_column, history_column=arguments.history_column, format=arguments.input_format,
+        separator=arguments.separator, equal_times=arguments.equal_times, min_history=1,
     )  # fmt: skip
 
 
@@ -152,7 +171,8 @@ def all_users(arguments: Arguments, out: Path) -> None:
     assert arguments.histories is not None
     request = Request(
         arguments.k, not arguments.include_seen, arguments.on_unknown, arguments.user_column, arguments.item_column,
-        arguments.time_column, arguments.history_column, arguments.titles, arguments.csv_safe,
+        arguments.time_column, arguments.history_column, arguments.input_format, arguments.separator,
+        arguments.equal_times, arguments.titles, arguments.csv_safe,
     )  # fmt: skip
     spare_memory()
     recommender = Recommender.load(arguments.model)

@@ -41,7 +41,7 @@ USERS_PER_CALL = 8_192
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for each user, and the names of the input's columns ("": the usual names are tried)."""
+    """What is asked for each user, and how the input is read (see `data.interactions.read_interactions`)."""
 
     k: int = 10
     exclude_seen: bool = True
@@ -52,6 +52,9 @@ class Request:
     item_column: str = ""
     time_column: str = ""
     history_column: str = ""
+    input_format: str = "auto"
+    separator: str = ""
+    equal_times: str = "mixed"
     titles: bool = False  # also write the items' titles
     csv_safe: bool = False  # CSV and TSV: an apostrophe before what a spreadsheet would take for a formula
 
@@ -88,7 +91,7 @@ def recommend_file(
     saying that `out` holds another run's results.
     """
     from easrec_jax.data.histories import SUFFIXES, open_source
-    from easrec_jax.data.readers import Columns
+    from easrec_jax.data.columns import Columns
 
     out, (number, shards) = Path(out), (operator.index(shard[0]), operator.index(shard[1]))
     single = out.suffix.lower() in SUFFIXES
@@ -96,7 +99,10 @@ def recommend_file(
     request = _checked(recommender, request, part_events, (number, shards), format)
     columns = Columns(request.user_column, request.item_column, request.time_column)
     files = _files(Path(histories).expanduser())  # before they are counted: what changes later is noticed
-    source = open_source(histories, columns, history_column=request.history_column)
+    source = open_source(
+        histories, columns, history_column=request.history_column, format=request.input_format,
+        separator=request.separator, equal_times=request.equal_times,
+    )  # fmt: skip
     _check_apart(source.path, out)
     size = max(source.events / part_events, source.users * request.k / ANSWERS_PER_PART)
     each = min(max(1, int(np.ceil(size / shards))), PARTS_PER_SHARD)
