@@ -90,8 +90,8 @@ def recommend_file(
     `overwrite` if not: a file at the end, by the whole new one. Raises `ValueError` naming the file and row of bad input, or
     saying that `out` holds another run's results.
     """
-    from easrec_jax.data.histories import SUFFIXES, open_source
     from easrec_jax.data.columns import Columns
+    from easrec_jax.data.histories import SUFFIXES, open_source
 
     out, (number, shards) = Path(out), (operator.index(shard[0]), operator.index(shard[1]))
     single = out.suffix.lower() in SUFFIXES
