@@ -6,6 +6,7 @@ The dataclasses validate themselves: a wrong value raises `ValueError` naming th
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -288,7 +289,7 @@ class EvaluateConfig:
     select_by: str = "full"
     """Protocol whose validation NDCG@10 chooses the epoch."""
     ks: tuple[int, ...] = (10,)
-    """Cut-offs K of Recall, MRR and NDCG; 10 is always among them."""
+    """Cut-offs K of Recall, MRR and NDCG; 10 is added where it is missing (the choice of epochs uses NDCG@10)."""
     ties: Literal["half", "pessimistic"] = "half"
     """Items that score as the target does: above it with probability one half, or all above it."""
     batch_size: int = 32
@@ -299,12 +300,10 @@ class EvaluateConfig:
     """Seed of the sampled negatives."""
 
     def __post_init__(self) -> None:
-        check(
-            all(k >= 1 for k in self.ks) and 10 in self.ks,
-            "evaluate.ks",
-            "cut-offs of at least 1, 10 among them",
-            self.ks,
-        )
+        check(all(k >= 1 for k in self.ks), "evaluate.ks", "cut-offs of at least 1", self.ks)
+        if 10 not in self.ks:
+            warnings.warn("evaluate.ks: 10 added: the choice of epochs uses NDCG@10", stacklevel=2)
+            object.__setattr__(self, "ks", tuple(sorted({*self.ks, 10})))
         for name in ("batch_size", "buckets"):
             check(getattr(self, name) >= 1, f"evaluate.{name}", "at least 1", getattr(self, name))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from easrec_jax.data.columns import shown
 from easrec_jax.data.interactions import IdMap, read_features, split_tokens
-from easrec_jax.data.readers import shown
 
 
 @dataclass(frozen=True, eq=False)

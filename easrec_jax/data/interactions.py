@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,12 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from easrec_jax.data.ids import id_text
+from easrec_jax.data.order import check_equal_times, history_order
+
 if TYPE_CHECKING:  # polars is imported only where a file is read
     import polars as pl
 
-    from easrec_jax.data import readers
+    from easrec_jax.data.text import Table
 
 DUPLICATES = ("keep", "drop")
+NOTABLE, NOTABLE_IN_ORDER = 0.1, 0.02  # shares of tied events that are told: in any file, in one in time order
+NOTABLE_EVENTS = 100  # and how many at least
 
 
 @dataclass(frozen=True)
@@ -42,10 +50,11 @@ class IdMap:
         return len(self.raw)
 
     def encode(self, raw_ids: Iterable[Any]) -> np.ndarray:
-        """Inner ids, int32 [len(raw_ids)], 0 where unknown; an id x is looked up as str(x)."""
+        """Inner ids, int32 [len(raw_ids)], 0 where unknown; an id is looked up as its text (`id_text`: 1.0 is "1")."""
         if isinstance(raw_ids, (str, bytes)):
             raise ValueError(f"raw ids: expected a sequence of ids, got the single id {raw_ids!r}")
-        return np.fromiter((self._inner.get(str(raw_id), 0) for raw_id in raw_ids), np.int32)
+        find = self._inner.get
+        return np.fromiter((find(x if type(x) is str else id_text(x), 0) for x in raw_ids), np.int32)
 
     def decode(self, inner: Sequence[int] | np.ndarray) -> list[str]:
         """Raw ids of inner ids [n]; ValueError where one is padding (0) or out of range."""
@@ -82,6 +91,7 @@ class Interactions:
     user_ids: IdMap
     item_ids: IdMap
     dropped_users: int = 0  # users of the file that k_core or min_history removed
+    notes: tuple[str, ...] = ()  # what the reader left out, a line each
 
     def __post_init__(self) -> None:
         self.items.setflags(write=False)
@@ -127,6 +137,52 @@ class Interactions:
         items = np.concatenate([[0], inner]).astype(np.int32)[self.items]
         return Interactions(items, self.offsets, self.user_ids, item_ids, self.dropped_users)
 
+    def restricted_to(self, item_ids: IdMap) -> tuple[Interactions, dict[str, int]]:
+        """The events of the items that another id map knows, a trained model's, under that map; and what is left out.
+
+        Left out: `items` that it does not know, their `events`, and `users` of whom fewer than 3 events are known
+        (leave-one-out needs 3). ValueError if that is everyone.
+        """
+        inner = item_ids.encode(self.item_ids.raw)
+        items = np.concatenate([[0], inner]).astype(np.int32)[self.items]
+        known = items > 0
+        user = np.repeat(np.arange(self.num_users), self.lengths)
+        lengths = np.bincount(user[known], minlength=self.num_users)
+        stay = lengths >= 3
+        if not stay.any():
+            raise ValueError(
+                f"no user has 3 events or more of the model's {len(item_ids)} items ({np.count_nonzero(inner)} of the "
+                f"data's {self.num_items} items are among them); expected data like those it was trained on (--data.path)"
+            )
+        users = tuple(raw for raw, stays in zip(self.user_ids.raw, stay.tolist(), strict=True) if stays)
+        offsets = np.concatenate([[0], np.cumsum(lengths[stay])]).astype(np.int64)
+        left_out = {
+            "items": int(np.count_nonzero(inner == 0)),
+            "events": int(np.count_nonzero(~known)),
+            "users": int(np.count_nonzero(~stay)),
+        }
+        kept = items[known & stay[user]]
+        return Interactions(kept, offsets, IdMap(users), item_ids, self.dropped_users + left_out["users"]), left_out
+
+    def fingerprint(self) -> str:
+        """SHA-256, hex, of the user ids, the item ids and the histories: the same for the same interactions."""
+        digest = hashlib.sha256()
+        for raw in (self.user_ids.raw, self.item_ids.raw):
+            digest.update(json.dumps(raw).encode())
+        for array, kind in ((self.offsets, "<i8"), (self.items, "<i4")):
+            digest.update(array.astype(kind).tobytes())
+        return digest.hexdigest()
+
+    def histories_of(self, user_ids: Sequence[Any]) -> list[list[str]]:
+        """Raw item ids of the histories of users, by raw user id; ValueError names users that are not here."""
+        inner = self.user_ids.encode(user_ids)
+        unknown = [str(raw) for raw, number in zip(user_ids, inner, strict=True) if number == 0]
+        if unknown:
+            dropped = f" ({self.dropped_users} others have too few events)" if self.dropped_users else ""
+            shown = ", ".join(repr(raw[:60]) for raw in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+            raise ValueError(f"unknown users {shown}: not among the {self.num_users} of the data{dropped}")
+        return [self.item_ids.decode(self.history(number - 1)) for number in inner.tolist()]
+
     def counts(self) -> dict[str, int | float]:
         """The sizes to print and record."""
         lengths = self.lengths
@@ -137,22 +193,27 @@ class Interactions:
 
 
 def read_interactions(
-    path: str | Path,
+    data: Any,
     *,
     format: str = "auto",
+    separator: str = "",
     user_column: str = "",
     item_column: str = "",
     time_column: str = "",
+    history_column: str = "",
+    equal_times: str = "mixed",
     min_history: int = 3,
     k_core: int = 0,
     duplicates: str = "keep",
 ) -> Interactions:
-    """Read a file of interactions; users and items are numbered by first appearance in the file.
+    """Read interactions: a file, a folder of parts, a table in memory (polars, pandas, Arrow), or rows (user, item[, time]).
 
-    A history is in time order, ties and files without times in row order. Then, in this order: duplicates="drop" keeps
-    the earliest interaction of each user with each item; k_core drops users and items with fewer interactions, again
-    and again; min_history drops users with fewer (leave-one-out needs 3). ValueError names file, line and column of
-    bad input; FileNotFoundError for a missing file. Formats: see `readers.FORMATS`.
+    Users are numbered in the order of their ids. A history is in time order; events of one user at the same time are in
+    the order of a fixed hash, so that the order of the rows counts for nothing (equal_times="file": in row order), and
+    without times the row order is the time order. Items are numbered as they come in these histories. Before that, in
+    this order: duplicates="drop" keeps the earliest interaction of each user with each item; k_core drops users and
+    items with fewer interactions, again and again; min_history drops users with fewer (leave-one-out needs 3).
+    ValueError names file, line and column of bad input; FileNotFoundError for a missing file. Formats: `readers.FORMATS`.
     """
     from easrec_jax.data import readers
 
@@ -162,52 +223,88 @@ def read_interactions(
         raise ValueError(f"k_core: expected 0 or more, got {k_core}")
     if duplicates not in DUPLICATES:
         raise ValueError(f"duplicates: expected one of {', '.join(DUPLICATES)}, got {duplicates!r}")
-    table, columns = readers.read_table(path, format, user_column, item_column, time_column)
-    user, raw_users = encode_column(table, columns.user)
+    check_equal_times(equal_times)
+    table, columns = readers.read_table(
+        data, format, user_column, item_column, time_column, separator=separator, history_column=history_column
+    )
+    user, raw_users = encode_column(table, columns.user, ordered=True)
     item, raw_items = encode_column(table, columns.item)
-    order = time_order(user, readers.parse_times(table, columns.time) if columns.time else None)
-    if order is not None:
-        user, item = user[order], item[order]
+    times = readers.parse_times(table, columns.time) if columns.time else None
+    user, item = in_time_order(table.path, user, item, times, raw_users, raw_items, equal_times)
+    notes = []
     if duplicates == "drop":
         first = np.sort(np.unique(user.astype(np.int64) * len(raw_items) + item, return_index=True)[1])
+        if len(first) < len(user):
+            notes.append(f"{len(user) - len(first):,} repeated interactions dropped (duplicates=drop)")
         user, item = user[first], item[first]
     keep = keep_core(table.path, user, item, k_core)
+    if not keep.all():
+        people, things = (len(np.unique(codes)) - len(np.unique(codes[keep])) for codes in (user, item))
+        notes.append(
+            f"{np.count_nonzero(~keep):,} interactions, {people:,} users, {things:,} items dropped (k_core={k_core})"
+        )
     user, item = user[keep], item[keep]
     keep = keep_long(table.path, user, min_history)
+    if not keep.all():
+        people = len(np.unique(user[~keep]))
+        notes.append(
+            f"{people:,} users with fewer than {min_history} events dropped, {np.count_nonzero(~keep):,} events in all"
+        )
     user, kept_users = renumber(user[keep], len(raw_users))
-    item, kept_items = renumber(item[keep], len(raw_items))
+    item, kept_items = by_appearance(item[keep], len(raw_items))
     return Interactions(
         items=(item + 1).astype(np.int32),
         offsets=np.concatenate([[0], np.cumsum(np.bincount(user))]).astype(np.int64),
         user_ids=IdMap(tuple(str(raw) for raw in raw_users.gather(kept_users))),
         item_ids=IdMap(tuple(str(raw) for raw in raw_items.gather(kept_items))),
         dropped_users=len(raw_users) - len(kept_users),
+        notes=tuple(notes),
     )
 
 
-def encode_column(table: readers.Table, name: str) -> tuple[np.ndarray, pl.Series]:
-    """Codes from 0 by first appearance, int32 [rows], and the raw id of each code; ValueError for a blank id."""
+def encode_column(table: Table, name: str, *, ordered: bool = False) -> tuple[np.ndarray, pl.Series]:
+    """Codes from 0, int32 [rows], and the raw id of each code; ValueError for a blank id.
+
+    `ordered`: by id, numbers by their size and text by its letters; else in any order.
+    """
     import polars as pl
 
-    from easrec_jax.data import readers
+    from easrec_jax.data.columns import shown
 
     column = table.columns[name]
     raw = column.unique(maintain_order=True)
+    if ordered:
+        number = raw.cast(pl.Int64, strict=False)
+        keys = ["id"] if number.null_count() else ["number", "id"]
+        raw = pl.DataFrame({"id": raw, "number": number}).sort(keys)["id"]
     codes = pl.DataFrame({"id": raw, "code": np.arange(len(raw), dtype=np.int32)})
     code = column.to_frame("id").join(codes, on="id", how="left", maintain_order="left")["code"].to_numpy()
     if raw.dtype == pl.String:
         blank = raw.str.strip_chars() == ""
         if blank.any():
             row = int(np.argmax(code == (blank.arg_max() or 0)))
-            raise table.error(row, name, f"expected an id, got {readers.shown(column[row])}")
+            raise table.error(row, name, f"expected an id, got {shown(column[row])}")
     return code, raw
 
 
-def time_order(user: np.ndarray, times: np.ndarray | None) -> np.ndarray | None:
-    """The rows by user, then time, then row; None where they are so already."""
-    if times is not None:
-        return np.lexsort((times, user))
-    return None if np.all(user[1:] >= user[:-1]) else np.argsort(user, kind="stable")
+def in_time_order(
+    path: Path, user: np.ndarray, item: np.ndarray, times: np.ndarray | None, raw_users: pl.Series, raw_items: pl.Series,
+    equal_times: str,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """User and item codes with each user's history in order; warns where the order of many ties in the file is not kept."""
+    if times is None and np.all(user[1:] >= user[:-1]):
+        return user, item
+    order, tied = history_order(user, item, times, raw_users, raw_items, equal_times)
+    if times is not None and tied and equal_times == "mixed":
+        rows = np.argsort(user, kind="stable")
+        in_order = bool(np.all((times[rows[1:]] >= times[rows[:-1]]) | (user[rows[1:]] != user[rows[:-1]])))
+        if tied >= max(NOTABLE_EVENTS, len(user) * (NOTABLE_IN_ORDER if in_order else NOTABLE)):
+            warnings.warn(
+                f"{path}: {tied:,} of {len(user):,} events share their time with another of the same user; such events are "
+                "mixed by a fixed hash, equal_times=file (--data.equal_times) keeps the order of the rows",
+                stacklevel=3,
+            )
+    return user[order], item[order]
 
 
 def keep_core(path: Path, user: np.ndarray, item: np.ndarray, k_core: int) -> np.ndarray:
@@ -243,6 +340,16 @@ def renumber(codes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     return new[codes], kept
 
 
+def by_appearance(codes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Codes from 0 in the order in which they first appear, and the old code of each."""
+    first = np.full(size, len(codes), np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # of repeated places the last value stays
+    kept = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
+    new = np.zeros(size, np.int64)
+    new[kept] = np.arange(len(kept))
+    return new[codes], kept
+
+
 @dataclass(frozen=True, eq=False)
 class Features:
     """What a RecBole `.item` or `.user` file says of each id: `columns[name][k]` is of inner id k.
@@ -265,19 +372,21 @@ def read_features(path: str | Path, ids: IdMap) -> Features:
     """Read a RecBole `.item` or `.user` file, whose first column is the id; rows of ids not in `ids` are left out."""
     import polars as pl
 
-    from easrec_jax.data import readers
+    from easrec_jax.data.columns import shown
+    from easrec_jax.data.readers import check_file
+    from easrec_jax.data.text import File, read_text
 
-    table = readers.read_text(readers.check_file(path), "atomic")
+    table = read_text(File(check_file(path)), "atomic")
     id_name, *names = table.columns
     inner = ids.encode(table.columns[id_name])
     known, counts = np.flatnonzero(inner), np.bincount(inner, minlength=len(ids) + 1)
     if not known.size:
         raise ValueError(
-            f"{path}, column {readers.shown(id_name)}: none of its {len(inner)} ids is among the {len(ids)} asked for"
+            f"{path}, column {shown(id_name)}: none of its {len(inner)} ids is among the {len(ids)} asked for"
         )
     if counts[1:].max() > 1:
         row = int(np.flatnonzero(inner == counts[1:].argmax() + 1)[1])
-        raise table.error(row, id_name, f"the id {readers.shown(table.columns[id_name][row])} is there twice")
+        raise table.error(row, id_name, f"the id {shown(table.columns[id_name][row])} is there twice")
     columns: dict[str, list[str] | np.ndarray] = {}
     for name in names:
         text = table.columns[name]
@@ -286,7 +395,7 @@ def read_features(path: str | Path, ids: IdMap) -> Features:
             wrong = number.is_null() & (text != "")
             if wrong.any():
                 row = int(wrong.arg_max() or 0)
-                raise table.error(row, name, f"expected a number, got {readers.shown(text[row])}")
+                raise table.error(row, name, f"expected a number, got {shown(text[row])}")
             column: Any = np.full(len(ids) + 1, np.nan, np.float32)
             column[inner[known]] = number.gather(known).fill_null(float("nan")).to_numpy()
             columns[name] = column
