@@ -96,7 +96,7 @@ def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str
     """Training loss and validation NDCG of a retraining over its epochs, as a PNG."""
     figure, axes = new_figure(1, 2, (8.0, 3.4))
     epochs = [r["epoch"] for r in records]
-    axes[0].plot(epochs, [r["loss"] for r in records], marker="o", markersize=3)
+    axes[0].plot(epochs, [r.get("loss", float("nan")) for r in records], marker="o", markersize=3)  # none of epoch 0
     axes[1].plot(epochs, [r["ndcg@10"] for r in records], marker="o", markersize=3, color="tab:green")
     for axis, title in zip(axes, ("training loss", f"validation NDCG@10 ({select_by})"), strict=True):
         axis.set(title=title, xlabel="epoch")

@@ -1,0 +1,31 @@
+"""float32, whatever a host application has set: `jax_enable_x64` would make every new array float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import numpy as np
+
+P, R = ParamSpec("P"), TypeVar("R")
+
+
+def in_float32(function: Callable[P, R]) -> Callable[P, R]:
+    """The function with `jax_enable_x64` off while it runs, in its own thread alone."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with jax.enable_x64(False):
+            return function(*args, **kwargs)
+
+    return run
+
+
+def check_float32(weights: Any, name: str = "weights") -> None:
+    """Raise `ValueError` naming the first of the arrays that is of another type: there is no other precision."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
+        if (kind := getattr(leaf, "dtype", type(leaf).__name__)) != np.float32:
+            where = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(f"{name}: {where}: expected float32, got {kind} (cast them with .astype('float32'))")
