@@ -9,7 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import numpy as np
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def in_float32(function: Callable[P, R]) -> Callable[P, R]:

@@ -311,8 +311,8 @@ def alternate(
         return state, scalars
 
     def advice(step: int) -> str:
-        rates = f"{settings.learning_rate:.3g} and {settings.arch_learning_rate:.3g}"
-        return f"search.learning_rate and search.arch_learning_rate are {rates}; try lower ones, the first one first"
+        rates = f"search.learning_rate {settings.learning_rate:.3g}, search.arch_learning_rate {settings.arch_learning_rate:.3g}"
+        return f"lower the learning rates ({rates})"
 
     if checkpoints is not None:
         run = dataclasses.asdict(settings) | {"seed": seed, "largest": space.largest.to_json()}

@@ -122,7 +122,8 @@ def rows_by_id(weights: dict, there: IdMap, here: IdMap, fresh: dict, *, source:
 
     `ValueError` names `source` where the two are not the same network.
     """
-    got, want = flatten_dict(weights, sep="/"), flatten_dict(fresh, sep="/")
+    got: dict[str, Any] = flatten_dict(weights, sep="/")
+    want: dict[str, Any] = flatten_dict(fresh, sep="/")
     shapes = {name: np.shape(value) for name, value in want.items()}
     shapes["tables/items"] = (len(there) + 1, *shapes["tables/items"][1:])
     for name in sorted(got.keys() | shapes.keys()):

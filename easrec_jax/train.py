@@ -175,8 +175,8 @@ def fit(
         return {"validation": results, "ndcg@10": results[evaluator.protocols[0]]["ndcg@10"]}
 
     def advice(step: int) -> str:
-        now = float(rate_schedule(*rate)(step - 1))
-        return f"the learning rate was {now:.3g} there; try a lower learning_rate, or more warmup_steps"
+        now: Any = rate_schedule(*rate)(step - 1)
+        return f"lower the learning rate ({float(now):.3g} at that step), or use more warmup_steps"
 
     if checkpoints is not None:
         run = {name: value for name, value in dataclasses.asdict(settings).items() if name not in OF_THE_COMMAND}
