@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import isfunction
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C")
 
 
 def in_float32(function: Callable[P, R]) -> Callable[P, R]:
@@ -22,6 +24,14 @@ def in_float32(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return run
+
+
+def methods_in_float32(kind: type[C]) -> type[C]:
+    """The class with its constructor and its public methods `in_float32`."""
+    for name, method in list(vars(kind).items()):
+        if isfunction(method) and (name == "__init__" or not name.startswith("_")):
+            setattr(kind, name, in_float32(method))
+    return kind
 
 
 def check_float32(weights: Any, name: str = "weights") -> None:

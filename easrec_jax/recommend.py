@@ -17,6 +17,7 @@ from easrec_jax.artifact import Model, load_model
 from easrec_jax.data.batches import Samples, bucket_lengths
 from easrec_jax.layers import apply
 from easrec_jax.network import Network, item_table
+from easrec_jax.precision import methods_in_float32
 from easrec_jax.streaming import Stream, load_stream, new_stream, push, save_stream
 
 EVENTS = (
@@ -95,6 +96,7 @@ def best_items(
     return jax.lax.scan(step, nothing, (starts, done))[0]
 
 
+@methods_in_float32
 class Recommender:
     """A trained network with its ids. Shapes are bucketed, so requests of any size compile a few programs once.
 

@@ -33,6 +33,7 @@ def own(workdir: Path) -> IO[str]:
     except BlockingIOError:
         file.seek(0)
         owner = file.read().strip() or "another process"
+        file.close()
         raise BlockingIOError(f"{workdir}: {owner}: wait until it ends, stop it, or use another --workdir") from None
     except OSError as error:  # a file system without locks
         warnings.warn(f"{workdir} cannot be locked ({error.strerror}): let no other process write there", stacklevel=2)
@@ -56,37 +57,44 @@ def open_run(
     if resume and overwrite:
         raise ValueError("--resume and --overwrite: expected at most one of them")
     owner = own(folder.parent)
-    if overwrite:
-        shutil.rmtree(folder, ignore_errors=True)
-    path, here = folder / "config.json", data.identity()
-    if path.is_file():
-        changes = differences(from_json(path.read_text(), source=str(path)), config, parts)
-        if changes:
-            raise ValueError(
-                f"{folder} holds a run of another config ({'; '.join(changes)}): use another --workdir, or --overwrite"
-            )
-        if not resume:
-            raise ValueError(f"{folder} holds a run already: --resume continues it, --overwrite starts anew")
-        if not (folder / "data.json").is_file():
-            raise ValueError(
-                f"{folder} does not say which data its run is on (an older version's?): --overwrite starts anew"
-            )
-        there = read_json(folder / "data.json")
-        if changes := changed_data(there, here):
-            raise ValueError(f"{folder} holds a run on other data ({changes}): use another --workdir, or --overwrite")
-        if there.get("start") != start:
-            raise ValueError(
-                f"{folder} holds a run that began with other weights (its search, or the model of --retrain.from, has "
-                "changed since): use another --workdir, or --overwrite"
-            )
-    write_text(folder / "data.json", json.dumps(here | {"start": start}, indent=2) + "\n")
-    write_text(path, to_json(config))  # last: without it there is no run
+    try:
+        if overwrite:
+            shutil.rmtree(folder, ignore_errors=True)
+        here = data.identity() | {"start": start}
+        if (folder / "config.json").is_file():
+            _check_same_run(folder, config, here, parts, resume)
+        write_text(folder / "data.json", json.dumps(here, indent=2) + "\n")
+        write_text(folder / "config.json", to_json(config))  # last: without it there is no run
+    except BaseException:
+        owner.close()
+        raise
     return owner
+
+
+def _check_same_run(folder: Path, config: Config, here: dict, parts: tuple[str, ...], resume: bool) -> None:
+    path = folder / "config.json"
+    again = "use another --workdir, or --overwrite"
+    if changes := differences(from_json(path.read_text(), source=str(path)), config, parts):
+        raise ValueError(f"{folder} holds a run of another config ({'; '.join(changes)}): {again}")
+    if not resume:
+        raise ValueError(f"{folder} holds a run already: --resume continues it, --overwrite starts anew")
+    if not (folder / "data.json").is_file():
+        raise ValueError(
+            f"{folder} does not say which data its run is on (an older version's?): --overwrite starts anew"
+        )
+    there = read_json(folder / "data.json")
+    if changes := changed_data(there, here):
+        raise ValueError(f"{folder} holds a run on other data ({changes}): {again}")
+    if there.get("start") != here["start"]:
+        raise ValueError(
+            f"{folder} holds a run that began with other weights (its search, or the model of --retrain.from, has "
+            f"changed since): {again}"
+        )
 
 
 def changed_data(there: dict, here: dict) -> str:
     """What differs between two of `Interactions.identity`, in words; empty if nothing does."""
-    counts = [name for name in here if name != "fingerprint" and there.get(name) != here[name]]
+    counts = [name for name in ("users", "items", "interactions") if there.get(name) != here[name]]
     if counts:
         return ", ".join(f"{there.get(name)} {name} there, {here[name]} here" for name in counts)
     return "" if there.get("fingerprint") == here["fingerprint"] else "the same counts, but other content"
