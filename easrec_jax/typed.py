@@ -6,8 +6,10 @@ import dataclasses
 import math
 from functools import cache
 from numbers import Integral, Real
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 
 def settle_types(settings: Any, part: str) -> None:
@@ -39,21 +41,19 @@ def _settled(value: Any, kind: Any, name: str) -> Any:
         return int(value)
     if kind is float and isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
-    if get_origin(kind) is Literal and any(value == x and type(value) is type(x) for x in get_args(kind)):
-        return value
-    if get_origin(kind) is Literal and isinstance(value, Integral) and int(value) in get_args(kind):
-        return int(value)
+    if get_origin(kind) is Literal and isinstance(value, str | Integral) and not isinstance(value, bool):
+        for known in get_args(kind):
+            if value == known:
+                return known
     if kind not in (int, float) and isinstance(kind, type) and isinstance(value, kind):
         return value
-    if type(value).__name__ in ("bool_", "bool") and kind is bool:  # NumPy's
+    if kind is bool and isinstance(value, np.bool_):
         return bool(value)
     raise ValueError(f"{name}: expected {_words(kind)}, got {value!r} ({type(value).__name__})")
 
 
 def _words(kind: Any) -> str:
-    words = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false", NoneType: "none"}
-    if get_origin(kind) is UnionType:
-        return " or ".join(_words(x) for x in get_args(kind))
+    words = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(repr, get_args(kind)))
     if get_origin(kind) is tuple:

@@ -81,7 +81,9 @@ def test_data_that_changed_are_not_resumed_and_it_is_said_how(tmp_path, data, in
     opened(folder, data, resume=True)
     histories = [data.history(user).tolist() for user in range(data.num_users)]
     fewer = interactions(histories[:-1], 30)
-    with pytest.raises(ValueError, match=r"on other data \(40 users there, 39 here, \d+ interactions there, \d+ here\)"):
+    with pytest.raises(
+        ValueError, match=r"on other data \(40 users there, 39 here, \d+ interactions there, \d+ here\)"
+    ):
         opened(folder, fewer, resume=True)
     histories[0] = histories[0][::-1]
     with pytest.raises(ValueError, match=r"on other data \(the same counts, but other content\)"):
