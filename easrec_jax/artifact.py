@@ -90,8 +90,9 @@ def load_model(folder: str | Path) -> Model:
         standing = standing_folder(folder)
         manifest = standing / "manifest.json"
         if not manifest.is_file() or not manifest.resolve().is_relative_to(standing.resolve()):
+            inside = f"; there is one in {folder / 'model'}" if (folder / "model" / "manifest.json").is_file() else ""
             raise FileNotFoundError(
-                f"{folder}: no model here (expected a folder with manifest.json, as bin/retrain.py writes)"
+                f"{folder}: no model here (expected a folder with manifest.json, as bin/retrain.py writes){inside}"
             )
         before = manifest.read_bytes()
         try:

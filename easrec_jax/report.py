@@ -187,6 +187,25 @@ def results_table(rows: dict[str, dict], protocols: tuple[str, ...], *, part: st
     return _aligned(lines)
 
 
+def by_data(results: dict[str, dict]) -> dict[str, list[str]]:
+    """Names of runs by the data that their figures are of, in words; `results` are contents of results.json.
+
+    Figures of different data cannot be compared. Data are the same if their fingerprints are, or, in results without one, the
+    source and all counts.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, result in results.items():
+        data = result.get("data")
+        groups.setdefault(_described(data if isinstance(data, dict) else {}), []).append(name)
+    return groups
+
+
+def _described(data: dict) -> str:
+    counts = [f"{data[name]:,} {name}" for name in ("users", "items", "interactions") if type(data.get(name)) is int]
+    mark = [f"fingerprint {str(data['fingerprint'])[:8]}"] if "fingerprint" in data else []
+    return f"{data.get('source', 'unknown data')}: {', '.join(counts + mark) or 'sizes unknown'}"
+
+
 def markdown_table(rows: dict[str, dict], *, part: str = "test") -> str:
     """A Markdown table of results.json contents: Recall, MRR and NDCG @10 by protocol, size, time and memory of training."""
     protocols = list(next(iter(rows.values()))[part])

@@ -103,3 +103,17 @@ def test_on_a_terminal_the_line_is_drawn_over_and_says_what_is_left(time, monkey
 @pytest.mark.parametrize(("seconds", "text"), [(7.9, "0:07"), (727.0, "12:07"), (11527.0, "3:12:07")])
 def test_clock(seconds, text):
     assert clock(seconds) == text
+
+
+def test_an_interrupt_outside_of_the_steps_is_one_line_and_no_success(monkeypatch, capsys):
+    """So that `search && retrain` ends there."""
+
+    def command():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "setup_jax", lambda: None)
+    monkeypatch.setattr(cli, "_use_huge_pages", lambda: None)
+    monkeypatch.setattr(cli.warnings, "showwarning", cli.warnings.showwarning)  # put back after
+    with pytest.raises(SystemExit) as ended:
+        cli.main(command)
+    assert ended.value.code == 130 and capsys.readouterr().err == "interrupted\n"
