@@ -109,7 +109,7 @@ class Subject:
         ]
         if left:
             raise SystemExit(f"{self.what}: left behind: {', '.join(map(str, left))}")
-        timed = ("results.json", "manifest.json", "config.json", ".recs.parquet.json")
+        timed = ("results.json", "manifest.json", "config.json", ".recs.parquet.json", ".lock")
         kept = [p for p in files if p.name not in timed and p.suffix != ".png" and "checkpoints" not in p.parts]
         return {str(p.relative_to(self.run)): hashlib.sha256(p.read_bytes()).hexdigest() for p in kept}
 
