@@ -218,7 +218,7 @@ def test_ids_of_any_type_in_tables_and_what_is_none():
     assert histories(read_interactions(rows)) == {"1": ["2", "2", "2"]}
     wrong: list[tuple[Any, str]] = [
         (5, "table in memory: int cannot be read"), ([], "it has no row"), ([1, 2], "row 1: expected .user, item. or"),
-        ([("u", "i", 1), ("u", "i")], "row 2: expected"), ([("u", None), ("u", 1.5)], "row 2, column 'item': expected an id, text or a whole number, got 1.5"),
+        ([("u", "i", 1), ("u", "i")], "row 2: expected"), ([("u", None), ("u", 1.5)], "'item': expected an id, .* got 1.5"),
         ([("u", "i"), (1, None)], "row 2, column 'item': the id is missing"), 
         ([("u", True)], "expected ids of integers or strings, got Bool"),
         (b"", "the data in memory: empty"), (pl.DataFrame({"a": [1]}), "table in memory: no user column"),

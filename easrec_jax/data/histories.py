@@ -176,7 +176,7 @@ def _counted(
         missing=pl.col("row").filter(missing & ~pl.col("wrong")).min(),
         gone=missing.sum(),
         wrong=pl.col("row").filter("wrong").min(),
-        **{name: scans.are_whole(pl.col(name)) for name in texts},
+        **{name: scans.has_points(pl.col(name)) for name in texts},
     )
     found = counted.collect(engine="streaming").row(0, named=True)
     if found["wrong"] is not None:
@@ -189,7 +189,9 @@ def _counted(
         frame, found["events"] = frame.filter(~missing), found["events"] - (0 if by_user else found["gone"])
     if not found["rows"]:
         raise ValueError(f"{path}: the file has no row")
-    frame = frame.drop("wrong").with_columns(scans.without_points(pl.col(name)) for name in texts if found[name])
+    frame = frame.drop("wrong")
+    for name in texts:
+        frame = scans.whole_ids(frame, name) if found[name] else frame
     return frame, (found["rows"], int(found["events"] or 0), found["users"])
 
 
@@ -233,7 +235,7 @@ def read_part(source: Source, folder: Path, number: int) -> Part:
         table = Table(source.path, {"time": frame["time"]}, lambda row: f"row {frame['row'][row] + 1}", {})
         times = readers.parse_times(table, "time")
         raw_items, items = _coded(frame["item"])
-        order, _ = history_order(codes, items, times, raw_users, raw_items, source.equal_times)
+        order, _, _ = history_order(codes, items, times, raw_users, raw_items, source.equal_times)
     else:
         order = np.argsort(codes, kind="stable")
     ends = np.concatenate([[0], np.cumsum(np.bincount(codes))])

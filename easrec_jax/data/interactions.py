@@ -305,16 +305,14 @@ def in_time_order(
     """User and item codes with each user's history in order; warns where the order of many ties in the file is not kept."""
     if times is None and np.all(user[1:] >= user[:-1]):
         return user, item
-    order, tied = history_order(user, item, times, raw_users, raw_items, equal_times)
-    if times is not None and tied and equal_times == "mixed":
-        rows = np.argsort(user, kind="stable")
-        in_order = bool(np.all((times[rows[1:]] >= times[rows[:-1]]) | (user[rows[1:]] != user[rows[:-1]])))
-        if tied >= max(NOTABLE_EVENTS, len(user) * (NOTABLE_IN_ORDER if in_order else NOTABLE)):
-            warnings.warn(
-                f"{path}: {tied:,} of {len(user):,} events share their time with another of the same user; such events are "
-                "mixed by a fixed hash, equal_times=file (--data.equal_times) keeps the order of the rows",
-                stacklevel=3,
-            )
+    order, tied, in_order = history_order(user, item, times, raw_users, raw_items, equal_times)
+    notable = max(NOTABLE_EVENTS, len(user) * (NOTABLE_IN_ORDER if in_order else NOTABLE))
+    if equal_times == "mixed" and tied >= notable:
+        warnings.warn(
+            f"{path}: {tied:,} of {len(user):,} events share their time with another of the same user; such events are "
+            "mixed by a fixed hash, equal_times=file (--data.equal_times) keeps the order of the rows",
+            stacklevel=3,
+        )
     return user[order], item[order]
 
 

@@ -29,28 +29,32 @@ def history_order(
     raw_users: pl.Series,
     raw_items: pl.Series,
     equal_times: str = "mixed",
-) -> tuple[np.ndarray, int]:
-    """The rows by user, then time; ties by a hash of user and item (mixed) or by row (file). And how many rows are tied.
+) -> tuple[np.ndarray, int, bool]:
+    """The rows by user, then time; ties by a hash of user and item (mixed) or by row (file).
 
-    `user` and `item` are codes [rows] into the raw ids; without `times` the row order is the time order.
+    Also how many rows are tied, and whether each user's rows were in time order as they came. `user` and `item` are
+    codes [rows] into the raw ids; without `times` the row order is the time order.
     """
     if times is None:
-        return np.argsort(user, kind="stable"), 0
+        return np.argsort(user, kind="stable"), 0, True
     order = np.lexsort((times, user))
     again = (user[order[1:]] == user[order[:-1]]) & (times[order[1:]] == times[order[:-1]])
     tied = np.concatenate([[False], again]) | np.concatenate([again, [False]])
+    in_order = bool(np.all((order[1:] > order[:-1]) | (user[order[1:]] != user[order[:-1]])))
     if equal_times == "mixed" and again.any():
         rows = order[tied]
         group = np.cumsum(~np.concatenate([[False], again]))[tied]
         keys = mix(_hashes(user[rows], raw_users) + mix(_hashes(item[rows], raw_items)))
         order[tied] = rows[np.lexsort((keys, group))]
-    return order, int(np.count_nonzero(tied))
+    return order, int(np.count_nonzero(tied)), in_order
 
 
 def _hashes(codes: np.ndarray, raw: pl.Series) -> np.ndarray:
     """The hash of each code's raw id, uint64 [codes]."""
-    there, which = np.unique(codes, return_inverse=True)
-    return text_hash(list(map(str, raw.gather(there).to_list())))[which]
+    there = np.flatnonzero(np.bincount(codes, minlength=len(raw)))
+    hashes = np.zeros(len(raw), np.uint64)
+    hashes[there] = text_hash([str(one) for one in raw.gather(there).to_list()])
+    return hashes[codes]
 
 
 def text_hash(texts: Sequence[str]) -> np.ndarray:

@@ -84,24 +84,28 @@ def is_missing(name: str, kind: Any) -> pl.Expr:
     return column.is_null() | (column.cast(pl.String).str.strip_chars() == "")
 
 
-def are_whole(column: pl.Expr) -> pl.Expr:
-    """Whether a column of text is of whole numbers, some written with ".0": pandas writes 17 as 17.0 if a value is missing.
+def has_points(column: pl.Expr) -> pl.Expr:
+    """Whether anything in a column of text ends in ".0"; quick, and seldom so."""
+    return column.str.ends_with(".0").any()
+
+
+def whole_ids(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
+    """Where a column of text is of whole numbers, some written with ".0", those numbers: pandas writes 17 as 17.0 if a
+    value is missing anywhere.
 
     In a column with any other value "1.0" is a text of its own.
     """
-    return column.str.ends_with(".0").any() & column.str.contains(WHOLE).all()
-
-
-def without_points(column: pl.Expr) -> pl.Expr:
-    """Text of whole numbers without the .0 of those that have it."""
-    return column.str.replace(r"\.0+$", "")
+    if not frame.select(pl.col(name).str.contains(WHOLE).all()).collect(engine="streaming").item():
+        return frame
+    return frame.with_columns(pl.col(name).str.replace(r"\.0+$", ""))
 
 
 def plain_ids(ids: pl.Series) -> pl.Series:
-    """A column of ids, whole numbers written with .0 as those numbers."""
-    if ids.dtype == pl.String and ids.to_frame("id").select(are_whole(pl.col("id"))).item():
-        return ids.to_frame().select(without_points(pl.col(ids.name))).to_series()
-    return ids
+    """A column of ids after `whole_ids`."""
+    frame = ids.to_frame()
+    if ids.dtype == pl.String and frame.select(has_points(pl.col(ids.name))).item():
+        frame = whole_ids(frame.lazy(), ids.name).collect()
+    return frame.to_series()
 
 
 def history_lists(name: str, kind: Any) -> tuple[pl.Expr, pl.Expr]:

@@ -134,7 +134,9 @@ def read_text(file: File, format: str, separator: str = "") -> Table:
     if not len(lines):
         raise ValueError(f"{file.path}: there is a header but no row")
     columns = _split_lines(file.path, lines, separator, names, place)
-    return Table(file.path, {name: field.str.strip_chars() for name, field in columns.items()}, place, kinds)
+    if not blanks:
+        columns = {name: field.str.strip_chars() for name, field in columns.items()}
+    return Table(file.path, columns, place, kinds)
 
 
 def _separator(format: str, line: str) -> str:
