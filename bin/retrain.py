@@ -45,6 +45,7 @@ def command() -> None:
     parts = ("data", "model", "retrain", "evaluate", "seed")
     open_run(folder, config, parts=parts, resume=arguments.resume, overwrite=arguments.overwrite)
     described = describe_architecture(architecture, config, data.num_items, chosen_by)
+    print("".join(f"data: {note}\n" for note in data.notes), end="")
     print(
         f"training {architecture.describe()}: {described['flops'] / 1e6:.1f} MFLOPs a request, {described['parameters']:,} parameters"
     )

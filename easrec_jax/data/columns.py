@@ -74,7 +74,7 @@ def choose_columns(path: Path | str, names: Sequence[str], asked: Columns, *, he
             raise ValueError(f"{path}: there is no {role} column {wanted!r}; {found}")
         chosen = wanted or usual(names, candidates)
         if not chosen and role in ("user", "item"):
-            flags = f"{role}_column names it, and format=headerless is for a file without a header"
+            flags = f"{role}_column names it, and separator what parts them; format=headerless: there is no header"
             raise ValueError(
                 f"{path}: no {role} column, expected one of {', '.join(candidates[:6])}, ...; {found}; {flags}"
             )

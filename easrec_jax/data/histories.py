@@ -17,6 +17,7 @@ import dataclasses
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,7 @@ def open_source(
     format: str = "auto",
     separator: str = "",
     equal_times: str = "mixed",
+    missing_ids: str = "error",
 ) -> Source:
     """Scan the input and count it. `ValueError` names the file, and the row or line, of what cannot be read."""
     check_equal_times(equal_times)
@@ -103,13 +105,20 @@ def open_source(
             warn_of_unused(path, names, columns)
         else:
             table, columns = readers.read_table(
-                path, format, asked.user, asked.item, asked.time, separator=separator, history_column=asked.history
+                path,
+                format,
+                asked.user,
+                asked.item,
+                asked.time,
+                separator=separator,
+                history_column=asked.history,
+                missing_ids=missing_ids,
             )
             frame = pl.DataFrame(list(table.columns.values())).lazy()
             if columns.history:
                 frame = frame.group_by(columns.user, maintain_order=True).agg(columns.item)
         frame = _selected(path, frame, columns, blanks=layout.format in ("csv", "tsv"))
-        frame, (rows, events, users) = _counted(path, frame, by_user=bool(columns.history))
+        frame, (rows, events, users) = _counted(path, frame, by_user=bool(columns.history), drop=missing_ids == "drop")
     return Source(path, frame, columns, bool(columns.history), rows, events, users, files, layout, equal_times)
 
 
@@ -148,32 +157,39 @@ def _selected(path: Path, frame: pl.LazyFrame, columns: Columns, *, blanks: bool
     return frame
 
 
-def _counted(path: Path, frame: pl.LazyFrame, *, by_user: bool) -> tuple[pl.LazyFrame, tuple[int, int, int]]:
-    """The frame without marks, whole numbers as such; and its rows, events and (about) users. Checks every id."""
+def _counted(
+    path: Path, frame: pl.LazyFrame, *, by_user: bool, drop: bool
+) -> tuple[pl.LazyFrame, tuple[int, int, int]]:
+    """The frame without marks, whole numbers as such; and its rows, events and (about) users. Checks every id.
+
+    `drop`: rows without an id are left out, with a warning.
+    """
     user, item = pl.col("user"), pl.col("item")
     missing = user.is_null() | (user.cast(pl.String).str.strip_chars() == "")
     if not by_user:
-        missing |= item.is_null() | (item == "")
+        missing |= item.is_null() | (item.str.strip_chars() == "")
     texts = [name for name, kind in frame.collect_schema().items() if kind == pl.String and name in ("user", "item")]
     counted = frame.select(
         rows=pl.col("row").max() + 1,
         events=item.list.len().sum() if by_user else pl.len(),
         users=pl.len() if by_user else user.approx_n_unique(),
         missing=pl.col("row").filter(missing & ~pl.col("wrong")).min(),
+        gone=missing.sum(),
         wrong=pl.col("row").filter("wrong").min(),
         **{name: scans.are_whole(pl.col(name)) for name in texts},
     )
     found = counted.collect(engine="streaming").row(0, named=True)
     if found["wrong"] is not None:
-        raise ValueError(
-            f"{path}, row {found['wrong'] + 1}: expected ids of text or whole numbers, got a fraction or NaN"
-        )
-    if found["missing"] is not None:
+        raise ValueError(f"{path}, row {found['wrong'] + 1}: expected ids of text or whole numbers, got a fraction")
+    if found["gone"] and not drop:
         what = "" if by_user else " and an item id"
-        raise ValueError(f"{path}, row {found['missing'] + 1}: expected a user id{what}, got none")
+        raise ValueError(f"{path}, row {found['missing'] + 1}: expected a user id{what}, got none; {scans.DROP}")
+    if found["gone"]:
+        warnings.warn(f"{path}: {found['gone']:,} rows without a user or item id dropped", stacklevel=3)
+        frame, found["events"] = frame.filter(~missing), found["events"] - (0 if by_user else found["gone"])
     if not found["rows"]:
         raise ValueError(f"{path}: the file has no row")
-    frame = frame.drop("wrong").with_columns(scans.plain_ids(pl.col(name)) for name in texts if found[name])
+    frame = frame.drop("wrong").with_columns(scans.without_points(pl.col(name)) for name in texts if found[name])
     return frame, (found["rows"], int(found["events"] or 0), found["users"])
 
 

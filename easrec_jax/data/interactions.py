@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # polars is imported only where a file is read
 
     from easrec_jax.data.text import Table
 
-DUPLICATES = ("keep", "drop")
+DUPLICATES, MISSING_IDS = ("keep", "drop"), ("error", "drop")
 NOTABLE, NOTABLE_IN_ORDER = 0.1, 0.02  # shares of tied events that are told: in any file, in one in time order
 NOTABLE_EVENTS = 100  # and how many at least
 
@@ -202,6 +202,7 @@ def read_interactions(
     time_column: str = "",
     history_column: str = "",
     equal_times: str = "mixed",
+    missing_ids: str = "error",
     min_history: int = 3,
     k_core: int = 0,
     duplicates: str = "keep",
@@ -211,8 +212,9 @@ def read_interactions(
     Users are numbered in the order of their ids. A history is in time order; events of one user at the same time are in
     the order of a fixed hash, so that the order of the rows counts for nothing (equal_times="file": in row order), and
     without times the row order is the time order. Items are numbered as they come in these histories. Before that, in
-    this order: duplicates="drop" keeps the earliest interaction of each user with each item; k_core drops users and
-    items with fewer interactions, again and again; min_history drops users with fewer (leave-one-out needs 3).
+    this order: missing_ids="drop" leaves out rows without an id (else an error); duplicates="drop" keeps the earliest
+    interaction of each user with each item; k_core drops users and items with fewer interactions, again and again;
+    min_history drops users with fewer (leave-one-out needs 3). What is left out is in `notes`.
     ValueError names file, line and column of bad input; FileNotFoundError for a missing file. Formats: `readers.FORMATS`.
     """
     from easrec_jax.data import readers
@@ -224,14 +226,17 @@ def read_interactions(
     if duplicates not in DUPLICATES:
         raise ValueError(f"duplicates: expected one of {', '.join(DUPLICATES)}, got {duplicates!r}")
     check_equal_times(equal_times)
+    if missing_ids not in MISSING_IDS:
+        raise ValueError(f"missing_ids: expected one of {', '.join(MISSING_IDS)}, got {missing_ids!r}")
     table, columns = readers.read_table(
-        data, format, user_column, item_column, time_column, separator=separator, history_column=history_column
-    )
+        data, format, user_column, item_column, time_column, separator=separator, history_column=history_column,
+        missing_ids=missing_ids,
+    )  # fmt: skip
     user, raw_users = encode_column(table, columns.user, ordered=True)
     item, raw_items = encode_column(table, columns.item)
     times = readers.parse_times(table, columns.time) if columns.time else None
     user, item = in_time_order(table.path, user, item, times, raw_users, raw_items, equal_times)
-    notes = []
+    notes = [f"{table.dropped:,} rows without a user or item id dropped (missing_ids=drop)"] if table.dropped else []
     if duplicates == "drop":
         first = np.sort(np.unique(user.astype(np.int64) * len(raw_items) + item, return_index=True)[1])
         if len(first) < len(user):
@@ -270,6 +275,7 @@ def encode_column(table: Table, name: str, *, ordered: bool = False) -> tuple[np
     import polars as pl
 
     from easrec_jax.data.columns import shown
+    from easrec_jax.data.scans import DROP
 
     column = table.columns[name]
     raw = column.unique(maintain_order=True)
@@ -283,7 +289,7 @@ def encode_column(table: Table, name: str, *, ordered: bool = False) -> tuple[np
         blank = raw.str.strip_chars() == ""
         if blank.any():
             row = int(np.argmax(code == (blank.arg_max() or 0)))
-            raise table.error(row, name, f"expected an id, got {shown(column[row])}")
+            raise table.error(row, name, f"expected an id, got {shown(column[row])}; {DROP}")
     return code, raw
 
 
@@ -348,60 +354,3 @@ def by_appearance(codes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]
     new = np.zeros(size, np.int64)
     new[kept] = np.arange(len(kept))
     return new[codes], kept
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """What a RecBole `.item` or `.user` file says of each id: `columns[name][k]` is of inner id k.
-
-    Position 0 (padding) and ids without a row hold "" or NaN. A token_seq stays one string: see `split_tokens`.
-    """
-
-    names: tuple[str, ...]
-    kinds: dict[str, str]  # token, token_seq, float or float_seq
-    columns: dict[str, list[str] | np.ndarray]  # list of str [ids + 1]; float32 [ids + 1] for the kind float
-    missing: int  # ids without a row
-
-
-def split_tokens(text: str) -> tuple[str, ...]:
-    """The tokens of a token_seq value."""
-    return tuple(text.split())
-
-
-def read_features(path: str | Path, ids: IdMap) -> Features:
-    """Read a RecBole `.item` or `.user` file, whose first column is the id; rows of ids not in `ids` are left out."""
-    import polars as pl
-
-    from easrec_jax.data.columns import shown
-    from easrec_jax.data.readers import check_file
-    from easrec_jax.data.text import File, read_text
-
-    table = read_text(File(check_file(path)), "atomic")
-    id_name, *names = table.columns
-    inner = ids.encode(table.columns[id_name])
-    known, counts = np.flatnonzero(inner), np.bincount(inner, minlength=len(ids) + 1)
-    if not known.size:
-        raise ValueError(
-            f"{path}, column {shown(id_name)}: none of its {len(inner)} ids is among the {len(ids)} asked for"
-        )
-    if counts[1:].max() > 1:
-        row = int(np.flatnonzero(inner == counts[1:].argmax() + 1)[1])
-        raise table.error(row, id_name, f"the id {shown(table.columns[id_name][row])} is there twice")
-    columns: dict[str, list[str] | np.ndarray] = {}
-    for name in names:
-        text = table.columns[name]
-        if table.kinds[name] == "float":
-            number = text.cast(pl.Float32, strict=False)
-            wrong = number.is_null() & (text != "")
-            if wrong.any():
-                row = int(wrong.arg_max() or 0)
-                raise table.error(row, name, f"expected a number, got {shown(text[row])}")
-            column: Any = np.full(len(ids) + 1, np.nan, np.float32)
-            column[inner[known]] = number.gather(known).fill_null(float("nan")).to_numpy()
-            columns[name] = column
-        else:
-            values = np.full(len(ids) + 1, "", object)
-            values[inner[known]] = text.gather(known).to_list()
-            columns[name] = values.tolist()
-    kinds = {name: table.kinds[name] for name in names}
-    return Features(tuple(names), kinds, columns, int((counts[1:] == 0).sum()))

@@ -44,6 +44,7 @@ def read_table(
     *,
     separator: str = "",
     history_column: str = "",
+    missing_ids: str = "error",
 ) -> tuple[Table, Columns]:
     """Read interactions, one row an event; ids are text or integers (text may be blank), times are unparsed.
 
@@ -52,13 +53,15 @@ def read_table(
     """
     asked = Columns(user_column, item_column, time_column, history_column)
     if not isinstance(data, (str, os.PathLike, bytes, bytearray, memoryview)) and not hasattr(data, "read"):
-        return _joined([_select(in_memory(data), asked)])
+        return _joined([_select(in_memory(data), asked, missing_ids)])
     files = input_files(data)
     layout = common_layout(files, format, separator, asked)
-    return _joined([read_file(file, layout, asked, first=not number) for number, file in enumerate(files)])
+    return _joined([read_file(file, layout, asked, missing_ids, first=not n) for n, file in enumerate(files)])
 
 
-def read_file(file: File, layout: Layout, asked: Columns, *, first: bool = True) -> tuple[Table, Columns]:
+def read_file(
+    file: File, layout: Layout, asked: Columns, missing_ids: str = "error", *, first: bool = True
+) -> tuple[Table, Columns]:
     """One file as the columns chosen; `first`: the file of its folder whose unused columns are told."""
     if layout.format in ("parquet", "jsonl"):
         with scans.reading(file.path, [file], *layout):
@@ -70,16 +73,17 @@ def read_file(file: File, layout: Layout, asked: Columns, *, first: bool = True)
             warn_of_unused(file.path, names, chosen)
         if not read.height:
             raise ValueError(f"{file.path}: the file has no row")
-        return _select(
-            Table(file.path, {name: read[name] for name in needed}, lambda row: f"row {row + 1}", {}), chosen
-        )
+        columns = {name: read[name] for name in needed}
+        return _select(Table(file.path, columns, lambda row: f"row {row + 1}", {}), chosen, missing_ids)
     table = read_text(file, *layout)
     named = layout.format not in ("headerless", "movielens") or "1" not in table.columns
-    table, chosen = _select(table, asked, named=named, warn=first)
+    table, chosen = _select(table, asked, missing_ids, named=named, warn=first)
     return table, dataclasses.replace(chosen, history="item") if layout.format == "lists" else chosen
 
 
-def _select(table: Table, asked: Columns, *, named: bool = True, warn: bool = True) -> tuple[Table, Columns]:
+def _select(
+    table: Table, asked: Columns, missing_ids: str, *, named: bool = True, warn: bool = True
+) -> tuple[Table, Columns]:
     """The columns chosen alone, a row an event, ids as integers or text; without names a sure column of times is found."""
     chosen = choose_columns(table.path, list(table.columns), asked, header=named)
     if not (named or chosen.time):
@@ -95,9 +99,22 @@ def _select(table: Table, asked: Columns, *, named: bool = True, warn: bool = Tr
     if chosen.history:
         table, names = _exploded(table, chosen), [chosen.user, chosen.history]
         chosen = dataclasses.replace(chosen, item=chosen.history)
-    columns = {name: table.columns[name] for name in names}
-    columns |= {name: _ids(table, name) for name in names[:2]}
+    table = dataclasses.replace(table, columns={name: table.columns[name] for name in names})
+    if missing_ids == "drop":
+        table = _without_missing(table, names[:2])
+    columns = table.columns | {name: _ids(table, name) for name in names[:2]}
     return dataclasses.replace(table, columns=columns), chosen
+
+
+def _without_missing(table: Table, names: Sequence[str]) -> Table:
+    """The rows that have all the ids."""
+    frame = pl.DataFrame(list(table.columns.values()))
+    here = frame.select(~pl.any_horizontal(scans.is_missing(name, frame.schema[name]) for name in names)).to_series()
+    rows = here.arg_true().to_numpy()
+    if not len(rows):
+        raise ValueError(f"{table.path}: no row has a user and an item id")
+    columns = {name: column.filter(here) for name, column in table.columns.items()}
+    return Table(table.path, columns, lambda row: table.place(int(rows[row])), table.kinds, len(here) - len(rows))
 
 
 def _exploded(table: Table, chosen: Columns) -> Table:
@@ -131,12 +148,14 @@ def _ids(table: Table, name: str) -> pl.Series:
         value, wrong = scans.id_columns(name, column.dtype)
     except ValueError as error:
         raise ValueError(f"{table.path}, column {name!r}: {error}") from None
-    if column.null_count():
-        raise table.error(int(column.is_null().arg_max() or 0), name, "the id is missing (null)")
     found = column.to_frame().select(value.alias("value"), wrong.alias("wrong"))
     if found["wrong"].any():
         row = int(found["wrong"].arg_max() or 0)
         raise table.error(row, name, f"expected an id, text or a whole number, got {column[row]}")
+    if found["value"].null_count():
+        row = int(found["value"].is_null().arg_max() or 0)
+        what = "null" if column[row] is None else column[row]
+        raise table.error(row, name, f"the id is missing ({what}); {scans.DROP}")
     return found["value"].alias(name)
 
 
@@ -159,11 +178,9 @@ def _joined(parts: list[tuple[Table, Columns]]) -> tuple[Table, Columns]:
             getattr(chosen, role): _stacked([part.columns[getattr(names, role)] for part, names in parts])
             for role in roles
         }
-        table = Table(table.path.parent, columns, place, {})
+        table = Table(table.path.parent, columns, place, {}, sum(part.dropped for part, _ in parts))
     for name in (chosen.user, chosen.item):
-        ids = table.columns[name]
-        if ids.dtype == pl.String and ids.to_frame().select(scans.are_whole(pl.col(name))).item():
-            table.columns[name] = ids.to_frame().select(scans.plain_ids(pl.col(name)))[name]
+        table.columns[name] = scans.plain_ids(table.columns[name])
     return table, chosen
 
 

@@ -18,6 +18,7 @@ from easrec_jax.data.ids import WHOLE
 from easrec_jax.data.text import File, first_lines, split_header, wrong_width
 
 STREAMED = ("parquet", "csv", "tsv", "jsonl")
+DROP = "missing_ids=drop leaves such rows out"
 JSON_LINES = 1_000  # that tell which keys there are
 
 
@@ -58,19 +59,29 @@ def _alike(frame: pl.LazyFrame, schema: dict[str, Any], unlike: Sequence[str]) -
 
 
 def id_columns(name: str, kind: Any) -> tuple[pl.Expr, pl.Expr]:
-    """The ids of a column of that type as integers or text, and whether a value cannot be an id.
+    """The ids of a column of that type as integers or text, null where missing, and whether a value cannot be an id.
 
-    ValueError saying what is no id; floats must be whole.
+    ValueError saying what is no id; floats must be whole, NaN is a missing one.
     """
     column = pl.col(name)
     if kind.is_integer():
         return column, pl.lit(False)
     if kind.is_float():
-        whole = column.is_finite() & (column == column.round())
-        return pl.when(whole).then(column).cast(pl.Int64, strict=False), column.is_not_null() & ~whole
+        whole = column.is_finite() & (column == column.round()) & (column.abs() < 2.0**63)
+        return pl.when(whole).then(column).cast(pl.Int64), column.is_not_null() & column.is_not_nan() & ~whole
     if kind in (pl.String, pl.Binary, pl.Categorical, pl.Enum) or kind.is_decimal():
         return column.cast(pl.String), pl.lit(False)
     raise ValueError(f"expected ids of integers or strings, got {kind}")
+
+
+def is_missing(name: str, kind: Any) -> pl.Expr:
+    """Whether there is no id: null, NaN or blank."""
+    column = pl.col(name)
+    if kind.is_float():
+        return column.is_null() | column.is_nan()
+    if isinstance(kind, (pl.List, pl.Array)):
+        return pl.lit(False)
+    return column.is_null() | (column.cast(pl.String).str.strip_chars() == "")
 
 
 def are_whole(column: pl.Expr) -> pl.Expr:
@@ -81,9 +92,16 @@ def are_whole(column: pl.Expr) -> pl.Expr:
     return column.str.ends_with(".0").any() & column.str.contains(WHOLE).all()
 
 
-def plain_ids(column: pl.Expr) -> pl.Expr:
+def without_points(column: pl.Expr) -> pl.Expr:
     """Text of whole numbers without the .0 of those that have it."""
     return column.str.replace(r"\.0+$", "")
+
+
+def plain_ids(ids: pl.Series) -> pl.Series:
+    """A column of ids, whole numbers written with .0 as those numbers."""
+    if ids.dtype == pl.String and ids.to_frame("id").select(are_whole(pl.col("id"))).item():
+        return ids.to_frame().select(without_points(pl.col(ids.name))).to_series()
+    return ids
 
 
 def history_lists(name: str, kind: Any) -> tuple[pl.Expr, pl.Expr]:

@@ -49,6 +49,7 @@ class Table:
     columns: dict[str, pl.Series]
     place: Callable[[int], str]
     kinds: dict[str, str]  # atomic files: column name -> token, token_seq, float or float_seq; else empty
+    dropped: int = 0  # rows without an id that were left out
 
     def error(self, row: int, column: str, message: str) -> ValueError:
         """An error that names file, line and column."""

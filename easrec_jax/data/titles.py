@@ -8,7 +8,7 @@ import polars as pl
 
 from easrec_jax.data.columns import ITEMS, Columns, shown, usual
 from easrec_jax.data.readers import check_file, detect
-from easrec_jax.data.scans import are_whole, id_columns, plain_ids
+from easrec_jax.data.scans import id_columns, plain_ids
 from easrec_jax.data.text import File, read_text
 
 
@@ -34,10 +34,8 @@ def read_titles(path: str | Path) -> dict[str, str]:
         missing = f"item column ({', '.join(ITEMS[:4])}, ...)" if not item else "title column (*title*, *name*)"
         raise ValueError(f"{path}: no {missing}; the file has the columns {', '.join(map(shown, frame.columns[:20]))}")
     try:
-        ids = frame.select(id_columns(item, frame.schema[item])[0].alias("id"))
+        ids = plain_ids(frame.select(id_columns(item, frame.schema[item])[0].alias("id"))["id"])
     except ValueError as error:
         raise ValueError(f"{path}, column {item!r}: {error}") from None
-    if ids["id"].dtype == pl.String and ids.select(are_whole(pl.col("id"))).item():
-        ids = ids.select(plain_ids(pl.col("id")))
-    pairs = zip(ids["id"].cast(pl.String).to_list(), frame[title].cast(pl.String).to_list(), strict=True)
+    pairs = zip(ids.cast(pl.String).to_list(), frame[title].cast(pl.String).to_list(), strict=True)
     return {raw: text for raw, text in pairs if raw and text}
