@@ -40,7 +40,9 @@ def command() -> None:
         overwrite=arguments.overwrite,
     )
     size = f"{data.num_users} users, {data.num_items} items, {data.num_interactions} interactions"
-    print("\n".join([f"data: {size}, {samples.num_targets} targets an epoch", *(f"data: {note}" for note in data.notes)]))
+    print(
+        "\n".join([f"data: {size}, {samples.num_targets} targets an epoch", *(f"data: {note}" for note in data.notes)])
+    )
     log = MetricsLog(folder / "metrics.jsonl")
     options: dict = {"costs": costs}
     if isinstance(space, SearchSpace):  # a wide one has a strategy of its own and counts FLOPs alone

@@ -24,9 +24,9 @@ def check(condition: bool, name: str, expected: str, value: Any) -> None:
 class DataConfig:
     path: str = ""
     """File of interactions, or folder of such; catalog:NAME: a known data set, downloaded once; empty: planted data made in memory."""
-    format: Literal[
-        "auto", "atomic", "pairs", "csv", "tsv", "parquet", "jsonl", "movielens", "headerless", "lists"
-    ] = "auto"
+    format: Literal["auto", "atomic", "pairs", "csv", "tsv", "parquet", "jsonl", "movielens", "headerless", "lists"] = (
+        "auto"
+    )
     """File format; auto: by suffix (that before .gz or .zst) and first lines. lists: one line a user, its id and its items."""
     separator: str = ""
     """What parts the fields of text, such as ";", "|" or "tab"; empty: found by the header or the first line."""
