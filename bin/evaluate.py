@@ -20,7 +20,7 @@ from easrec_jax.config import DataConfig, EvaluateConfig
 
 @dataclass(frozen=True)
 class Arguments:
-    models: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    models: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL...")]
     """Model folders, e.g. runs/demo/model."""
     against: tuple[Path, ...] = ()
     """Model folders to compare with, which know the same items."""
@@ -58,7 +58,7 @@ def command() -> None:
             )
     started = time.perf_counter()
     data, _ = load_data(arguments.data, seed=arguments.seed)
-    short = data.dropped_users
+    notes, short = data.notes, data.dropped_users
     data, left_out = data.restricted_to(ids)
     split, settings = Split(data), arguments.evaluate
     evaluators = {}
@@ -98,8 +98,8 @@ def command() -> None:
     if compared:
         print(f"\nagainst {', '.join(map(str, arguments.against))}, user by user\n{comparison_table(compared)}")
         print(f"\nin batches of {BULK_USERS} users of N events\n{costs_table(costs)}\n")
-    if short:
-        print(f"not among the data: {short} users with too few events (data.min_history, data.k_core)")
+    for note in notes:
+        print(note)
     if any(left_out.values()):
         print(
             f"left out: {left_out['items']} items unknown to the model, their {left_out['events']} events, and "

@@ -15,19 +15,18 @@ from easrec_jax.cli import main
 
 @dataclass(frozen=True)
 class Arguments:
-    model: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Model folder, e.g. runs/demo/model."""
     out: Path
     """Folder for the index; an index that is there is replaced."""
     histories: Path | None = None
-    """Users whose histories are the sample queries: a file or folder that bin/recommend.py --histories reads. Without it, queries
-    are made up from the items' popularity."""
+    """Users whose histories are the queries, as bin/recommend.py reads them; without: made up from popularity."""
     queries: int = 2000
     """How many users of --histories at most, those whose events stand first."""
     k: int = 10
-    """Recall@k is measured: the share of the exact k best items that the index finds."""
+    """Of recall@k, which is measured: the share of the exact k best items that the index finds."""
     recall: float = 0.95
-    """Least recall@k, in (0, 1]: a search looks into as many lists as this takes on half of the queries; the other half measures it."""
+    """Recall@k to reach on half of the queries, by looking into more lists; it is measured on the other half."""
     lists: int | None = None
     """Into how many lists the items are grouped; default: the square root of their number."""
 

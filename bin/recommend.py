@@ -10,6 +10,7 @@ Parquet, CSV, TSV or JSON lines, by the suffix. A killed run, started again by t
 tells it so lies hidden beside the output (.recs.parquet.json) or in its folder (_shard-3-of-8.json).
 """
 
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from easrec_jax.cli import machine, main
 
 @dataclass(frozen=True)
 class Arguments:
-    model: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Model folder, e.g. runs/demo/model."""
     history: str | None = None
     """Raw item ids of one user in time order, separated by blanks."""
@@ -33,13 +34,13 @@ class Arguments:
     user: tuple[str, ...] = ()
     """With --histories, without --out: print what is recommended to these users of it, by their ids."""
     out: Path | None = None
-    """With --histories: where everyone's recommendations go, a file (.parquet, .csv, .tsv, .jsonl), or a folder for part files."""
+    """With --histories: where everyone's go, a file (.parquet, .csv, .tsv, .jsonl), or a folder for part files."""
     overwrite: bool = False
-    """Replace the results of another input, model or request that --out holds (a file: at the end, by the whole new one)."""
+    """Replace what --out holds of another input, model or request; a file at the end, by the whole new one."""
     titles: bool = False
     """With --out: also write the items' titles, which the model must have (data.titles when it is trained)."""
     csv_safe: bool = False
-    """With CSV or TSV as output: put ' before ids and titles that begin with = + - @ tab or line end, which spreadsheets compute."""
+    """With CSV or TSV as output: put ' before ids and titles that a spreadsheet would compute (= + - @ tab, line end)."""
     shard: str = "1/1"
     """With a folder as --out: compute the i-th of n shares, i from 1."""
     format: Literal["parquet", "csv", "tsv", "jsonl"] | None = None
@@ -51,9 +52,9 @@ class Arguments:
     item_column: str = ""
     """Of --histories: column of item ids; empty: the usual names are tried."""
     time_column: str = ""
-    """Of --histories: column of timestamps; empty: the usual names are tried, and without one the row order is the time order."""
+    """Of --histories: column of timestamps; empty: the usual names are tried; without one the row order counts."""
     history_column: str = ""
-    """Of --histories with one row a user: column of the histories; empty: history or items, where there is such a column."""
+    """Of --histories with one row a user: column of the histories; empty: the usual names are tried."""
     input_format: Literal[
         "auto", "atomic", "pairs", "csv", "tsv", "parquet", "jsonl", "movielens", "headerless", "lists"
     ] = "auto"
@@ -62,13 +63,14 @@ class Arguments:
     """Of --histories: what separates the fields of a text file; empty: it is looked for in the first lines."""
     equal_times: Literal["mixed", "file"] = "mixed"
     """Of --histories: events of a user at the same time are ordered by a fixed hash (mixed) or as their rows are (file)."""
+    missing_ids: Literal["error", "drop"] = "error"
+    """Of --histories: rows without a user or item id: an error that names the first, or left out."""
     k: int = 10
     """How many items to recommend to a user."""
     include_seen: bool = False
     """Also recommend items of the user's own history."""
     on_unknown: Literal["skip", "error", "popular"] = "skip"
-    """Items unknown to the model: skip them, and who has no other gets no recommendations (of --history: an error); always
-    an error; or skip them, and answer such a history by popularity."""
+    """Items unknown to the model: skip them (who has no others gets nothing), or popular items for such, or an error."""
 
 
 ONLY_WITH = {
@@ -82,6 +84,7 @@ ONLY_WITH = {
         "input_format",
         "separator",
         "equal_times",
+        "missing_ids",
     ),
     "out": ("overwrite", "titles", "csv_safe", "shard", "format", "part_events"),
 }
@@ -135,11 +138,11 @@ def read(arguments: Arguments):
     """The interactions of --histories, of every user, however short."""
     from easrec_jax.data.interactions import read_interactions
 
-    assert arguments.histories is not None
     return read_interactions(
         arguments.histories, user_column=arguments.user_column, item_column=arguments.item_column,
         time_column=arguments.time_column, history_column=arguments.history_column, format=arguments.input_format,
-        separator=arguments.separator, equal_times=arguments.equal_times, min_history=1,
+        separator=arguments.separator, equal_times=arguments.equal_times, missing_ids=arguments.missing_ids,
+        min_history=1,
     )  # fmt: skip
 
 
@@ -172,14 +175,19 @@ def all_users(arguments: Arguments, out: Path) -> None:
     request = Request(
         arguments.k, not arguments.include_seen, arguments.on_unknown, arguments.user_column, arguments.item_column,
         arguments.time_column, arguments.history_column, arguments.input_format, arguments.separator,
-        arguments.equal_times, arguments.titles, arguments.csv_safe,
+        arguments.equal_times, arguments.missing_ids, arguments.titles, arguments.csv_safe,
     )  # fmt: skip
     spare_memory()
     recommender = Recommender.load(arguments.model)
     started = time.perf_counter()
-    with tqdm(unit=" users", unit_scale=True, desc="recommend", leave=False, delay=0.5) as bar:
+    said = started
+    with tqdm(unit=" users", unit_scale=True, desc="recommend", leave=False, delay=0.5, disable=None) as bar:
 
         def show(users: int, about: int) -> None:
+            nonlocal said
+            if bar.disable and time.perf_counter() - said > 30:  # no terminal: a plain line now and then
+                said = time.perf_counter()
+                print(f"recommend: {users:,} of about {about:,} users", file=sys.stderr, flush=True)
             bar.total = max(users, about)
             bar.update(users - bar.n)
 

@@ -55,6 +55,7 @@ class Request:
     input_format: str = "auto"
     separator: str = ""
     equal_times: str = "mixed"
+    missing_ids: str = "error"
     titles: bool = False  # also write the items' titles
     csv_safe: bool = False  # CSV and TSV: an apostrophe before what a spreadsheet would take for a formula
 
@@ -101,7 +102,7 @@ def recommend_file(
     files = _files(Path(histories).expanduser())  # before they are counted: what changes later is noticed
     source = open_source(
         histories, columns, history_column=request.history_column, format=request.input_format,
-        separator=request.separator, equal_times=request.equal_times,
+        separator=request.separator, equal_times=request.equal_times, missing_ids=request.missing_ids,
     )  # fmt: skip
     _check_apart(source.path, out)
     size = max(source.events / part_events, source.users * request.k / ANSWERS_PER_PART)

@@ -65,6 +65,7 @@ def test_what_the_model_does_not_know_is_left_out_and_counted(call, folder, rows
     assert want["left_out"] == {"items": 0, "events": 0, "users": 0} and want["dropped_users"] == 0
     assert got["left_out"] == {"items": 3, "events": 11, "users": 1} and got["dropped_users"] == 1
     printed = call(folder, "--data.path", grown, *PROTOCOLS)
+    assert "1 users with fewer than 3 events dropped" in printed
     assert "left out: 3 items unknown to the model, their 11 events, and 1 users of whom fewer than 3" in printed
     assert "left out" not in call(folder, "--data.path", known, *PROTOCOLS)
     with pytest.raises(ValueError, match="no user has 3 events or more of the model's 30 items"):
