@@ -171,7 +171,9 @@ class Recommender:
         flat = np.concatenate([*encoded, np.zeros(1, np.int32)])
         scores, best = self.top_items(flat, ends, k, exclude_seen=exclude_seen, offsets=offsets)
         answers = self._decode(scores, best)
-        empty = [n for n in np.flatnonzero(np.diff(ends) == 0).tolist() if on_unknown != "skip" or not len(histories[n])]
+        empty = [
+            n for n in np.flatnonzero(np.diff(ends) == 0).tolist() if on_unknown != "skip" or not len(histories[n])
+        ]
         if empty:
             warnings.warn(f"{len(empty)} histories without a known item: answered by popularity", stacklevel=2)
         for number in empty:

@@ -50,15 +50,15 @@ def save_small_model(folder: Path, architecture: Architecture = ARCHITECTURE) ->
 
 
 @contextlib.contextmanager
-def running(app, *, ready: bool = True, **options):
-    """A client of the application, served on loopback until the block ends."""
+def running(app, *, ready: bool = True, limits: Limits = LIMITS):
+    """A client of the application, served on loopback until the block ends; `ready`: with all programs compiled."""
     listener = listen("127.0.0.1", 0)
-    server = make_server(app, **options)
+    server = make_server(app, limits)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=60) as client:
-            while ready and client.get("/ready").status_code != 200:
+            while ready and (state := client.get("/ready").json())["compiled"] < state["programs"]:
                 time.sleep(0.05)
             yield client
     finally:

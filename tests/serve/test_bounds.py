@@ -99,7 +99,7 @@ def test_a_body_that_does_not_arrive_ends(folder):
 )
 @pytest.mark.parametrize("trickle", [b"", b"\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\nX: ", b"y"])
 def test_a_head_that_does_not_come_closes_the_connection(folder, whole, trickle):
-    server = running(create_app(folder, LIMITS), ready=False, head_seconds=0.3)
+    server = running(create_app(folder, LIMITS), ready=False, limits=replace(LIMITS, head_seconds=0.3))
     with server as client, socket.create_connection((client.base_url.host, client.base_url.port), timeout=30) as slow:
         slow.sendall(whole)
         if whole:
@@ -120,8 +120,8 @@ def test_a_head_that_does_not_come_closes_the_connection(folder, whole, trickle)
 
 
 def test_slow_bodies_and_pipelined_requests_are_no_slow_heads(folder):
-    limits = replace(LIMITS, body_seconds=1.0)
-    with running(create_app(folder, limits), head_seconds=0.3) as client:
+    limits = replace(LIMITS, body_seconds=1.0, head_seconds=0.3)
+    with running(create_app(folder, limits), limits=limits) as client:
         with half_a_request(client, BODY) as slow:
             assert b"408" in received(slow)
         with half_a_request(client, BODY) as slow:
