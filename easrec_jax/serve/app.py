@@ -110,8 +110,6 @@ def create_app(
         summary="Next items for histories of items",
         docs_url=None,
         redoc_url=None,
-        root_path=root_path,
-        root_path_in_servers=False,
         servers=[{"url": "./"}],  # where this document is, whatever the prefix
         lifespan=lifespan,
         exception_handlers=HANDLERS,
@@ -123,7 +121,8 @@ def create_app(
     app.mount("/static-offline-docs", StaticFiles(packages=[("fastapi_offline", "static")]), name="docs")
     if token is not None:
         _announce_token(app)
-    app.add_middleware(Gate, limits=service.limits, token=token, hosts=allowed_hosts, metrics=service.metrics)
+    gate = {"limits": service.limits, "token": token, "hosts": allowed_hosts, "root_path": root_path}
+    app.add_middleware(Gate, metrics=service.metrics, **gate)
     if origins:
         app.add_middleware(
             CORSMiddleware,

@@ -27,13 +27,22 @@ RETRY_SECONDS = 1
 class Gate:
     """ASGI middleware. Bodies are read whole, bounded in bytes and in time; a request is in flight once its body is there.
 
-    Without `hosts` any Host will do. HEAD is answered as GET is, the server leaves the body out.
+    Without `hosts` any Host will do. HEAD is answered as GET is, the server leaves the body out. `root_path` is a prefix that
+    a proxy may have left before the path.
     """
 
     def __init__(
-        self, app: ASGIApp, *, limits: Limits, token: str | None, hosts: Sequence[str], metrics: Metrics
+        self,
+        app: ASGIApp,
+        *,
+        limits: Limits,
+        metrics: Metrics,
+        token: str | None = None,
+        hosts: Sequence[str] = (),
+        root_path: str = "",
     ) -> None:
-        self._app, self._limits, self._hosts, self._metrics = app, limits, hosts, metrics
+        self._app, self._limits, self._metrics = app, limits, metrics
+        self._hosts, self._prefix = hosts, f"{root_path}/"
         self._token = None if token is None else token.encode()
         self._in_flight = 0
         self._unfinished = 0  # bytes of bodies that are being read, all together
@@ -46,6 +55,8 @@ class Gate:
         status = 500
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}
+        if len(self._prefix) > 1 and scope["path"].startswith(self._prefix):
+            scope = {**scope, "path": scope["path"][len(self._prefix) - 1 :]}
 
         async def timed(message: Message) -> None:
             nonlocal status
@@ -73,12 +84,12 @@ class Gate:
         headers = dict(scope["headers"])
         if self._hosts:
             self._check_host(scope)
-        self._check_token(route_path(scope), headers)
+        self._check_token(scope["path"], headers)
         return await self._body(receive, headers)
 
     async def _answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """The application's answer, if there is room for one more in flight."""
-        if self._in_flight >= self._limits.concurrency and route_path(scope) not in FREE:
+        if self._in_flight >= self._limits.concurrency and scope["path"] not in FREE:
             expected = f"at most {self._limits.concurrency} requests in flight"
             raise Refused("server", expected, "more; try again", status=503, retry_after=RETRY_SECONDS)
         given = False
@@ -155,9 +166,3 @@ class Gate:
                     return b"".join(parts)
         finally:
             self._unfinished -= size
-
-
-def route_path(scope: Scope) -> str:
-    """The path below the prefix that a proxy may have left before it."""
-    path, root = scope["path"], scope.get("root_path", "")
-    return path[len(root) :] if root and path.startswith(f"{root}/") else path

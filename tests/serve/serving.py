@@ -51,19 +51,26 @@ def save_small_model(folder: Path, architecture: Architecture = ARCHITECTURE) ->
 
 @contextlib.contextmanager
 def running(app, *, ready: bool = True, limits: Limits = LIMITS):
-    """A client of the application, served on loopback until the block ends; `ready`: with all programs compiled."""
+    """A client of the application, served on loopback until the block ends; `ready`: once it answers."""
     listener = listen("127.0.0.1", 0)
     server = make_server(app, limits)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=60) as client:
-            while ready and (state := client.get("/ready").json())["compiled"] < state["programs"]:
+            while ready and client.get("/ready").status_code != 200:
                 time.sleep(0.05)
             yield client
     finally:
         server.should_exit = True
         thread.join()
+
+
+def warmed_up(client: httpx.Client) -> httpx.Client:
+    """The client, once all programs are compiled."""
+    while (state := client.get("/ready").json())["compiled"] < state["programs"]:
+        time.sleep(0.05)
+    return client
 
 
 def good(response: httpx.Response, status: int = 200) -> dict:
@@ -98,9 +105,7 @@ def figure(client: httpx.Client, name: str, **labels: str) -> float:
 def half_a_request(client: httpx.Client, body: bytes) -> socket.socket:
     """A connection that has sent all of a request but its body's last byte."""
     connection = socket.create_connection((client.base_url.host, client.base_url.port), timeout=30)
-    head = (
-        f"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
+    head = f"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body[:-1])
     return connection
 
