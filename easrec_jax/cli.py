@@ -148,7 +148,7 @@ class Progress:
             self._known += (
                 f"  tau {record['temperature']:.3f}" if "temperature" in record else ""
             ) + f"  FLOPs {record['expected_cost']:.3f}  pick {what} ({pick['cost']:.3f})"
-        mark = " *" if record["best_epoch"] == record["epoch"] else ""
+        mark = " *" if record.get("best_epoch") == record["epoch"] else ""
         what = f"epoch {record['epoch']:3d}  loss {record['loss']:.4f}" if "loss" in record else _network(record)
         self._bar.write(f"{what}{self._known}{mark}", file=sys.stderr)
 
