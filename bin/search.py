@@ -30,7 +30,7 @@ def command() -> None:
     split, space = Split(data), space_of(config)
     evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
     samples = make_samples(config, split)
-    strategy, costs = find_strategy(config.search.strategy), cost_table(space, data.num_items)
+    strategy, costs = find_strategy(config.search.strategy), cost_table(space, data.num_items, config.search.cost)
     check_strategy(strategy, costs, config.search)
     parts = ("data", "model", "search", "evaluate", "seed")
     owner = open_run(folder, config, data, parts=parts, resume=arguments.resume, overwrite=arguments.overwrite)
@@ -70,7 +70,9 @@ def command() -> None:
     print(f"found {found.architecture.describe()}")
     print(
         f"  {described['flops'] / 1e6:.1f} MFLOPs a request: {described['flops_over_largest']:.1%} of the largest network's, "
-        f"{described['flops_over_sasrec']:.1%} of SASRec's; {described['parameters']:,} parameters"
+        f"{described['flops_over_sasrec']:.1%} of SASRec's; {described['parameters']:,} parameters\n"
+        f"  {described['flops_all'] / 1e6:.1f} MFLOPs with all layers at all positions: "
+        f"{described['flops_all_over_largest']:.1%} of the largest network's, {described['flops_all_over_sasrec']:.1%} of SASRec's"
     )
     print(f"  {time.perf_counter() - started:.0f} s, {machine()['peak_memory_mb']} MB at most; written to {folder}")
     owner.close()

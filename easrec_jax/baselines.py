@@ -130,6 +130,8 @@ class SASRecF(nn.Module):
         arch, columns = self.architecture, len(self.features.names)
         return request_flops(arch, self.num_items) + arch.max_length * 2 * (1 + columns) * arch.width**2
 
+    stacks = 1  # of layers
+
 
 class FDSA(nn.Module):
     """A stream of items and a stream of their features, joined before scoring against the item embeddings."""
@@ -183,6 +185,8 @@ class FDSA(nn.Module):
         values = sum(table.shape[1] for table in self.features.values)
         attention = arch.max_length * values * (2 * arch.width**2 + 2 * arch.width)
         return 2 * request_flops(arch, self.num_items) - scores + attention + 4 * arch.width**2
+
+    stacks = 2
 
 
 @in_float32

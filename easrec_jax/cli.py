@@ -199,7 +199,7 @@ class Progress:
             self._known += (
                 f"  tau {record['temperature']:.3f}" if "temperature" in record else ""
             ) + f"  FLOPs {record['expected_cost']:.3f}  pick {what} ({pick['cost']:.3f})"
-        mark = " *" if record["best_epoch"] == record["epoch"] else ""
+        mark = " *" if record.get("best_epoch") == record["epoch"] else ""
         if "architecture" in record:
             what = _network(record)
         else:

@@ -142,8 +142,9 @@ class SearchConfig:
     strategy: str = "easrec"
     """easrec, darts, proxyless, recnas, untrained (a control): a supernet; random, exhaustive: networks trained alone; or a file
     NAME.py of your own."""
-    cost: Literal["flops", "latency"] = "flops"
-    """What the constraint and the budget count: FLOPs of a request, or seconds, measured here before the search."""
+    cost: Literal["flops", "flops_all", "latency"] = "flops"
+    """What the constraint and the budget count: FLOPs of a request, whose last layer runs at the last position alone; with all
+    layers at all positions (flops_all); or seconds, measured here before the search."""
     prune: tuple[float, ...] = (0.0, 0.25, 0.5)
     """Candidates: the fraction of hidden and inner size each one drops; in a wide space, of the hidden size alone."""
     inner_prune: tuple[float, ...] = ()
@@ -185,7 +186,8 @@ class SearchConfig:
     """Lowest temperature."""
     finalists: int = 4
     """Most probable networks compared on the validation items at the end, by NDCG@10 (easrec without a budget, and proxyless: by
-    cross entropy plus the price). 1: the most probable is picked. random: as many networks are drawn."""
+    cross entropy plus the price); this comparison is no part of the paper. 1: the most probable is picked, as there. random: as
+    many networks are drawn."""
     finalist_epochs: int = 1
     """Epochs that each of them is trained alone, from the shared weights, before they are compared."""
     patience: int = 10
@@ -210,9 +212,9 @@ class SearchConfig:
         check(set(self.gate_layers) <= {0, 1, 2}, "search.gate_layers", "0, 1 or 2 each", self.gate_layers)
         wide = ("easrec", "random")
         check(
-            not self.wide or (self.strategy in wide and self.cost == "flops"),
+            not self.wide or (self.strategy in wide and self.cost != "latency"),
             "search.strategy",
-            f"{' or '.join(wide)}, and search.cost = 'flops', in a wide space",
+            f"{' or '.join(wide)}, and search.cost = 'flops' or 'flops_all', in a wide space",
             f"{self.strategy} and {self.cost}",
         )
         for name in ("epochs", "batch_size", "buckets", "every", "finalists", "finalist_epochs", "patience"):
@@ -317,8 +319,8 @@ class EvaluateConfig:
     """Protocol whose validation NDCG@10 chooses the epoch."""
     ks: tuple[int, ...] = (10,)
     """Cut-offs K of Recall, MRR and NDCG; 10 is added where it is missing (the choice of epochs uses NDCG@10)."""
-    ties: Literal["half", "pessimistic"] = "half"
-    """Items that score as the target does: above it with probability one half, or all above it."""
+    ties: Literal["expected", "pessimistic", "half"] = "expected"
+    """Items that score as the target does: the average over their orders, or all above it ("half": an older name of "expected")."""
     batch_size: int = 32
     """Users of model.max_length events a batch."""
     buckets: int = 4
@@ -328,6 +330,8 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         settle_types(self, "evaluate")
+        if self.ties == "half":
+            object.__setattr__(self, "ties", "expected")
         check(all(k >= 1 for k in self.ks), "evaluate.ks", "cut-offs of at least 1", self.ks)
         if 10 not in self.ks:
             warnings.warn("evaluate.ks: 10 added: the choice of epochs uses NDCG@10", stacklevel=2)

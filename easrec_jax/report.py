@@ -10,7 +10,8 @@ from easrec_jax.architecture import SearchSpace, WideSpace, space_of
 from easrec_jax.config import Config
 from easrec_jax.files import write_bytes
 
-COSTS = {"flops": "FLOPs", "latency": "latency"}
+COSTS = {"flops": "FLOPs", "flops_all": "FLOPs at all positions", "latency": "latency"}
+MFLOPS = ("MFLOPs", "MFLOPs, all positions")
 
 
 def draw_search(records: list[dict], config: Config, path: Path | BytesIO) -> None:
@@ -176,14 +177,13 @@ def costs_table(costs: dict[str, tuple[float, float]]) -> str:
 
 
 def results_table(rows: dict[str, dict], protocols: tuple[str, ...], *, part: str = "test") -> str:
-    """A text table: one line a model, NDCG@10 by protocol, FLOPs and parameters where they are known."""
-    header = ["model", *(f"{name} NDCG@10" for name in protocols), "MFLOPs", "parameters"]
+    """A text table: one line a model, NDCG@10 by protocol, FLOPs (of a request, and at all positions) and parameters where known."""
+    header = ["model", *(f"{name} NDCG@10" for name in protocols), *MFLOPS, "parameters"]
     lines = [header]
     for name, row in rows.items():
         architecture = row.get("architecture", {})
-        flops = f"{architecture['flops'] / 1e6:.1f}" if architecture else "-"
         size = f"{architecture['parameters']:,}" if architecture else "-"
-        lines.append([name, *(f"{row[part][p]['ndcg@10']:.4f}" for p in protocols), flops, size])
+        lines.append([name, *(f"{row[part][p]['ndcg@10']:.4f}" for p in protocols), *_mflops(architecture), size])
     return _aligned(lines)
 
 
@@ -213,7 +213,7 @@ def markdown_table(rows: dict[str, dict], *, part: str = "test") -> str:
         "",
         *(f"{p} R / MRR / NDCG @10" for p in protocols),
         "network",
-        "MFLOPs",
+        *MFLOPS,
         "parameters",
         "seconds",
         "peak MB",
@@ -225,12 +225,18 @@ def markdown_table(rows: dict[str, dict], *, part: str = "test") -> str:
             for p in protocols
         ]
         arch = row.get("architecture")
-        size = ["", "", ""]
+        size = [""] * 4
         if arch:
             network = f"{arch['depth']} x {arch['width']}/{arch['inner']} {arch['attention']}"
-            size = [network, f"{arch['flops'] / 1e6:.1f}", f"{arch['parameters']:,}"]
+            size = [network, *_mflops(arch), f"{arch['parameters']:,}"]
         lines.append([name, *figures, *size, str(row.get("seconds", "")), str(row.get("peak_memory_mb", ""))])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _mflops(architecture: dict) -> list[str]:
+    """The two columns `MFLOPS` of what `retrain.describe_architecture` wrote; earlier versions wrote the first one alone."""
+    found = [architecture.get(name) for name in ("flops", "flops_all")]
+    return ["-" if flops is None else f"{flops / 1e6:.1f}" for flops in found]
 
 
 def _aligned(lines: list[list[str]]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from easrec_jax.architecture import Architecture, full_architecture, sasrec_architecture
 from easrec_jax.baselines import FDSA, SASRecF, fit_markov, init_baseline, markov_scores
 from easrec_jax.config import FLOORS, Config, baseline_parts
-from easrec_jax.cost import parameter_count, request_flops
+from easrec_jax.cost import all_positions_flops, parameter_count, request_flops
 from easrec_jax.data.batches import Samples, training_samples
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Part, Split
@@ -99,18 +99,25 @@ def evaluate_both(
 
 def describe_architecture(architecture: Architecture, config: Config, num_items: int, chosen_by: dict) -> dict:
     """The content of architecture.json: sizes, FLOPs of a request, parameters, how it was chosen."""
-    flops = describe_flops(request_flops(architecture, num_items), config, num_items)
+    flops = describe_flops(request_flops(architecture, num_items), architecture, config, num_items)
     size = {"parameters": parameter_count(architecture, num_items), "chosen_by": chosen_by}
     return architecture.to_json() | flops | size
 
 
-def describe_flops(flops: int, config: Config, num_items: int) -> dict:
-    """FLOPs of a request, and what fraction of the space's largest network's and of SASRec's that is."""
-    return {
-        "flops": flops,
-        "flops_over_largest": flops / request_flops(full_architecture(config.model), num_items),
-        "flops_over_sasrec": flops / request_flops(sasrec_architecture(config.model), num_items),
-    }
+def describe_flops(
+    flops: int, architecture: Architecture, config: Config, num_items: int, *, stacks: int = 1
+) -> dict[str, Any]:
+    """FLOPs of a request, those with all layers at all positions, and what fraction of the space's largest network's and of
+    SASRec's each is. A baseline may have several `stacks` of the architecture's layers."""
+    rest = all_positions_flops(architecture, num_items) - request_flops(architecture, num_items)
+    others = {"largest": full_architecture(config.model), "sasrec": sasrec_architecture(config.model)}
+    found: dict[str, Any] = {}
+    for name, mine, count in (
+        ("flops", flops, request_flops), ("flops_all", flops + stacks * rest, all_positions_flops),
+    ):  # fmt: skip
+        found[name] = mine
+        found |= {f"{name}_over_{other}": mine / count(theirs, num_items) for other, theirs in others.items()}
+    return found
 
 
 def needs_features(name: str) -> bool:
@@ -154,7 +161,9 @@ def baseline(
             raise ValueError(f"{name}: expected item features")
         network: Any = {"sasrecf": SASRecF, "fdsa": FDSA}[model](architecture, features, **size)
         weights = init_baseline(network, jax.random.fold_in(jax.random.key(config.seed), 2))
-        described |= describe_flops(network.request_flops(), config, split.data.num_items)
+        described |= describe_flops(
+            network.request_flops(), architecture, config, split.data.num_items, stacks=network.stacks
+        )
         described["parameters"] = sum(x.size for x in jax.tree.leaves(weights))
         done = train_and_evaluate(network, weights, config, split, **options)
     if done is None:
