@@ -2,7 +2,7 @@
 
 Several models are the seeds of one: each user's gain is averaged over them. With --against, the other models' are
 compared user by user: the difference, its standard error over users, and the p of a paired t-test; and their costs are
-measured beside each other, in turn.
+measured beside each other, in turn. Events of items that the models do not know are left out, and counted.
 """
 
 import dataclasses
@@ -20,18 +20,18 @@ from easrec_jax.config import DataConfig, EvaluateConfig
 
 @dataclass(frozen=True)
 class Arguments:
-    models: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    models: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL...")]
     """Model folders, e.g. runs/demo/model."""
     against: tuple[Path, ...] = ()
-    """Model folders to compare with, trained on the same data."""
+    """Model folders to compare with, which know the same items."""
     part: Literal["validation", "test"] = "test"
     """Which held-out items are the targets."""
     data: DataConfig = field(default_factory=DataConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     seed: int = 0
-    """Seed of planted data."""
+    """Seed of planted data: that of the training."""
     json: bool = False
-    """Print JSON instead of a table."""
+    """Print figures, comparisons, counts and settings as one line of JSON instead of tables."""
 
 
 def command() -> None:
@@ -52,10 +52,15 @@ def command() -> None:
     ids = loaded[arguments.models[0]].item_ids
     for path, other in loaded.items():
         if other.item_ids != ids:
-            raise ValueError(f"{path}: expected the item ids of {arguments.models[0]}: models of the same data")
+            raise ValueError(
+                f"{path}: knows other items than {arguments.models[0]} ({len(other.item_ids)} and {len(ids)}), their ranks "
+                "cannot be compared; expected models trained on the same data"
+            )
     started = time.perf_counter()
     data, _ = load_data(arguments.data, seed=arguments.seed)
-    split, settings = Split(data.with_ids(ids)), arguments.evaluate
+    notes, short = data.notes, data.dropped_users
+    data, left_out = data.restricted_to(ids)
+    split, settings = Split(data), arguments.evaluate
     evaluators = {}
     for length in {r.architecture.max_length for r in loaded.values()}:
         evaluators[length] = Evaluator(
@@ -78,6 +83,9 @@ def command() -> None:
     if arguments.json:
         result = {
             "part": arguments.part,
+            "users": data.num_users,
+            "left_out": left_out,
+            "dropped_users": short,
             "figures": figures,
             "against": compared,
             "costs": {name: dict(zip(("mine", "theirs"), pair, strict=True)) for name, pair in costs.items()},
@@ -90,6 +98,13 @@ def command() -> None:
     if compared:
         print(f"\nagainst {', '.join(map(str, arguments.against))}, user by user\n{comparison_table(compared)}")
         print(f"\nin batches of {BULK_USERS} users of N events\n{costs_table(costs)}\n")
+    for note in notes:
+        print(note)
+    if any(left_out.values()):
+        print(
+            f"left out: {left_out['items']} items unknown to the model, their {left_out['events']} events, and "
+            f"{left_out['users']} users of whom fewer than 3 events are known"
+        )
     print(
         f"{arguments.part} items of {data.num_users} users; read and prepared in {prepared - started:.2f} s, "
         f"evaluated in {seconds:.2f} s (compilation included), {machine()['peak_memory_mb']} MB at most"

@@ -3,6 +3,7 @@
 MODEL is a folder that bin/retrain.py wrote. OUT serves `easrec_jax.index.ItemIndex.load(OUT, Recommender.load(MODEL))`.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,20 +15,20 @@ from easrec_jax.cli import main
 
 @dataclass(frozen=True)
 class Arguments:
-    model: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Model folder, e.g. runs/demo/model."""
     out: Path
-    """Folder for the index."""
+    """Folder for the index; an index that is there is replaced."""
     histories: Path | None = None
-    """Sample queries: a file of users as bin/recommend.py reads; without it, made up from the items' popularity."""
+    """Users whose histories are the queries, as bin/recommend.py reads them; without: made up from popularity."""
     queries: int = 2000
-    """How many users of it at most."""
+    """How many users of --histories at most, those whose events stand first."""
     k: int = 10
-    """Of recall@k."""
+    """Of recall@k, which is measured: the share of the exact k best items that the index finds."""
     recall: float = 0.95
-    """Look into as many lists as this recall takes on half of the queries; it is measured on the other half."""
+    """Recall@k to reach on half of the queries, by looking into more lists; it is measured on the other half."""
     lists: int | None = None
-    """Groups of items; default: the square root of their number."""
+    """Into how many lists the items are grouped; default: the square root of their number."""
 
 
 def command() -> None:
@@ -41,9 +42,14 @@ def command() -> None:
     if arguments.histories is not None:
         from easrec_jax.data.histories import first_histories
 
-        known = set(recommender.item_ids.raw)
         found = first_histories(arguments.histories, arguments.queries)
-        histories = [items for history in found if (items := [item for item in history if item in known])]
+        known = [[item for item, inner in zip(h, recommender.item_ids.encode(h), strict=True) if inner] for h in found]
+        histories = [items for items in known if items]
+        if unknown := sum(map(len, found)) - sum(map(len, known)):
+            users = len(found) - len(histories)
+            warnings.warn(
+                f"left out {unknown:,} events of unknown items, and {users:,} users with no others", stacklevel=1
+            )
     index = build_index(recommender, histories, k=arguments.k, recall=arguments.recall, lists=arguments.lists)
     index.save(arguments.out)
     m = index.measured

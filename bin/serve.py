@@ -1,7 +1,6 @@
 """Serve a model over HTTP: MODEL is a folder that bin/retrain.py wrote. Ctrl-C or SIGTERM finishes what is in flight."""
 
 import os
-import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,13 @@ class Arguments:
     """Address to listen on: loopback, unless told otherwise."""
     port: int = 8000
     """0: any free one."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host headers to answer to, such as shop.example or *.shop.example; * for any. Empty: on loopback localhost and the
+    loopback addresses (another site could be pointed there and read the answers), elsewhere any."""
+    cors: tuple[str, ...] = ()
+    """Origins whose pages may ask, such as https://shop.example; * for all."""
+    root_path: str = ""
+    """Prefix under which a proxy shows the service, such as /api, whether or not it strips it."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -29,13 +35,22 @@ def command() -> None:
         Arguments, description=f"{__doc__} EASREC_TOKEN: a bearer token to ask for.", use_underscores=True
     )
 
+    from easrec_jax.serve.addresses import LOCAL, is_loopback
     from easrec_jax.serve.app import create_app
     from easrec_jax.serve.run import listen, serve
 
+    listener = listen(arguments.host, arguments.port)  # before the model is read: an address in use is told at once
+    local = is_loopback(listener.getsockname()[0])
     token = os.environ.get("EASREC_TOKEN") or None
-    app = create_app(arguments.model, arguments.limits, token)
-    listener: socket.socket = listen(arguments.host, arguments.port)
-    if token is None and not listener.getsockname()[0].startswith(("127.", "::1")):
+    app = create_app(
+        arguments.model,
+        arguments.limits,
+        token,
+        allowed_hosts=arguments.allowed_hosts or (LOCAL if local else ()),
+        cors=arguments.cors,
+        root_path=arguments.root_path,
+    )
+    if token is None and not local:
         print(f"warning: anyone who reaches {arguments.host} may ask: EASREC_TOKEN is not set", file=sys.stderr)
     serve(app, listener, arguments.limits)
 

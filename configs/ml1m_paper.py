@@ -11,7 +11,11 @@ from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, R
 config = Config(
     data=DataConfig(path="catalog:ml-1m", targets="last"),
     model=ModelConfig(width=128, inner=256, layers=4, heads=4, max_length=200, attention="linrec"),
-    search=SearchConfig(epochs=100, batch_size=1024, learning_rate=0.001, cost_weight=0.1),
-    retrain=RetrainConfig(epochs=100, batch_size=2048, learning_rate=0.001, schedule="constant", warmup_steps=0),
+    search=SearchConfig(
+        epochs=100, batch_size=1024, buckets=1, learning_rate=0.001, cost_weight=0.1, finalists=1, warmup_epochs=0
+    ),
+    retrain=RetrainConfig(
+        epochs=100, batch_size=2048, buckets=1, learning_rate=0.001, schedule="constant", warmup_steps=0
+    ),
     evaluate=EvaluateConfig(select_by="pop100"),
 )

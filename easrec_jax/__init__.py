@@ -1,4 +1,10 @@
-"""Find, train and serve compact sequential recommenders (EASRec / DNS-Rec) in JAX."""
+"""Find, train and serve compact sequential recommenders (EASRec / DNS-Rec) in JAX.
+
+`Recommender.load("runs/demo/model").recommend([["i1", "i2"]], k=10)` answers from a saved model.
+`read_interactions(data)` reads a file, a folder or a table; `Split` holds out, `Evaluator` measures. A `Config` says how to
+search and train: `search_space` has its candidates (`Architecture`), `Supernet` shares their weights, `extract` cuts one
+out as a `Network`. The commands are bin/search.py, bin/retrain.py, bin/recommend.py and bin/serve.py.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +39,14 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Public names are imported when first used: serving loads no training code."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("easrec_jax")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

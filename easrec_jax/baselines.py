@@ -38,6 +38,7 @@ from easrec_jax.cost import request_flops
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.layers import Dense, EmbeddingNorm, LayerNorm, Tables, blocks_of, dropout, normal_init, split_key
+from easrec_jax.precision import in_float32
 
 Items = Int[Array, "batch length"]
 
@@ -129,6 +130,8 @@ class SASRecF(nn.Module):
         arch, columns = self.architecture, len(self.features.names)
         return request_flops(arch, self.num_items) + arch.max_length * 2 * (1 + columns) * arch.width**2
 
+    stacks = 1  # of layers
+
 
 class FDSA(nn.Module):
     """A stream of items and a stream of their features, joined before scoring against the item embeddings."""
@@ -183,7 +186,10 @@ class FDSA(nn.Module):
         attention = arch.max_length * values * (2 * arch.width**2 + 2 * arch.width)
         return 2 * request_flops(arch, self.num_items) - scores + attention + 4 * arch.width**2
 
+    stacks = 2
 
+
+@in_float32
 def init_baseline(network: SASRecF | FDSA, key: Array) -> dict:
     """Fresh weights; the key is consumed."""
     items = jax.ShapeDtypeStruct((1, min(2, network.architecture.max_length)), jnp.int32)

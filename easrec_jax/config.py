@@ -6,8 +6,13 @@ The dataclasses validate themselves: a wrong value raises `ValueError` naming th
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from tyro.conf import arg
+
+from easrec_jax.typed import settle_types
 
 Attention = Literal["softmax", "linrec", "causal_linrec", "recent_linrec"]
 CAUSAL_ATTENTIONS = ("softmax", "causal_linrec", "recent_linrec")
@@ -23,9 +28,9 @@ def check(condition: bool, name: str, expected: str, value: Any) -> None:
 class DataConfig:
     path: str = ""
     """File of interactions, or folder of such; catalog:NAME: a known data set, downloaded once; empty: planted data made in memory."""
-    format: Literal[
-        "auto", "atomic", "pairs", "csv", "tsv", "parquet", "jsonl", "movielens", "headerless", "lists"
-    ] = "auto"
+    format: Literal["auto", "atomic", "pairs", "csv", "tsv", "parquet", "jsonl", "movielens", "headerless", "lists"] = (
+        "auto"
+    )
     """File format; auto: by suffix (that before .gz or .zst) and first lines. lists: one line a user, its id and its items."""
     separator: str = ""
     """What parts the fields of text, such as ";", "|" or "tab"; empty: found by the header or the first line."""
@@ -71,6 +76,7 @@ class DataConfig:
     """Planted data: shortest and longest history, events, marker included."""
 
     def __post_init__(self) -> None:
+        settle_types(self, "data")
         check(
             self.min_history >= 3, "data.min_history", "at least 3 (train, validation and test item)", self.min_history
         )
@@ -123,6 +129,7 @@ class ModelConfig:
     """Dropout rate, in steps of 1/256."""
 
     def __post_init__(self) -> None:
+        settle_types(self, "model")
         for name in ("width", "inner", "layers", "heads", "max_length"):
             check(getattr(self, name) >= 1, f"model.{name}", "at least 1", getattr(self, name))
         check(self.width % self.heads == 0, "model.width", f"a multiple of model.heads = {self.heads}", self.width)
@@ -135,8 +142,9 @@ class SearchConfig:
     strategy: str = "easrec"
     """easrec, darts, proxyless, recnas, untrained (a control): a supernet; random, exhaustive: networks trained alone; or a file
     NAME.py of your own."""
-    cost: Literal["flops", "latency"] = "flops"
-    """What the constraint and the budget count: FLOPs of a request, or seconds, measured here before the search."""
+    cost: Literal["flops", "flops_all", "latency"] = "flops"
+    """What the constraint and the budget count: FLOPs of a request, whose last layer runs at the last position alone; with all
+    layers at all positions (flops_all); or seconds, measured here before the search."""
     prune: tuple[float, ...] = (0.0, 0.25, 0.5)
     """Candidates: the fraction of hidden and inner size each one drops; in a wide space, of the hidden size alone."""
     inner_prune: tuple[float, ...] = ()
@@ -178,13 +186,15 @@ class SearchConfig:
     """Lowest temperature."""
     finalists: int = 4
     """Most probable networks compared on the validation items at the end, by NDCG@10 (easrec without a budget, and proxyless: by
-    cross entropy plus the price). 1: the most probable is picked. random: as many networks are drawn."""
+    cross entropy plus the price); this comparison is no part of the paper. 1: the most probable is picked, as there. random: as
+    many networks are drawn."""
     finalist_epochs: int = 1
     """Epochs that each of them is trained alone, from the shared weights, before they are compared."""
     patience: int = 10
     """Stop after this many epochs without a better validation NDCG@10."""
 
     def __post_init__(self) -> None:
+        settle_types(self, "search")
         check(len(self.prune) >= 1, "search.prune", "at least one candidate", self.prune)
         check(
             all(0.0 <= x < 1.0 for x in self.prune),
@@ -202,9 +212,9 @@ class SearchConfig:
         check(set(self.gate_layers) <= {0, 1, 2}, "search.gate_layers", "0, 1 or 2 each", self.gate_layers)
         wide = ("easrec", "random")
         check(
-            not self.wide or (self.strategy in wide and self.cost == "flops"),
+            not self.wide or (self.strategy in wide and self.cost != "latency"),
             "search.strategy",
-            f"{' or '.join(wide)}, and search.cost = 'flops', in a wide space",
+            f"{' or '.join(wide)}, and search.cost = 'flops' or 'flops_all', in a wide space",
             f"{self.strategy} and {self.cost}",
         )
         for name in ("epochs", "batch_size", "buckets", "every", "finalists", "finalist_epochs", "patience"):
@@ -243,6 +253,9 @@ class RetrainConfig:
     """searched: what the search picked; full: the network of the model.* sizes itself (a plain baseline)."""
     weights: Literal["copied", "fresh"] = "copied"
     """Start from the supernet's weights, if the strategy trains one, or from scratch; which is better depends on the data."""
+    from_model: Annotated[str, arg(name="from")] = ""
+    """Go on from a trained model, a folder of bin/retrain.py, instead of a search: its architecture, its weights (unless they shall be
+    fresh), item rows by item id; the data may have new users and items. Its own figures on them count as epoch 0."""
     epochs: int = 30
     """Most epochs over the training interactions."""
     batch_size: int = 32
@@ -270,11 +283,18 @@ class RetrainConfig:
     with softmax, or another attention as in sasrec+causal_linrec."""
 
     def __post_init__(self) -> None:
+        settle_types(self, "retrain")
         for name in ("epochs", "batch_size", "buckets", "negatives", "patience"):
             check(getattr(self, name) >= 1, f"retrain.{name}", "at least 1", getattr(self, name))
         for name in ("learning_rate", "baseline_learning_rate"):
             rate = getattr(self, name)
             check(rate is None or rate > 0, f"retrain.{name}", "a number above 0", rate)
+        check(
+            not self.from_model or self.architecture == "searched",
+            "retrain.from",
+            "none with retrain.architecture = 'full'",
+            self.from_model,
+        )
         check(self.warmup_steps >= 0, "retrain.warmup_steps", "0 or more", self.warmup_steps)
         for name in self.baselines:
             with_features = baseline_parts(name)[0] in ("sasrecf", "fdsa")
@@ -298,9 +318,9 @@ class EvaluateConfig:
     select_by: str = "full"
     """Protocol whose validation NDCG@10 chooses the epoch."""
     ks: tuple[int, ...] = (10,)
-    """Cut-offs K of Recall, MRR and NDCG; 10 is always among them."""
-    ties: Literal["half", "pessimistic"] = "half"
-    """Items that score as the target does: above it with probability one half, or all above it."""
+    """Cut-offs K of Recall, MRR and NDCG; 10 is added where it is missing (the choice of epochs uses NDCG@10)."""
+    ties: Literal["expected", "pessimistic", "half"] = "expected"
+    """Items that score as the target does: the average over their orders, or all above it ("half": an older name of "expected")."""
     batch_size: int = 32
     """Users of model.max_length events a batch."""
     buckets: int = 4
@@ -309,12 +329,13 @@ class EvaluateConfig:
     """Seed of the sampled negatives."""
 
     def __post_init__(self) -> None:
-        check(
-            all(k >= 1 for k in self.ks) and 10 in self.ks,
-            "evaluate.ks",
-            "cut-offs of at least 1, 10 among them",
-            self.ks,
-        )
+        settle_types(self, "evaluate")
+        if self.ties == "half":
+            object.__setattr__(self, "ties", "expected")
+        check(all(k >= 1 for k in self.ks), "evaluate.ks", "cut-offs of at least 1", self.ks)
+        if 10 not in self.ks:
+            warnings.warn("evaluate.ks: 10 added: the choice of epochs uses NDCG@10", stacklevel=2)
+            object.__setattr__(self, "ks", tuple(sorted({*self.ks, 10})))
         for name in ("batch_size", "buckets"):
             check(getattr(self, name) >= 1, f"evaluate.{name}", "at least 1", getattr(self, name))
 
@@ -330,7 +351,7 @@ class Config:
     """Seed of weights, data order, dropout, Gumbel noise and planted data."""
 
     def __post_init__(self) -> None:
-        check(isinstance(self.seed, int), "seed", "an integer", self.seed)
+        settle_types(self, "")
         check(
             self.data.targets == "last" or self.model.attention in CAUSAL_ATTENTIONS,
             "model.attention",

@@ -31,23 +31,22 @@ def init_architecture_parameters(space: SearchSpace) -> ArchitectureParameters:
 
 def relax(
     parameters: ArchitectureParameters, key: Array, temperature: Array | float, allowed: Allowed | None = None
-) -> tuple[Array, Array]:
-    """One Gumbel-softmax sample (p, q); the key is consumed.
+) -> Float[Array, "candidates depths"]:
+    """The shares of one Gumbel-softmax sample; the key is consumed.
 
-    Without `allowed`, p and q are drawn independently (Eq. 10). With it, bool [candidates depths], one pair is drawn by
-    `pair_logits`, relaxed alike, and p and q are its marginals: what no budget admits is never drawn.
+    Without `allowed`, p and q are drawn independently (Eq. 10) and a network's share is p_i q_j. With it, bool
+    [candidates depths], one pair is drawn by `pair_logits` and relaxed alike: what no budget admits has no share.
     """
     if allowed is not None:
         logits = pair_logits(parameters, allowed)
-        shares = softmax_over_pairs((logits + jax.random.gumbel(key, logits.shape)) / temperature, allowed)
-        return jnp.sum(shares, 1), jnp.sum(shares, 0)
+        return softmax_over_pairs((logits + jax.random.gumbel(key, logits.shape)) / temperature, allowed)
     key_width, key_depth = jax.random.split(key)
 
     def sample(logits: Array, key: Array) -> Array:
         noisy = jax.nn.log_softmax(logits) + jax.random.gumbel(key, logits.shape)
         return jax.nn.softmax(noisy / temperature)
 
-    return sample(parameters.width, key_width), sample(parameters.depth, key_depth)
+    return sample(parameters.width, key_width)[:, None] * sample(parameters.depth, key_depth)
 
 
 def pair_logits(parameters: Any, allowed: Allowed | None = None) -> Float[Array, "candidates depths"]:
@@ -75,9 +74,12 @@ def temperature(step: Array | int, settings: SearchConfig) -> Array:
     return jnp.maximum(settings.tau_min, settings.tau_start - settings.tau_decay * step)
 
 
-def constraint(p: Array, q: Array, parameters: ArchitectureParameters, costs: Array, *, dynamic: bool = True) -> Array:
-    """R = (L_t / L) sum_ij p_i q_j F(i, j) (Eq. 15); L_t = argmax beta + 1 carries no gradient. `costs` is [candidates depths]."""
-    return resource(p @ costs @ q, jnp.argmax(parameters.depth) + 1, costs.shape[1], dynamic=dynamic)
+def constraint(shares: Array, parameters: ArchitectureParameters, costs: Array, *, dynamic: bool = True) -> Array:
+    """R = (L_t / L) sum_ij s_ij F(i, j) (Eq. 15, where s_ij = p_i q_j); L_t = argmax beta + 1 carries no gradient.
+
+    `shares` and `costs` are [candidates depths].
+    """
+    return resource(jnp.sum(shares * costs), jnp.argmax(parameters.depth) + 1, costs.shape[1], dynamic=dynamic)
 
 
 def resource(costs: Any, depth: Any, depths: int, *, dynamic: bool) -> Any:

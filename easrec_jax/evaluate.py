@@ -4,7 +4,8 @@ A protocol's name says what the target is ranked against: `full` all items, `uni
 or by popularity over all interactions, drawn with replacement, the target alone excluded, an item drawn twice counted
 once. With `_unseen` no item of the user's history counts: all of it on the test items, held-out ones included. On the
 validation items both end with the validation item, so that no test item ever reaches the choice of a model. Ranks are counted on
-the device; no `[users, items]` array leaves it.
+the device; no `[users, items]` array leaves it. Of items that score the same a random order is taken, on average: a
+constant scorer gets what chance gives (`metrics.gains`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from jax import Array
 from easrec_jax.data.batches import BUCKETS, bucketed, scoring_samples
 from easrec_jax.data.split import Part, Split
 from easrec_jax.metrics import metrics
+from easrec_jax.precision import in_float32
 
 # scores(weights, items [batch length]) -> [batch items + 1]; column 0 (padding) is ignored
 ScoreFunction = Callable[[Any, Array], Array]
@@ -148,7 +150,7 @@ class Evaluator:
     max_length: int
     protocols: tuple[str, ...] = ("full",)
     ks: tuple[int, ...] = (10,)
-    ties: str = "half"
+    ties: str = "expected"
     batch_size: int = 32
     seed: int = 2000
     buckets: int = BUCKETS
@@ -160,8 +162,12 @@ class Evaluator:
         object.__setattr__(self, "_negatives", sampled)
         object.__setattr__(self, "_seen", _seen_keys(self.split, self.part))
 
+    @in_float32
     def ranks(self, scores: ScoreFunction, weights: Any) -> dict[str, np.ndarray]:
-        """int [users] for each protocol: how many items stand above the target, ties resolved as `ties` says."""
+        """int64 [users 2] for each protocol: how many items stand above the target, and how many score the same.
+
+        With pessimistic `ties` those stand above too, and none is left. NaN stands above everything.
+        """
         split, parsed = self.split, self._parsed  # type: ignore[attr-defined]
         samples = scoring_samples(split, self.part, max_length=self.max_length)
         targets = split.targets(self.part)
@@ -184,13 +190,12 @@ class Evaluator:
                 negatives[: len(index)] = self._negatives[p.name][index]  # type: ignore[attr-defined]
                 counts[p.name] = _count_sampled(values, target, negatives)
             pending.append((index, counts))
-        ranks = {p.name: np.zeros(split.data.num_users, np.int64) for p in parsed}
-        rng = np.random.default_rng(self.seed)
+        ranks = {p.name: np.zeros((split.data.num_users, 2), np.int64) for p in parsed}
         for index, counts in pending:
             for name, (above, equal) in counts.items():
                 ties = np.asarray(equal)[: len(index)]
-                extra = ties if self.ties == "pessimistic" else rng.binomial(ties, 0.5)
-                ranks[name][index] = np.asarray(above)[: len(index)] + extra
+                hidden = ties if self.ties == "pessimistic" else 0
+                ranks[name][index] = np.stack([np.asarray(above)[: len(index)] + hidden, ties - hidden], 1)
         return ranks
 
     def __call__(self, scores: ScoreFunction, weights: Any) -> dict[str, dict[str, float]]:

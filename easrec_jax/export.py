@@ -1,10 +1,12 @@
 """One file that answers anywhere JAX runs, without this library: `jax.export`, weights inside, batch size symbolic.
 
-The reader needs JAX, NumPy and flatbuffers (`pip install jax flatbuffers`), nothing else.
+The reader needs JAX, NumPy and flatbuffers (`pip install jax flatbuffers`), nothing else. The function knows items by
+number; beside model.jax lies model.items.json, a list with the raw id of item n at place n (null at 0, padding).
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from easrec_jax.files import write_bytes
+from easrec_jax.data.interactions import IdMap
+from easrec_jax.files import write_bytes, write_text
 from easrec_jax.recommend import programs
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def export_file(network: Any, weights: dict, path: Path, *, k: int, exclude_seen: bool) -> None:
-    """Write the function items [batch N] -> (scores, inner ids), [batch k] each, best first.
+def export_file(network: Any, weights: dict, item_ids: IdMap, path: Path, *, k: int, exclude_seen: bool) -> None:
+    """Write the function items [batch N] -> (scores, items), [batch k] each, best first; and the raw ids beside it.
 
-    Items are inner ids (position in the artifact's items.json, from 1), int32, oldest first; what is no id of an item is
-    padding and may stand anywhere. To call it:
-    `jax.export.deserialize(bytearray(open(path, "rb").read())).call(items)`. Raises `ImportError` without flatbuffers (extra `export`).
+    Items are numbers (places in the list of raw ids), int32, oldest first; what is no item's is padding and may stand
+    anywhere. To call it: `jax.export.deserialize(bytearray(open(path, "rb").read())).call(items)`. Raises `ImportError`
+    without flatbuffers (extra `export`).
     """
     try:
         import flatbuffers  # noqa: F401
@@ -43,4 +46,7 @@ def export_file(network: Any, weights: dict, path: Path, *, k: int, exclude_seen
 
     (batch,) = export.symbolic_shape("batch")
     shape = jax.ShapeDtypeStruct((batch, network.architecture.max_length), jnp.int32)
-    write_bytes(path, bytes(export.export(jax.jit(answer), platforms=PLATFORMS)(shape).serialize()))
+    function = bytes(export.export(jax.jit(answer), platforms=PLATFORMS)(shape).serialize())
+    path.unlink(missing_ok=True)  # at no moment do the ids of one model lie beside the function of another
+    write_text(path.with_suffix(".items.json"), json.dumps([None, *item_ids.raw]))
+    write_bytes(path, function)

@@ -10,6 +10,7 @@ index.json    format, the model's fingerprint, lists, probes, recall and on how 
 from __future__ import annotations
 
 import json
+import operator
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,16 +60,18 @@ class ItemIndex:
     def recommend(
         self, histories: Sequence[Sequence[Any]], k: int = 10, *, exclude_seen: bool = True, on_unknown: str = "skip"
     ) -> Answers:
-        """As `Recommender.recommend`, for histories with a known item; an empty history raises `ValueError`."""
-        self.recommender._check_k(k)
+        """As `Recommender.recommend`; what that answers by popularity, an empty history, raises `ValueError` here."""
+        k = self.recommender._check_k(k)
         encoded = self.recommender._encode(histories, on_unknown)
-        if not all(map(len, encoded)):
+        lost = [n for n, known in enumerate(encoded) if not len(known)]
+        if on_unknown != "skip" and lost or not all(len(histories[n]) for n in lost):
             raise ValueError("histories: expected at least one known item in each, an index knows no popularity")
         if not encoded:
             return []
         seen = [np.unique(history) for history in encoded] if exclude_seen else []
         more = min(k + max(map(len, seen), default=0), len(self.recommender.item_ids))
-        scores, best = self.search(self.recommender.embed(histories, on_unknown=on_unknown), more)
+        scores, best = self.search(self.recommender._hidden(encoded), more)
+        scores[lost] = -np.inf
         for row, items in enumerate(seen):
             scores[row, np.isin(best[row], items)] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
@@ -122,11 +125,11 @@ def build_index(
     square root of the number of items. Raises `ImportError` without faiss (extra `faiss`).
     """
     faiss = _faiss()
-    recommender._check_k(k)
+    k = recommender._check_k(k)
     if not 0 < recall <= 1:
         raise ValueError(f"recall: expected a share in (0, 1], got {recall}")
     vectors = recommender.item_vectors()[1]
-    lists = max(1, round(len(vectors) ** 0.5)) if lists is None else lists
+    lists = max(1, round(len(vectors) ** 0.5)) if lists is None else operator.index(lists)
     if not 1 <= lists <= len(vectors):
         raise ValueError(f"lists: expected 1 to {len(vectors)} (the number of items), got {lists}")
     histories = made_up_histories(recommender, 2_000, seed) if histories is None else histories

@@ -10,7 +10,8 @@ from easrec_jax.architecture import SearchSpace, WideSpace, space_of
 from easrec_jax.config import Config
 from easrec_jax.files import write_bytes
 
-COSTS = {"flops": "FLOPs", "latency": "latency"}
+COSTS = {"flops": "FLOPs", "flops_all": "FLOPs at all positions", "latency": "latency"}
+MFLOPS = ("MFLOPs", "MFLOPs, all positions")
 
 
 def draw_search(records: list[dict], config: Config, path: Path | BytesIO) -> None:
@@ -96,7 +97,7 @@ def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str
     """Training loss and validation NDCG of a retraining over its epochs, as a PNG."""
     figure, axes = new_figure(1, 2, (8.0, 3.4))
     epochs = [r["epoch"] for r in records]
-    axes[0].plot(epochs, [r["loss"] for r in records], marker="o", markersize=3)
+    axes[0].plot(epochs, [r.get("loss", float("nan")) for r in records], marker="o", markersize=3)  # none of epoch 0
     axes[1].plot(epochs, [r["ndcg@10"] for r in records], marker="o", markersize=3, color="tab:green")
     for axis, title in zip(axes, ("training loss", f"validation NDCG@10 ({select_by})"), strict=True):
         axis.set(title=title, xlabel="epoch")
@@ -176,15 +177,33 @@ def costs_table(costs: dict[str, tuple[float, float]]) -> str:
 
 
 def results_table(rows: dict[str, dict], protocols: tuple[str, ...], *, part: str = "test") -> str:
-    """A text table: one line a model, NDCG@10 by protocol, FLOPs and parameters where they are known."""
-    header = ["model", *(f"{name} NDCG@10" for name in protocols), "MFLOPs", "parameters"]
+    """A text table: one line a model, NDCG@10 by protocol, FLOPs (of a request, and at all positions) and parameters where known."""
+    header = ["model", *(f"{name} NDCG@10" for name in protocols), *MFLOPS, "parameters"]
     lines = [header]
     for name, row in rows.items():
         architecture = row.get("architecture", {})
-        flops = f"{architecture['flops'] / 1e6:.1f}" if architecture else "-"
         size = f"{architecture['parameters']:,}" if architecture else "-"
-        lines.append([name, *(f"{row[part][p]['ndcg@10']:.4f}" for p in protocols), flops, size])
+        lines.append([name, *(f"{row[part][p]['ndcg@10']:.4f}" for p in protocols), *_mflops(architecture), size])
     return _aligned(lines)
+
+
+def by_data(results: dict[str, dict]) -> dict[str, list[str]]:
+    """Names of runs by the data that their figures are of, in words; `results` are contents of results.json.
+
+    Figures of different data cannot be compared. Data are the same if their fingerprints are, or, in results without one, the
+    source and all counts.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, result in results.items():
+        data = result.get("data")
+        groups.setdefault(_described(data if isinstance(data, dict) else {}), []).append(name)
+    return groups
+
+
+def _described(data: dict) -> str:
+    counts = [f"{data[name]:,} {name}" for name in ("users", "items", "interactions") if type(data.get(name)) is int]
+    mark = [f"fingerprint {str(data['fingerprint'])[:8]}"] if "fingerprint" in data else []
+    return f"{data.get('source', 'unknown data')}: {', '.join(counts + mark) or 'sizes unknown'}"
 
 
 def markdown_table(rows: dict[str, dict], *, part: str = "test") -> str:
@@ -194,7 +213,7 @@ def markdown_table(rows: dict[str, dict], *, part: str = "test") -> str:
         "",
         *(f"{p} R / MRR / NDCG @10" for p in protocols),
         "network",
-        "MFLOPs",
+        *MFLOPS,
         "parameters",
         "seconds",
         "peak MB",
@@ -206,12 +225,18 @@ def markdown_table(rows: dict[str, dict], *, part: str = "test") -> str:
             for p in protocols
         ]
         arch = row.get("architecture")
-        size = ["", "", ""]
+        size = [""] * 4
         if arch:
             network = f"{arch['depth']} x {arch['width']}/{arch['inner']} {arch['attention']}"
-            size = [network, f"{arch['flops'] / 1e6:.1f}", f"{arch['parameters']:,}"]
+            size = [network, *_mflops(arch), f"{arch['parameters']:,}"]
         lines.append([name, *figures, *size, str(row.get("seconds", "")), str(row.get("peak_memory_mb", ""))])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _mflops(architecture: dict) -> list[str]:
+    """The two columns `MFLOPS` of what `retrain.describe_architecture` wrote; earlier versions wrote the first one alone."""
+    found = [architecture.get(name) for name in ("flops", "flops_all")]
+    return ["-" if flops is None else f"{flops / 1e6:.1f}" for flops in found]
 
 
 def _aligned(lines: list[list[str]]) -> str:

@@ -26,6 +26,7 @@ from easrec_jax.evaluate import Evaluator
 from easrec_jax.layers import apply
 from easrec_jax.loop import Checkpoints, LoopState, run_epochs
 from easrec_jax.network import Network, init_network
+from easrec_jax.precision import in_float32
 from easrec_jax.strategies import Moment, Strategy, find_strategy
 from easrec_jax.supernet import Supernet, computed, extract, init_supernet
 from easrec_jax.train import fit, held_out_cross_entropy, network_scores, next_item_loss
@@ -73,8 +74,8 @@ def init_search(searcher: Searcher, key: Array) -> SearchState:
     )
 
 
-def _count(state: SearchState, kind: str, p: Array, q: Array) -> dict[str, Array]:
-    return state.computed | {kind: state.computed[kind] + computed(p, q)}
+def _count(state: SearchState, kind: str, shares: Array) -> dict[str, Array]:
+    return state.computed | {kind: state.computed[kind] + computed(shares)}
 
 
 def moment_of(step: Array | int, allowed: Allowed | None, searcher: Searcher) -> Moment:
@@ -90,9 +91,13 @@ def within_budget(costs: np.ndarray, budget: float | None) -> np.ndarray | None:
     return None if budget is None else costs <= budget
 
 
-def _supernet_loss(weights: dict, p: Array, q: Array, batch: Batch, key: Array, supernet: Supernet) -> Array:
+def _supernet_loss(weights: dict, shares: Array, batch: Batch, key: Array, supernet: Supernet) -> Array:
+    size = supernet.space.num_candidates, supernet.space.num_layers
+    if jnp.shape(shares) != size:
+        raise ValueError(f"search.strategy: expected shares of shape [candidates depths] = {size}, got {shares}")
+
     def encoder(method: Callable) -> Callable[[Array], Array]:
-        return lambda items: apply(supernet, weights, items, p, q, key=key, method=method)
+        return lambda items: apply(supernet, weights, items, shares, key=key, method=method)
 
     return next_item_loss(weights, encoder(Supernet.encode), encoder(Supernet.encode_last), batch)
 
@@ -106,10 +111,10 @@ def weight_step(
     `allowed` is `within_budget` of the cost table.
     """
     gumbel_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-    p, q = searcher.strategy.draw(state.arch, gumbel_key, moment_of(state.step, allowed, searcher))
-    loss, grads = jax.value_and_grad(_supernet_loss)(state.weights, p, q, batch, dropout_key, searcher.supernet)
+    shares = searcher.strategy.draw(state.arch, gumbel_key, moment_of(state.step, allowed, searcher))
+    loss, grads = jax.value_and_grad(_supernet_loss)(state.weights, shares, batch, dropout_key, searcher.supernet)
     updates, opt = searcher.weights_tx.update(grads, state.weights_opt, state.weights)
-    weights, counts = optax.apply_updates(state.weights, updates), _count(state, "weight", p, q)
+    weights, counts = optax.apply_updates(state.weights, updates), _count(state, "weight", shares)
     state = state._replace(step=state.step + 1, weights=weights, weights_opt=opt, computed=counts)
     return state, {"loss": loss}
 
@@ -123,15 +128,15 @@ def architecture_step(
     moment = moment_of(state.step, allowed, searcher)
     gumbel_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
 
-    def loss_of(arch: Any) -> tuple[Array, tuple[Array, Array, Array]]:
-        p, q = strategy.relax(arch, gumbel_key, moment)
-        entropy = _supernet_loss(state.weights, p, q, batch, dropout_key, searcher.supernet)
-        return entropy + strategy.penalty(arch, p, q, costs, moment), (entropy, p, q)
+    def loss_of(arch: Any) -> tuple[Array, tuple[Array, Array]]:
+        shares = strategy.relax(arch, gumbel_key, moment)
+        entropy = _supernet_loss(state.weights, shares, batch, dropout_key, searcher.supernet)
+        return entropy + strategy.penalty(arch, shares, costs, moment), (entropy, shares)
 
-    grads, (entropy, p, q) = jax.grad(loss_of, has_aux=True)(state.arch)
+    grads, (entropy, shares) = jax.grad(loss_of, has_aux=True)(state.arch)
     updates, opt = searcher.arch_tx.update(grads, state.arch_opt, state.arch)
     arch: Any = strategy.revise(optax.apply_updates(state.arch, updates), costs, moment)
-    state = state._replace(arch=arch, arch_opt=opt, computed=_count(state, "architecture", p, q))
+    state = state._replace(arch=arch, arch_opt=opt, computed=_count(state, "architecture", shares))
     return state, {"architecture_loss": entropy}
 
 
@@ -184,6 +189,7 @@ def check_strategy(strategy: Strategy, costs: np.ndarray, settings: SearchConfig
     check_budget(costs, settings.budget)
 
 
+@in_float32
 def search(
     space: SearchSpace,
     samples: Samples,
@@ -211,7 +217,7 @@ def search(
     network's cost, or means nothing to the strategy.
     """
     strategy = strategy or find_strategy(settings.strategy)
-    costs = cost_table(space, evaluator.split.data.num_items) if costs is None else costs
+    costs = cost_table(space, evaluator.split.data.num_items, settings.cost) if costs is None else costs
     check_strategy(strategy, costs, settings)
     finish = partial(
         train_alone, cut=lambda weights, architecture: extract(weights, space, architecture), samples=samples,
@@ -268,10 +274,13 @@ def _train_supernet(
         results = evaluator(network_scores(network), extract(state.weights, space, architecture))
         return record | {"validation": results, "ndcg@10": results[evaluator.protocols[0]]["ndcg@10"]}
 
+    def learn(state: SearchState, batch: Batch) -> tuple[SearchState, dict]:
+        return architecture_step(state, batch, arch_key, device_costs, allowed, searcher=searcher)
+
     loop = alternate(
         init_search(searcher, init_key),
         lambda state, batch: weight_step(state, batch, weight_key, allowed, searcher=searcher),
-        lambda state, batch: architecture_step(state, batch, arch_key, device_costs, allowed, searcher=searcher),
+        learn if strategy.learns else None,
         evaluate, space=space, samples=samples, split=evaluator.split, settings=settings, seed=seed, **options,
     )  # fmt: skip
     return loop.state, searcher, int(loop.epochs_done), bool(loop.finished)
@@ -288,24 +297,38 @@ def batch_plan(space: SearchSpace | WideSpace, settings: SearchConfig) -> dict[s
 
 
 def alternate(
-    state: SearchState, weight_step: Step, architecture_step: Step, evaluate: Callable[[SearchState], dict], *,
-    space: SearchSpace | WideSpace, samples: Samples, split: Split, settings: SearchConfig, seed: int, **options: Any,
+    state: SearchState, weight_step: Step, architecture_step: Step | None, evaluate: Callable[[SearchState], dict], *,
+    space: SearchSpace | WideSpace, samples: Samples, split: Split, settings: SearchConfig, seed: int,
+    checkpoints: Checkpoints | None = None, **options: Any,
 ) -> LoopState:  # fmt: skip
-    """Algorithm 1: after the warm-up epochs, an architecture step on a validation batch follows every f-th weight step.
+    """Algorithm 1: after the warm-up epochs, an architecture step (if any) on a validation batch follows every f-th weight step.
 
-    `options` are those of `run_epochs`.
+    `options` are those of `run_epochs`. What is left is the last step's state, so no epoch is told as the best.
     """
-    plan = batch_plan(space, settings)
+    plan, on_epoch = batch_plan(space, settings), options.pop("on_epoch", None)
     steps = batches_per_epoch(samples, **plan)
     validation = scoring_samples(split, "validation", max_length=plan["max_length"])
 
     def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:
         state, scalars = weight_step(state, batch)
-        if (number + 1) % settings.every == 0 and number >= settings.warmup_epochs * steps:
+        due = (number + 1) % settings.every == 0 and number >= settings.warmup_epochs * steps
+        if architecture_step is not None and due:
             held_out = endless_batch(validation, number // settings.every, **plan, seed=seed)
             state, more = architecture_step(state, held_out)
             scalars |= more
         return state, scalars
+
+    def advice(step: int) -> str:
+        rates = f"search.learning_rate {settings.learning_rate:.3g}, search.arch_learning_rate {settings.arch_learning_rate:.3g}"
+        return f"lower the learning rates ({rates})"
+
+    if checkpoints is not None:
+        run = dataclasses.asdict(settings) | {"seed": seed, "largest": space.largest.to_json()}
+        checkpoints = checkpoints.of_run(run | split.data.identity())
+
+    def tell(record: dict) -> None:
+        if on_epoch is not None:
+            on_epoch({name: value for name, value in record.items() if name != "best_epoch"})
 
     return run_epochs(
         LoopState.start(state, keep=()),
@@ -316,6 +339,9 @@ def alternate(
         steps_per_epoch=steps,
         epochs=settings.epochs,
         patience=settings.patience,
+        advice=advice,
+        checkpoints=checkpoints,
+        on_epoch=tell,
         **options,
     )
 
@@ -344,8 +370,7 @@ def train_alone(
             options: dict = {"checkpoints": keep, "resume": resume}
         else:
             weights, options = cut(shared, architecture), {}
-        which = {"finalist": f"{number}/{len(finalists)}"}
-        step = on_step and (lambda info, which=which: on_step(info | which))
+        step = on_step and partial(_of_finalist, on_step, number, len(finalists))
         alone = fit(network, weights, samples, evaluator, settings=training, seed=seed, on_step=step, **options)
         if not alone.finished:
             return finalists[0], False
@@ -356,6 +381,14 @@ def train_alone(
             best = finalists.index(best_of(finalists[:number]))
             on_network({"epoch": number, "best_epoch": best + 1} | entry)
     return best_of(finalists), True
+
+
+def _of_finalist(on_step: Callable, number: int, finalists: int, info: dict) -> None:
+    """`on_step` of the `number`-th of them; the others that are left will take as long."""
+    left = info["left_s"]
+    if left is not None:
+        left += (finalists - number) * (info["elapsed_s"] + left)
+    on_step(info | {"finalist": f"{number}/{finalists}", "left_s": left})
 
 
 def best_of(finalists: list[dict]) -> dict:

@@ -12,24 +12,33 @@ from jaxtyping import Bool, Float, Int
 
 from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.layers import Block, EmbeddingNorm, Tables, pick_last, split_key
+from easrec_jax.precision import in_float32
 
-NEGLIGIBLE = 1e-3  # shares p_i and sums of q_j up to this are taken for zero and their blocks are not computed
+NEGLIGIBLE = 1e-3  # what a block counts in the mixture, up to this, is taken for zero and the block is not computed
+
+Shares = Float[Array, "candidates depths"]  # s_ij of each network of the space, summing to one
 
 
-def computed(p: Float[Array, " candidates"], q: Float[Array, " depths"]) -> Bool[Array, "candidates depths"]:
-    """Which blocks a mixture by p and q computes: of candidates with a share, in layers that a depth with one needs."""
-    needed = jnp.stack([jnp.sum(q[layer:]) for layer in range(q.shape[0])])
-    return (p > NEGLIGIBLE)[:, None] & (needed > NEGLIGIBLE)
+def tails(shares: Shares) -> Float[Array, "candidates depths"]:
+    """Sum of s_ij over j >= l: what the block of candidate i in layer l counts in the output, by itself and in deeper layers."""
+    return jnp.cumsum(shares[:, ::-1], 1)[:, ::-1]
+
+
+def computed(shares: Shares) -> Bool[Array, "candidates depths"]:
+    """Which blocks a mixture computes: those that a network with a share needs."""
+    return tails(shares) > NEGLIGIBLE
 
 
 class Supernet(nn.Module):
-    """All candidates at all depths, mixed by p (candidates, shared by the layers) and q (depths).
+    """All candidates at all depths, mixed by the share s_ij of each network (candidate i, depth j).
 
-        T^(l) = sum_i p_i zero_pad(P_i^(l)(T^(l-1)[..., :d_i]))        Y = sum_j q_j T^(j)
+        O_i^(l) = zero_pad(P_i^(l)(T^(l-1)[..., :d_i]))        Y = sum_ij s_ij O_i^(j)
+        T^(l) = sum_i c_i^(l) O_i^(l),  c_i^(l) = sum_{j>l} s_ij / sum_{k, j>l} s_kj
 
-    A candidate computes on its slice of channels, so a pruned one costs what it really costs; one whose share is
-    negligible, or a layer that no depth of a share above that needs, costs nothing. Each block's activations are computed
-    again in the backward pass instead of being kept.
+    What goes on to the next layer is mixed by the networks that are deeper. Where s_ij = p_i q_j this is the published
+    mixture, T^(l) = sum_i p_i O_i^(l) and Y = sum_j q_j T^(j). No network without a share has a part in it: its blocks are
+    computed, and get a gradient, only if another needs them. A candidate computes on its slice of channels, so a pruned one
+    costs what it really costs. Each block's activations are computed again in the backward pass instead of being kept.
     """
 
     space: SearchSpace
@@ -54,8 +63,7 @@ class Supernet(nn.Module):
     def encode(
         self,
         items: Int[Array, "batch length"],
-        p: Float[Array, " candidates"],
-        q: Float[Array, " depths"],
+        shares: Shares,
         *,
         key: Array | None = None,
     ) -> Float[Array, "batch length width"]:
@@ -68,25 +76,34 @@ class Supernet(nn.Module):
             norm(summed[..., :width], key=k)
             for norm, (width, _), k in zip(self.embedding_norms, self.space.sizes, keys[:candidates], strict=True)
         ]
-        inputs, mixture, runs = embedded, jnp.zeros_like(summed), computed(p, q)
+        inputs, mixture, runs, onward = embedded, jnp.zeros_like(summed), computed(shares), tails(shares)
         for depth, blocks in enumerate(self.blocks):
             layer_keys = keys[candidates * (depth + 1) :]
             outputs = [
-                _share(block, p[i], runs[i, depth], inputs[i], embedded[i], mask, layer_keys[i])
+                _output(block, runs[i, depth], inputs[i], embedded[i], mask, layer_keys[i])
                 for i, block in enumerate(blocks)
             ]
-            total = sum((_pad(out, self.space.largest.width) for out in outputs), jnp.zeros_like(summed))
-            mixture = mixture + q[depth] * total
-            inputs = [total[..., :width] for width, _ in self.space.sizes]
+            mixture = mixture + self._mix(outputs, shares[:, depth])
+            if depth + 1 < len(self.blocks):
+                deeper = onward[:, depth + 1]
+                total = jnp.sum(deeper)
+                # below that nothing deeper is computed
+                stack = self._mix(outputs, deeper / jnp.where(total > NEGLIGIBLE, total, 1.0))
+                inputs = [stack[..., :width] for width, _ in self.space.sizes]
         return mixture
 
-    def encode_last(self, items: Array, p: Array, q: Array, *, key: Array | None = None) -> Float[Array, "batch width"]:
+    def _mix(self, outputs: list[Array], shares: Array) -> Array:
+        width = self.space.largest.width
+        parts = [_pad(share * out, width) for share, out in zip(shares, outputs, strict=True)]
+        return sum(parts[1:], parts[0])
+
+    def encode_last(self, items: Array, shares: Array, *, key: Array | None = None) -> Float[Array, "batch width"]:
         """The mixture at each user's last event."""
-        return pick_last(self.encode(items, p, q, key=key), items > 0)
+        return pick_last(self.encode(items, shares, key=key), items > 0)
 
 
-def _share(block: Block, share: Array, runs: Array, x: Array, embedded: Array, mask: Array, key: Array | None) -> Array:
-    """p_i times the output of one candidate's block, or zeros without computing it where it does not run."""
+def _output(block: Block, runs: Array, x: Array, embedded: Array, mask: Array, key: Array | None) -> Array:
+    """The output of one candidate's block, or zeros without computing it where it does not run."""
     if block.is_initializing():
         return block(x, embedded, mask, key=key)
     module, weights = block.unbind()
@@ -99,26 +116,27 @@ def _share(block: Block, share: Array, runs: Array, x: Array, embedded: Array, m
     def skip(weights: dict, x: Array, embedded: Array) -> Array:
         return jnp.zeros_like(x)
 
-    return share * jax.lax.cond(runs, compute, skip, weights, x, embedded)
+    return jax.lax.cond(runs, compute, skip, weights, x, embedded)
 
 
 def _pad(x: Array, width: int) -> Array:
     return jnp.pad(x, ((0, 0), (0, 0), (0, width - x.shape[-1])))
 
 
+@in_float32
 def init_supernet(supernet: Supernet, key: Array) -> dict:
     """Fresh weights; the key is consumed."""
     largest = supernet.space.largest
     items = jax.ShapeDtypeStruct((1, min(2, largest.max_length)), jnp.int32)
-    p, q = (jax.ShapeDtypeStruct((n,), jnp.float32) for n in (supernet.space.num_candidates, supernet.space.num_layers))
-    variables: Any = supernet.lazy_init(key, items, p, q, method=Supernet.encode)  # no forward pass: it compiles long
+    shares = jax.ShapeDtypeStruct((supernet.space.num_candidates, supernet.space.num_layers), jnp.float32)
+    variables: Any = supernet.lazy_init(key, items, shares, method=Supernet.encode)  # no forward pass: it compiles long
     return variables["params"]
 
 
 def extract(weights: dict, space: SearchSpace, architecture: Architecture) -> dict:
     """The weights of one architecture of the space, as `Network` wants them; the tables sliced to its width.
 
-    Law: with one-hot p and q the supernet and the network with these weights score alike. Raises `ValueError` if the
+    Law: with a one-hot share the supernet and the network with these weights score alike. Raises `ValueError` if the
     architecture is not of this space.
     """
     candidate, depth = space.locate(architecture)

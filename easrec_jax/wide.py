@@ -34,6 +34,7 @@ from easrec_jax.elastic import encode, encode_last, extract, init_elastic
 from easrec_jax.evaluate import Evaluator, ScoreFunction
 from easrec_jax.loop import Checkpoints, LoopState
 from easrec_jax.network import item_table
+from easrec_jax.precision import in_float32
 from easrec_jax.search import Found, SearchState, alternate, search, train_alone
 from easrec_jax.train import next_item_loss
 
@@ -77,7 +78,7 @@ def network_logits(logits: dict[str, Array], choices: Array) -> Array:
 def log_shares(logits: dict[str, Array], table: Table) -> Array:
     """log-probability of each network, [networks]; -inf beyond the budget.
 
-    The width is drawn first, by its own probabilities, the rest among what the budget leaves that width (as `controllers.joint`).
+    The width is drawn first, by its own probabilities, the rest among what the budget leaves that width (as `controllers.pair_logits`).
     """
     total = network_logits(logits, table.choices)
     of_width = (table.choices[:, 0] == jnp.arange(logits["width"].shape[0])[:, None]) & table.allowed
@@ -121,7 +122,10 @@ def weight_step(
 def architecture_step(
     state: SearchState, batch: Batch, key: Array, table: Table, *, searcher: WideSearcher
 ) -> tuple[SearchState, dict[str, Array]]:
-    """One update of the logits by the losses of `DRAWS` networks on a validation batch, without dropout."""
+    """One update of the logits by the losses of `DRAWS` networks on a validation batch.
+
+    Without dropout, unlike `search.architecture_step`: here only losses are compared, and dropout's noise would be in each.
+    """
     draw_key = jax.random.fold_in(key, state.step)
     drawn = jax.random.categorical(draw_key, log_shares(state.arch, table), shape=(DRAWS,))
     entropies = jax.lax.map(lambda n: _loss(state.weights, table.choices[n], batch, None, searcher), drawn)
@@ -134,6 +138,7 @@ def architecture_step(
     return state._replace(arch=arch, arch_opt=opt), {"architecture_loss": jnp.mean(entropies)}
 
 
+@in_float32
 def search_wide(
     space: WideSpace,
     samples: Samples,
@@ -153,7 +158,7 @@ def search_wide(
     Each epoch the first of `likeliest` is evaluated with the shared weights; finalists are the first of them. `costs` [networks]
     are those of `cost.cost_table`. Raises `ValueError` if the budget is below the smallest network's cost.
     """
-    costs = cost_table(space, evaluator.split.data.num_items) if costs is None else costs
+    costs = cost_table(space, evaluator.split.data.num_items, settings.cost) if costs is None else costs
     check_budget(costs, settings.budget)
     allowed = costs <= (np.inf if settings.budget is None else settings.budget)
     finish = partial(

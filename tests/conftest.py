@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
+import sys
 from functools import cache, partial
+from pathlib import Path
 from typing import NamedTuple
 
 import hypothesis
@@ -14,7 +17,9 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("easrec_jax", "beartype.beartype")  # before anything imports the package
+import easrec_jax.config  # noqa: F401  before the hook: settings check their types themselves
+
+install_import_hook("easrec_jax", "beartype.beartype")  # before anything else imports the package
 
 from easrec_jax.architecture import Architecture  # noqa: E402
 from easrec_jax.data.interactions import IdMap, Interactions  # noqa: E402
@@ -127,6 +132,23 @@ def draw_weights():
 def variant(request) -> dict:
     """Architecture arguments of each attention mode and option, sizes included."""
     return SIZES | VARIANTS[request.param]
+
+
+@pytest.fixture
+def call_here(monkeypatch, capsys):
+    """`call_here(name, *arguments)`: bin/NAME.py in this process, errors and warnings as they are raised; what it prints."""
+
+    def run(name: str, *arguments: object) -> str:
+        path = Path(__file__).parent.parent / "bin" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"bin_{name}", path)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)  # the help of flags is read from its source
+        monkeypatch.setattr(sys, "argv", [path.name, *map(str, arguments)])
+        spec.loader.exec_module(module)
+        module.command()
+        return capsys.readouterr().out
+
+    return run
 
 
 @pytest.fixture(scope="session")

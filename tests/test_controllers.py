@@ -30,8 +30,11 @@ DRAWS = 4000
 
 
 def draw(tau: float) -> tuple[np.ndarray, np.ndarray]:
-    """(p, q) of many samples, [draws candidates] and [draws depths]."""
-    return tuple(map(np.asarray, sample(PARAMETERS, jax.random.split(jax.random.key(0), DRAWS), tau)))
+    """(p, q) of many samples, [draws candidates] and [draws depths], whose product the shares are."""
+    shares = np.asarray(sample(PARAMETERS, jax.random.split(jax.random.key(0), DRAWS), tau))
+    p, q = shares.sum(2), shares.sum(1)
+    np.testing.assert_allclose(shares, p[:, :, None] * q[:, None], atol=1e-6)
+    return p, q
 
 
 def probabilities(parameters: ArchitectureParameters) -> tuple[jax.Array, jax.Array]:
@@ -39,8 +42,8 @@ def probabilities(parameters: ArchitectureParameters) -> tuple[jax.Array, jax.Ar
     return jax.nn.softmax(parameters.width), jax.nn.softmax(parameters.depth)
 
 
-def one_hot(candidate: int, depth: int) -> tuple[jax.Array, jax.Array]:
-    return jnp.eye(3)[candidate], jnp.eye(4)[depth]
+def one_hot(candidate: int, depth: int) -> jax.Array:
+    return jnp.zeros((3, 4)).at[candidate, depth].set(1.0)
 
 
 @pytest.mark.parametrize("tau", [1.0, 0.3, 0.01])
@@ -70,11 +73,10 @@ ALLOWED = COSTS <= 0.35
 
 def test_within_a_budget_pairs_follow_the_restricted_probabilities_and_no_other_is_drawn():
     within = jax.jit(jax.vmap(lambda key: relax(PARAMETERS, key, 0.02, ALLOWED)))
-    p, q = (np.asarray(share) for share in within(jax.random.split(jax.random.key(0), DRAWS)))
-    drawn = np.zeros(COSTS.shape)
-    np.add.at(drawn, (p.argmax(1), q.argmax(1)), 1 / DRAWS)
-    np.testing.assert_allclose(p.sum(1), 1.0, atol=1e-5)
-    assert not drawn[~ALLOWED].any()
+    found = np.asarray(within(jax.random.split(jax.random.key(0), DRAWS)))
+    drawn = np.bincount(found.reshape(DRAWS, -1).argmax(1), minlength=COSTS.size).reshape(COSTS.shape) / DRAWS
+    np.testing.assert_allclose(found.sum((1, 2)), 1.0, atol=1e-5)
+    assert not found[:, ~ALLOWED].any()
     alpha, beta = map(np.asarray, probabilities(PARAMETERS))
     depths = np.where(ALLOWED, beta, 0.0)
     expected = alpha[:, None] * depths / depths.sum(1, keepdims=True)
@@ -85,11 +87,10 @@ def test_within_a_budget_pairs_follow_the_restricted_probabilities_and_no_other_
 
 
 def test_gradients_within_a_budget_are_finite():
-    p_weight, q_weight = jnp.arange(3.0), jnp.arange(4.0)
+    weight = jnp.arange(3.0)[:, None] + jnp.arange(4.0)
 
     def value(parameters):
-        p, q = relax(parameters, jax.random.key(3), 0.5, ALLOWED)
-        return p @ p_weight + q @ q_weight
+        return jnp.sum(relax(parameters, jax.random.key(3), 0.5, ALLOWED) * weight)
 
     grads = jax.grad(value)(PARAMETERS)
     assert all(np.isfinite(g).all() and np.abs(g).max() > 1e-4 for g in grads)
@@ -111,32 +112,32 @@ def test_temperature_falls_by_the_schedule_to_its_floor():
 def test_under_one_hot_shares_the_constraint_is_the_exact_cost():
     for (i, j), cost in np.ndenumerate(COSTS):
         np.testing.assert_allclose(
-            constraint(*one_hot(i, j), PARAMETERS, jnp.array(COSTS), dynamic=False), cost, rtol=1e-6
+            constraint(one_hot(i, j), PARAMETERS, jnp.array(COSTS), dynamic=False), cost, rtol=1e-6
         )
 
 
 def test_the_constraint_is_scaled_by_the_currently_likeliest_depth():
-    p, q = one_hot(0, 3)
+    shares = one_hot(0, 3)
     for best in range(4):
         parameters = PARAMETERS._replace(depth=jnp.eye(4)[best])
-        np.testing.assert_allclose(constraint(p, q, parameters, jnp.array(COSTS)), (best + 1) / 4, rtol=1e-6)
+        np.testing.assert_allclose(constraint(shares, parameters, jnp.array(COSTS)), (best + 1) / 4, rtol=1e-6)
 
 
 def test_the_dynamic_scale_carries_no_gradient():
-    p, q = one_hot(1, 2)
-    grads = jax.grad(lambda parameters: constraint(p, q, parameters, jnp.array(COSTS)))(PARAMETERS)
+    shares = one_hot(1, 2)
+    grads = jax.grad(lambda parameters: constraint(shares, parameters, jnp.array(COSTS)))(PARAMETERS)
     assert not any(np.asarray(g).any() for g in grads)
 
 
 def test_the_constraint_pushes_alpha_and_beta_to_cheaper_networks():
     def expected(parameters):
-        return constraint(*probabilities(parameters), parameters, jnp.array(COSTS))
+        return constraint(jnp.outer(*probabilities(parameters)), parameters, jnp.array(COSTS))
 
     grads = jax.grad(expected)(PARAMETERS)
     assert grads.width[0] > 0 > grads.width[2]
     assert grads.depth[3] > 0 > grads.depth[0]
 
-    relaxed = jax.grad(lambda a: constraint(*relax(a, jax.random.key(3), 1.0), a, jnp.array(COSTS)))(PARAMETERS)
+    relaxed = jax.grad(lambda a: constraint(relax(a, jax.random.key(3), 1.0), a, jnp.array(COSTS)))(PARAMETERS)
     assert np.abs(relaxed.width).max() > 1e-4 and np.abs(relaxed.depth).max() > 1e-4
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from easrec_jax.config import EvaluateConfig
 from easrec_jax.data.batches import scoring_samples, training_samples
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.data.split import Split
@@ -54,47 +55,68 @@ def oracle(split, part, name, negatives, weights) -> tuple[np.ndarray, np.ndarra
 
 @pytest.mark.parametrize("part", ["validation", "test"])
 def test_ranks_and_metrics_are_brute_force(split, weights, part):
-    half, pessimistic = (
-        Evaluator(split, part, N, PROTOCOLS, (1, 5, 10), ties, batch_size=7, seed=3, buckets=2)
-        for ties in ("half", "pessimistic")
+    ks = (1, 5, 10)
+    expected, pessimistic = (
+        Evaluator(split, part, N, PROTOCOLS, ks, ties, batch_size=7, seed=3, buckets=2)
+        for ties in ("expected", "pessimistic")
     )
-    halved, ranks = (evaluator.ranks(by_last_item, weights) for evaluator in (half, pessimistic))
-    results = pessimistic(by_last_item, weights)
+    both, ranks = (evaluator.ranks(by_last_item, weights) for evaluator in (expected, pessimistic))
+    averages, results = (evaluator(by_last_item, weights) for evaluator in (expected, pessimistic))
     for name in PROTOCOLS:
         protocol = parse_protocol(name)
         negatives = sample_negatives(split, part, protocol, seed=3) if protocol.negatives else None
         above, equal = oracle(split, part, name, negatives, weights)
-        np.testing.assert_array_equal(ranks[name], above + equal, err_msg=name)
-        assert (halved[name] >= above).all() and (halved[name] <= above + equal).all()
-        assert (halved[name] < above + equal).any() and (halved[name] > above).any()
-        for k in (1, 5, 10):
-            places = [rank + 1 for rank in above + equal]
-            hits = [place for place in places if place <= k]
-            expected = {
-                "recall": len(hits),
-                "mrr": sum(1 / x for x in hits),
-                "ndcg": sum(1 / np.log2(x + 1) for x in hits),
-            }
-            for metric, total in expected.items():
-                assert results[name][f"{metric}@{k}"] == pytest.approx(total / len(places))
+        np.testing.assert_array_equal(ranks[name], np.stack([above + equal, 0 * equal], 1), err_msg=name)
+        np.testing.assert_array_equal(both[name], np.stack([above, equal], 1), err_msg=name)
+        assert (equal > 0).any()
+        for k in ks:
+            worst = [places_gain([rank + tied], k) for rank, tied in zip(above, equal, strict=True)]
+            order = [places_gain(range(r, r + tied + 1), k) for r, tied in zip(above, equal, strict=True)]
+            for number, metric in enumerate(("recall", "mrr", "ndcg")):
+                assert results[name][f"{metric}@{k}"] == pytest.approx(np.mean(worst, 0)[number])
+                assert averages[name][f"{metric}@{k}"] == pytest.approx(np.mean(order, 0)[number])
 
 
-def test_half_puts_half_of_the_ties_above(interactions):
-    users = np.random.default_rng(2).integers(1, 31, (600, 4))
-    ranks = Evaluator(Split(interactions(users.tolist(), 30)), "test", N).ranks(constant, None)["full"]
-    assert ranks.min() >= 0 and ranks.max() <= 29
-    assert ranks.mean() == pytest.approx(29 / 2, abs=0.5)
-    assert ranks.std() == pytest.approx(np.sqrt(29) / 2, abs=0.4)
+def places_gain(ranks, k: int) -> np.ndarray:
+    """Recall, MRR and NDCG at k, each averaged over some ranks."""
+    hits = [(1.0, 1 / (r + 1), 1 / np.log2(r + 2)) if r < k else (0.0, 0.0, 0.0) for r in ranks]
+    return np.mean(hits, 0)
 
 
-@pytest.mark.parametrize("ties", ["half", "pessimistic"])
-def test_constant_scores_do_not_look_good(split, ties):
-    results = Evaluator(split, "test", N, PROTOCOLS, (1, 10), ties, seed=1)(constant, None)
-    assert results["full"]["ndcg@10"] < (0.1 if ties == "half" else 1e-9)
-    assert all(values["recall@1"] < 0.3 for values in results.values())
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_constant_scorer_gets_chance_level_in_every_protocol(split, name):
+    """What a random order of the ranked items gives: all of them for full, the different negatives for the others."""
+    ks = (1, 3, 10)
+    protocol, found = parse_protocol(name), Evaluator(split, "test", N, (name,), ks, seed=1)(constant, None)[name]
+    if protocol.negatives:
+        others = (sample_negatives(split, "test", protocol, seed=1) > 0).sum(1)
+    else:
+        history = [len(set(split.data.history(u).tolist())) for u in range(split.data.num_users)]
+        others = 30 - np.array(history) if protocol.unseen else np.full(split.data.num_users, 29)
+    for k in ks:
+        chance = np.mean([places_gain(range(tied + 1), k) for tied in others], 0)
+        np.testing.assert_allclose([found[f"{metric}@{k}"] for metric in ("recall", "mrr", "ndcg")], chance)
+        if name == "full":
+            assert found[f"recall@{k}"] == pytest.approx(k / 30)
+    worst = Evaluator(split, "test", N, (name,), ks, "pessimistic", seed=1)(constant, None)[name]
+    assert worst["recall@1"] == 0.0
 
 
-@pytest.mark.parametrize("ties", ["half", "pessimistic"])
+def test_gains_are_the_average_over_random_orders_of_the_ties():
+    rng, above, ties = np.random.default_rng(0), np.array([0, 3, 8, 12, 9]), np.array([4, 20, 5, 3, 0])
+    drawn = above + rng.integers(0, ties + 1, (40_000, 5))
+    found = gains(np.stack([above, ties], 1))
+    for name, values in gains(drawn.ravel()).items():
+        np.testing.assert_allclose(found[name], values.reshape(drawn.shape).mean(0), atol=0.01)
+    without = gains(np.stack([above, 0 * ties], 1))
+    assert all(np.array_equal(values, without[name]) for name, values in gains(above).items())
+
+
+def test_the_older_name_of_the_setting_means_the_same():
+    assert EvaluateConfig(ties="half") == EvaluateConfig() == EvaluateConfig(ties="expected")
+
+
+@pytest.mark.parametrize("ties", ["expected", "pessimistic"])
 @pytest.mark.parametrize("where", ["everywhere", "target"])
 def test_nan_scores_do_not_look_good(split, where, ties):
     targets = jnp.asarray(split.targets("test"))
@@ -105,9 +127,9 @@ def test_nan_scores_do_not_look_good(split, where, ties):
 
     ranks = Evaluator(split, "test", N, PROTOCOLS, (10,), ties, seed=1).ranks(nan, None)
     negatives = sample_negatives(split, "test", parse_protocol("uni5"), seed=1)
-    assert (ranks["uni5"] >= (negatives > 0).sum(1)).all()
-    assert (ranks["full"] >= 29).all()
-    assert (ranks["full_unseen"] >= [30 - len(set(split.data.history(u).tolist())) for u in range(40)]).all()
+    assert (ranks["uni5"][:, 0] >= (negatives > 0).sum(1)).all()
+    assert (ranks["full"][:, 0] >= 29).all()
+    assert (ranks["full_unseen"][:, 0] >= [30 - len(set(split.data.history(u).tolist())) for u in range(40)]).all()
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
@@ -199,14 +221,14 @@ def test_at_test_time_the_history_ends_with_the_validation_item(split):
 
     users = np.flatnonzero(split.targets("test") == split.targets("validation"))
     ranks = Evaluator(split, "test", N).ranks(validation_item, None)["full"]
-    assert len(users) and (ranks[users] == 0).all()
+    assert len(users) and (ranks[users, 0] == 0).all()
 
 
 def test_popularity_ranks_by_popularity(split):
     popularity = split.popularity()
     ranks = Evaluator(split, "test", N, ties="pessimistic").ranks(popularity_scores, popularity.astype(np.float32))
     expected = [(popularity[1:] >= popularity[target]).sum() - 1 for target in split.targets("test")]
-    np.testing.assert_array_equal(ranks["full"], expected)
+    np.testing.assert_array_equal(ranks["full"][:, 0], expected)
 
 
 def test_scores_are_traced_once_a_batch_shape(split, weights):
@@ -247,7 +269,9 @@ def test_a_comparison_is_the_paired_t_test_over_users():
     assert found["p"] < 0.05
     np.testing.assert_allclose(found["difference"], first.mean() - second.mean())
     np.testing.assert_allclose(found["difference"] / found["standard_error"], expected.statistic)
-    np.testing.assert_allclose(found["p"], expected.pvalue, rtol=0.1)
+    np.testing.assert_allclose(found["p"], expected.pvalue, rtol=1e-9)
+    few = compare(first[:7], second[:7])
+    np.testing.assert_allclose(few["p"], ttest_rel(first[:7], second[:7]).pvalue, rtol=1e-9)
     assert compare(first, first) == {"mean": first.mean(), "difference": 0.0, "standard_error": 0.0, "p": 1.0}
 
 

@@ -123,8 +123,11 @@ def test_unknown_items(recommender):
     with pytest.warns(UserWarning, match="skipped 1 unknown items: 'zzz'"):
         (got,) = recommender.recommend([["i1", "zzz", "i2"]], 3)
     assert [i for i, _ in got] == [i for i, _ in recommender.recommend([["i1", "i2"]], 3)[0]]
-    with pytest.raises(ValueError, match=r"history 1: no known item in 'zzz'"):
-        recommender.recommend([["i1"], ["zzz"]])
+    with pytest.warns(UserWarning, match=r"no known item, so no answer: history 1 \('zzz', 'yyy'\)$"):
+        found, nothing = recommender.recommend([["i1"], ["zzz", "yyy"]], 3)
+    assert nothing == [] and found == recommender.recommend([["i1"]], 3)[0]
+    with pytest.warns(UserWarning, match="no known item, so no answer: history 0 "):
+        assert not recommender.embed([["zzz"]]).any()
     with pytest.raises(ValueError, match=r"history 0: unknown items 'zzz'"):
         recommender.recommend([["i1", "zzz"]], on_unknown="error")
     with pytest.warns(UserWarning, match="1 histories without a known item: answered by popularity"):
@@ -145,8 +148,14 @@ def test_allow_and_deny(recommender):
     rest = [i for i, _ in recommender.recommend([history], 40, deny=[*everything[:3], "unheard of"])[0]]
     assert rest == everything[3:]
     assert recommender.recommend([history], 3, allow=[]) == [[]]
-    with pytest.raises(ValueError, match="unknown items 'zzz'"):
-        recommender.recommend([history], allow=["zzz"])
+    with pytest.warns(UserWarning, match="^allow: skipped 1 unknown items: 'zzz'$"):
+        assert [i for i, _ in recommender.recommend([history], 40, allow=["zzz", *everything[5:9]])[0]] == few
+    with pytest.warns(UserWarning, match="^allow: skipped 1 unknown items"):
+        assert recommender.recommend([history], 3, allow=["zzz"]) == [[]]
+    stream = recommender.start([history])
+    with pytest.warns(UserWarning, match="^allow: skipped 1 unknown items"):
+        from_stream = recommender.recommend_from(stream, 40, allow={"zzz", *everything[5:9]})
+    assert [i for i, _ in from_stream[0]] == few
 
 
 def test_scores_embeddings_and_vectors_are_those_of_recommend(recommender):
@@ -172,7 +181,7 @@ def test_scores_embeddings_and_vectors_are_those_of_recommend(recommender):
         (lambda r: r.recommend([None]), "histories: expected a sequence of histories"),
         (lambda r: r.recommend([1, 2]), "histories: expected a sequence of histories"),
         (lambda r: r.recommend(h for h in [["i1"]]), "histories: expected a sequence of histories"),
-        (lambda r: r.recommend([["i1"]], allow=["zzz"]), "^allow: unknown items 'zzz'"),
+        (lambda r: r.recommend([["i1"]], allow=["zzz"], on_unknown="error"), "^allow: unknown items 'zzz'"),
         (lambda r: r.similar(["zzz"]), "^items: unknown items 'zzz'"),
         (lambda r: r.score(["i1"], ["zzz"], on_unknown="error"), "^candidates: unknown items 'zzz'"),
         (lambda r: r.update(r.start([["i1"]]), ["zzz"], on_unknown="error"), "^items: unknown items 'zzz'"),
@@ -196,8 +205,8 @@ def test_without_a_known_item_candidates_are_scored_by_popularity(recommender):
     with pytest.warns(UserWarning) as caught:
         assert recommender.score(["zzz"], [*items, "yyy"], on_unknown="popular") == [*counts, None]
     assert "scored by popularity" in str(caught[-1].message)
-    with pytest.raises(ValueError, match="no known item"):
-        recommender.score(["zzz"], items)
+    with pytest.warns(UserWarning, match="no known item, so no answer"):
+        assert recommender.score(["zzz"], items) == [None] * len(items)
 
 
 def test_similar_items_are_the_nearest_by_cosine(recommender):
@@ -216,10 +225,12 @@ def test_similar_items_are_the_nearest_by_cosine(recommender):
 def test_the_exported_file_answers_alone(recommender, tmp_path):
     """With JAX and NumPy, what those require, and flatbuffers, with which `jax.export` reads; nothing else can be imported."""
     recommender.export(tmp_path / "model.jax", k=4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.items.json", "model.jax"]
     histories = [["i1"], ["i1", "i2", "i3"], [IDS[k] for k in range(8)]]
     items = np.zeros((3, 8), np.int32)
     for row, history in enumerate(histories):
         items[row, : len(history)] = recommender.item_ids.encode(history)
+    (tmp_path / "histories.json").write_text(json.dumps(histories))
     items[0] = items[0, ::-1]  # padded in front
     items[1] = [0, items[1, 0], len(IDS) + 1, items[1, 1], -1, 0, items[1, 2], 10**9]  # ids that are none
     np.save(tmp_path / "items.npy", items)
@@ -237,13 +248,20 @@ def test_the_exported_file_answers_alone(recommender, tmp_path):
         "assert set(call.platforms) == {'cpu', 'cuda', 'tpu'}\n"
         "scores, best = call.call(np.load('items.npy'))\n"
         "assert call.call(np.load('items.npy')[:1])[0].shape == (1, 4)\n"
-        "np.savez('answer.npz', scores=scores, best=best)"
+        "np.savez('answer.npz', scores=scores, best=best)\n"
+        "import json\n"
+        "raw = json.load(open('model.items.json'))\n"
+        "number = {item: n for n, item in enumerate(raw)}\n"
+        "rows = [[number[item] for item in history] for history in json.load(open('histories.json'))]\n"
+        "padded = np.array([row + [0] * (8 - len(row)) for row in rows], np.int32)\n"
+        "json.dump([[raw[n] for n in row] for row in np.asarray(call.call(padded)[1])], open('raw.json', 'w'))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
     answer = read_arrays(tmp_path / "answer.npz")
     for row, want in enumerate(recommender.recommend(histories, 4)):
         assert recommender.item_ids.decode(answer["best"][row]) == [i for i, _ in want]
         np.testing.assert_allclose(answer["scores"][row], [s for _, s in want], rtol=1e-4, atol=1e-6)
+        assert json.loads((tmp_path / "raw.json").read_text())[row] == [i for i, _ in want]
 
 
 def test_titles_come_along(folder, tmp_path):

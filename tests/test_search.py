@@ -108,17 +108,37 @@ def test_a_heavier_constraint_drives_towards_smaller_networks(split):
     assert costs_found[1] < 0.7 * costs_found[0]
 
 
-def test_under_a_budget_only_networks_within_it_are_trained(split):
-    """Budget for one layer alone: the second layer of every candidate stays as it was, the first ones do not."""
-    settings = config(budget=0.5, tau_start=0.02, tau_min=0.01)
-    searcher, state, batch, _ = one_step(split, settings)
+@pytest.mark.parametrize(
+    "tau", [1.0, 0.2]
+)  # warm draws, which have a share of everything that is admitted, and cold ones
+def test_what_no_budget_admits_is_neither_computed_nor_trained(split, tau):
+    """Budget for one layer of the wide candidate, for two of the narrow one: the wide one's second layer stays as it was."""
+    settings = config(budget=0.5, tau_start=tau, tau_min=0.01)
+    searcher, state, batch, costs = one_step(split, settings)
     allowed = within_budget(cost_table(search_space(settings), split.data.num_items), 0.5)
     assert allowed.tolist() == [[True, False], [True, True]]
+    held_out = endless_batch(
+        scoring_samples(split, "validation", max_length=LENGTH), 0, max_length=LENGTH, batch_size=16, buckets=1, seed=0
+    )
     before = copy(state.weights)
-    for _ in range(12):
+    for _ in range(24):
         state, _ = weight_step(state, batch, jax.random.key(1), allowed, searcher=searcher)
+        state, _ = architecture_step(state, held_out, jax.random.key(2), costs, allowed, searcher=searcher)
     changed = {name: not same(before[name], state.weights[name]) for name in before if name.startswith("blocks")}
     assert changed == {"blocks_0_0": True, "blocks_0_1": True, "blocks_1_0": False, "blocks_1_1": True}
+    for kind in ("weight", "architecture"):
+        counts = np.asarray(state.computed[kind])
+        assert counts[0, 1] == 0 and counts[0, 0] > 4 and counts[1, 0] >= counts[1, 1] > 4
+
+
+def test_shares_of_another_shape_are_refused(split):
+    settings = config()
+    space = search_space(settings)
+    strategy = STRATEGIES["easrec"]._replace(draw=lambda arch, key, moment: (jnp.ones(2) / 2, jnp.ones(2) / 2))
+    searcher = make_searcher(Supernet(space, split.data.num_items, 0.1), settings.search, strategy)
+    _, _, batch, _ = one_step(split, settings)
+    with pytest.raises((ValueError, TypeError)):
+        weight_step(init_search(searcher, jax.random.key(0)), batch, jax.random.key(1), None, searcher=searcher)
 
 
 @pytest.mark.parametrize("budget", [0.05, 0.4])
@@ -219,7 +239,7 @@ def test_both_steps_are_traced_once(split):
     original = search_module._supernet_loss
 
     def counted(*args):
-        traces.append(args[3].targets.ndim)
+        traces.append(args[2].targets.ndim)
         return original(*args)
 
     search_module._supernet_loss = counted

@@ -11,7 +11,7 @@ import pytest
 
 from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.network import Network
-from easrec_jax.supernet import NEGLIGIBLE, Supernet, extract, init_supernet
+from easrec_jax.supernet import NEGLIGIBLE, Supernet, computed, extract, init_supernet
 
 ITEMS = 20
 
@@ -43,14 +43,18 @@ def three_by_two(supernet_of) -> tuple[Supernet, dict]:
     return supernet_of(Architecture(8, 12, 2, 2, 6, "recent_linrec", 1, conv_width=2), ((8, 12), (6, 9), (4, 6)))
 
 
+def one_hot(size: tuple[int, int], candidate: int, depth: int) -> jax.Array:
+    return jnp.zeros(size).at[candidate, depth - 1].set(1.0)
+
+
 def assert_parity(supernet: Supernet, weights: dict, items: jax.Array, candidate: int, depth: int) -> None:
     space = supernet.space
     architecture = space.architecture(candidate, depth)
     network, compact = Network(architecture, ITEMS), extract(weights, space, architecture)
-    p, q = jnp.eye(space.num_candidates)[candidate], jnp.eye(space.num_layers)[depth - 1]
+    shares = one_hot((space.num_candidates, space.num_layers), candidate, depth)
     width = architecture.width
     mixture, hidden = (
-        apply(supernet, Supernet.encode, weights, items, p, q),
+        apply(supernet, Supernet.encode, weights, items, shares),
         apply(network, Network.encode, compact, items),
     )
     np.testing.assert_allclose(mixture[..., :width], hidden, atol=2e-5)
@@ -74,40 +78,70 @@ def test_one_hot_supernet_is_the_extracted_network_in_every_mode(variant, supern
 
 def test_encode_last_is_encode_at_the_last_event(three_by_two, items):
     supernet, weights = three_by_two
-    p, q = jnp.array([0.5, 0.2, 0.3]), jnp.array([0.4, 0.6])
-    whole, last = (apply(supernet, method, weights, items, p, q) for method in (Supernet.encode, Supernet.encode_last))
+    shares = jnp.outer(jnp.array([0.5, 0.2, 0.3]), jnp.array([0.4, 0.6]))
+    whole, last = (
+        apply(supernet, method, weights, items, shares) for method in (Supernet.encode, Supernet.encode_last)
+    )
     np.testing.assert_allclose(last, np.asarray(whole)[np.arange(3), [5, 3, 0]], atol=1e-5)
 
 
-def test_a_layer_mixes_the_candidates_by_p(three_by_two, items):
-    supernet, weights = three_by_two
-    p, first = jnp.array([0.5, 0.2, 0.3]), jnp.eye(2)[0]
-    mixture = apply(supernet, Supernet.encode, weights, items, p, first)
-    alone = [apply(supernet, Supernet.encode, weights, items, row, first) for row in jnp.eye(3)]
-    np.testing.assert_allclose(mixture, sum(share * x for share, x in zip(p, alone, strict=True)), atol=1e-5)
+def by_hand(supernet: Supernet, weights: dict, items: jax.Array, shares: np.ndarray) -> np.ndarray:
+    """The mixture with every block computed, as `Supernet` writes it."""
+    space, mask = supernet.space, items > 0
+    pad = lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, space.largest.width - x.shape[-1])))  # noqa: E731
+
+    def block(bound: Supernet):
+        summed = bound.tables(items)
+        embedded = [norm(summed[..., :w]) for norm, (w, _) in zip(bound.embedding_norms, space.sizes, strict=True)]
+        stack, total = embedded, 0.0
+        for layer, blocks in enumerate(bound.blocks):
+            outputs = [pad(b(x, e, mask)) for b, x, e in zip(blocks, stack, embedded, strict=True)]
+            total = total + sum(s * out for s, out in zip(shares[:, layer], outputs, strict=True))
+            deeper = shares[:, layer + 1 :].sum(1)
+            onward = sum(s * out for s, out in zip(deeper / (deeper.sum() or 1.0), outputs, strict=True))
+            stack = [onward[..., :w] for w, _ in space.sizes]
+        return total
+
+    return np.asarray(jax.jit(lambda w: supernet.apply({"params": w}, method=block))(weights))
 
 
-def test_the_output_mixes_the_depths_by_q_of_one_common_stack(three_by_two, items):
+def test_the_mixture_is_the_published_one_where_shares_are_products(three_by_two, items):
+    """T^(l) = sum_i p_i P_i(T^(l-1)), Y = sum_j q_j T^(j) (Eq. 10-12)."""
     supernet, weights = three_by_two
-    p, q = jnp.array([0.5, 0.2, 0.3]), jnp.array([0.3, 0.7])
-    mixture = apply(supernet, Supernet.encode, weights, items, p, q)
-    exits = [apply(supernet, Supernet.encode, weights, items, p, row) for row in jnp.eye(2)]
-    assert all(np.asarray(x).any() for x in exits)
-    np.testing.assert_allclose(mixture, sum(share * x for share, x in zip(q, exits, strict=True)), atol=1e-5)
+    p, q = np.array([0.5, 0.2, 0.3]), np.array([0.3, 0.7])
+    mixture = apply(supernet, Supernet.encode, weights, items, jnp.asarray(np.outer(p, q)))
+    np.testing.assert_allclose(mixture, by_hand(supernet, weights, items, np.outer(p, q)), atol=1e-5)
+    exits = [apply(supernet, Supernet.encode, weights, items, jnp.asarray(np.outer(p, row))) for row in np.eye(2)]
+    np.testing.assert_allclose(mixture, q[0] * exits[0] + q[1] * exits[1], atol=1e-5)
+    first = [apply(supernet, Supernet.encode, weights, items, one_hot((3, 2), i, 1)) for i in range(3)]
+    np.testing.assert_allclose(exits[0], sum(share * x for share, x in zip(p, first, strict=True)), atol=1e-5)
+
+
+def test_a_network_without_a_share_has_no_part_in_the_mixture(three_by_two, items):
+    """Candidate 0 is drawn with one layer, candidates 1 and 2 with two: 0 sends nothing to the second layer, nor computes it."""
+    supernet, weights = three_by_two
+    shares = np.array([[0.5, 0.0], [0.2, 0.1], [0.0, 0.2]])
+    mixture = apply(supernet, Supernet.encode, weights, items, jnp.asarray(shares))
+    np.testing.assert_allclose(mixture, by_hand(supernet, weights, items, shares), atol=1e-5)
+    assert computed(jnp.asarray(shares)).tolist() == [[True, False], [True, True], [True, True]]
+
+    deep = np.where(np.arange(2) == 1, shares, 0.0)
+    alone = apply(supernet, Supernet.encode, weights, items, jnp.asarray(deep / deep.sum()))
+    shallow = apply(supernet, Supernet.encode, weights, items, jnp.asarray((shares - deep) / (shares - deep).sum()))
+    np.testing.assert_allclose(mixture, deep.sum() * alone + (1 - deep.sum()) * shallow, atol=1e-5)
 
 
 def test_every_weight_gets_a_gradient_and_the_padding_row_none(supernet_of, items):
     supernet, weights = supernet_of(Architecture(4, 6, 2, 1, 6, "causal_linrec", 1), ((4, 6), (3, 4)))
-    shares = jnp.full(2, 1 / 2)
 
-    def loss(weights, p, q):
-        return jnp.sum(supernet.apply({"params": weights}, items, p, q, method=Supernet.encode) ** 3)
+    def loss(weights, shares):
+        return jnp.sum(supernet.apply({"params": weights}, items, shares, method=Supernet.encode) ** 3)
 
-    grads, *mixed = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(weights, shares, shares)
+    grads, mixed = jax.jit(jax.grad(loss, argnums=(0, 1)))(weights, jnp.full((2, 2), 1 / 4))
     flat = jax.tree_util.tree_leaves_with_path(grads)
     assert [jax.tree_util.keystr(path) for path, x in flat if not np.asarray(x).any()] == []
     assert not np.asarray(grads["tables"]["items"][0]).any()
-    assert all(np.asarray(x).all() for x in mixed)
+    assert np.asarray(mixed).all()
 
 
 def test_extract_refuses_an_architecture_of_another_space(three_by_two):
@@ -123,15 +157,16 @@ def test_extract_refuses_an_architecture_of_another_space(three_by_two):
 def test_a_negligible_share_is_skipped_and_changes_next_to_nothing(three_by_two, items):
     supernet, weights = three_by_two
 
-    def loss(weights, p, q):
-        hidden = supernet.apply({"params": weights}, items, p, q, method=Supernet.encode)
+    def loss(weights, shares):
+        hidden = supernet.apply({"params": weights}, items, shares, method=Supernet.encode)
         return jnp.sum(hidden[..., :4] ** 2) + jnp.sum(hidden[..., 4:])
 
     step = jax.jit(jax.value_and_grad(loss))
     for p, q in (([0.9, 0.0005, 0.0995], [0.5, 0.5]), ([0.5, 0.3, 0.2], [0.9995, 0.0005])):
-        above = [max(x, NEGLIGIBLE * 1.01) for x in (*p, *q)]
-        value, grads = step(weights, jnp.array(p), jnp.array(q))
-        near, _ = step(weights, jnp.array(above[:3]), jnp.array(above[3:]))
+        shares = np.outer(p, q)
+        above = np.maximum(shares, NEGLIGIBLE * 1.01)
+        value, grads = step(weights, jnp.asarray(shares))
+        near, _ = step(weights, jnp.asarray(above))
         np.testing.assert_allclose(value, near, rtol=0.02)
         skipped = grads["blocks_0_1"] if p[1] < NEGLIGIBLE else grads["blocks_1_0"]
         assert not any(np.asarray(x).any() for x in jax.tree.leaves(skipped))

@@ -33,7 +33,7 @@ TINY = Config(
     retrain=RetrainConfig(epochs=2, batch_size=16, buckets=1, learning_rate=0.01, baseline_learning_rate=0.02),
     evaluate=EvaluateConfig(protocols=("full", "pop100"), select_by="full", buckets=1),
 )  # fmt: skip
-ROWS = ("EASRec", "SASRec", "SASRecF + LinRec", "Popularity")
+ROWS = ("EASRec", "SASRec", "SASRecF + causal LinRec", "Popularity")
 NETWORKS = ROWS[:3]
 
 
@@ -109,7 +109,7 @@ def test_figures_are_means_of_the_ranks_beside_the_cell_and_stand_beside_the_pap
     rows = {row["model"]: row for row in results(folder, "table3")["rows"]}
     rival = json.loads((folder / "cells" / "table3-sasrecf-linrec-seed0.json").read_text())["architecture"]
     assert (rival["attention"], rival["depth"], rival["width"]) == ("causal_linrec", 2, 8)
-    assert rival["flops_over_sasrec"] != 1.0 and rival["flops"] == rows["SASRecF + LinRec"]["flops"]
+    assert rival["flops_over_sasrec"] != 1.0 and rival["flops"] == rows["SASRecF + causal LinRec"]["flops"]
     ours, theirs = rows["EASRec"]["test ndcg@10"], 0.4661
     assert rows["EASRec"]["test ndcg@10 paper"] == theirs
     assert rows["Popularity"]["flops"] is None and texts["table3"].count("| Popularity | ") == 4
@@ -221,7 +221,7 @@ def test_unknown_rows_and_a_table4_without_its_base_are_refused(made, tmp_path):
         run_wide(cells, seeds=1, rows=("EASRec",))
     with pytest.raises(ValueError, match="rows: expected some of 'lambda 0', .* 'budget 1', got 'budget 2'"):
         run_figure4(cells, rows=("budget 2",), **common)
-    assert set(models(TINY, cells.split, None)) == {*SEARCHED, "SASRec", "SASRec + LinRec", *FLOOR_ROWS}
+    assert set(models(TINY, cells.split, None)) == {*SEARCHED, "SASRec", "SASRec + causal LinRec", *FLOOR_ROWS}
 
 
 def test_rival_searches_run_over_sasrecs_blocks_at_the_rivals_rate():
@@ -258,7 +258,7 @@ def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure_of
     outcomes = []
     for data in (split, poisoned(split)):
         searched = searched_cell(data, config, {})
-        rival = models(config, data, features)["SASRecF + LinRec"](config).make(config, {})
+        rival = models(config, data, features)["SASRecF + causal LinRec"](config).make(config, {})
         assert searched is not None and rival is not None
         tests = [cell.pop("test") for cell in (searched, rival)]
         ranks = [{k: v.tolist() for k, v in c.pop("ranks").items() if k.startswith("val")} for c in (searched, rival)]

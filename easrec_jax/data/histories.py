@@ -199,6 +199,7 @@ def split(source: Source, folder: Path, chosen: range, parts: int) -> None:
     """Write those of `parts` parts that are in `chosen` below `folder`; the folder appears when all of them are whole."""
     clear_asides(folder)
     aside = aside_of(folder)
+    shutil.rmtree(aside, ignore_errors=True)  # of this process: a failed sink's threads may have written on for a while
     frame = source.frame
     if source.by_user:
         part = (pl.col("row").cast(pl.UInt64) * parts // source.rows).cast(pl.UInt32)

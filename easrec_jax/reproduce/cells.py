@@ -23,13 +23,14 @@ except ImportError as error:
     raise ImportError('experiments need filelock: pip install "easrec_jax[reproduce]"') from error
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.baselines import FDSA
 from easrec_jax.cli import Progress, machine
 from easrec_jax.config import Config
 from easrec_jax.config_files import from_json, to_json
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.files import read_json, write_bytes, write_text
-from easrec_jax.retrain import data_counts
+from easrec_jax.retrain import data_counts, describe_flops
 from easrec_jax.workdir import changed_fields, differences
 
 
@@ -109,8 +110,19 @@ class Cells:
         machine that others use too. Raises `ValueError` for a kept cell of another job.
         """
         self._finish(name, job, wait=True)
-        self.used[name] = read_json(self._path(name))
+        self.used[name] = self._with_all_positions(name, read_json(self._path(name)))
         return self.used[name]
+
+    def _with_all_positions(self, name: str, cell: dict) -> dict:
+        """Cells of versions that counted the FLOPs of a request alone get those with all layers at all positions."""
+        known = cell.get("architecture", {})
+        if known and "flops_all" not in known:
+            architecture, stacks = Architecture.from_json(known), FDSA.stacks if "-fdsa" in name else 1
+            counted = describe_flops(
+                known["flops"], architecture, self.config, self.split.data.num_items, stacks=stacks
+            )
+            known |= {key: value for key, value in counted.items() if key.startswith("flops_all")}
+        return cell
 
     def run_all(self, jobs: Mapping[str, Job]) -> list[dict]:
         """All these cells, in order. What other processes are at is left to them until the rest is done: started several

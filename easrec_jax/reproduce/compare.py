@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from easrec_jax.files import read_json
-from easrec_jax.metrics import averaged
 from easrec_jax.metrics import compare as compare_users
+from easrec_jax.metrics import compare_seeds, gains, holm
 from easrec_jax.reproduce.cells import Cells, kept_ranks, markdown
 
 PROTOCOL = "pop100"  # the paper's
@@ -37,21 +37,30 @@ class Row(NamedTuple):
         return [cell[part][protocol][metric] for cell in self.cells]
 
     def of_users(self, part: str, metric: str, protocol: str = PROTOCOL) -> np.ndarray | None:
-        """float64 [users]: the same of each user, averaged over seeds; None where a cell kept no ranks."""
+        """float64 [seeds users]: the same of each user; None where a cell kept no ranks."""
         key = f"{part}/{protocol}"
-        kept = [{key: ranks[key]} for ranks in self.ranks if ranks is not None and key in ranks]
-        return averaged(kept)[key][metric] if len(kept) == len(self.ranks) else None
+        kept = [gains(ranks[key])[metric] for ranks in self.ranks if ranks is not None and key in ranks]
+        return np.stack(kept) if len(kept) == len(self.ranks) else None
 
     @property
     def flops(self) -> float | None:
         """Of a request, averaged over seeds; None for what is no network."""
+        return self._of_architecture("flops")
+
+    @property
+    def flops_all(self) -> float | None:
+        """The same with all layers at all positions."""
+        return self._of_architecture("flops_all")
+
+    def _of_architecture(self, name: str) -> float | None:
         if "architecture" not in self.cells[0]:
             return None
-        return float(np.mean([cell["architecture"]["flops"] for cell in self.cells]))
+        return float(np.mean([cell["architecture"][name] for cell in self.cells]))
 
     def as_fields(self) -> dict[str, Any]:
         """The row of a CSV file: means and standard deviations over seeds."""
-        fields: dict[str, Any] = {"model": self.label, "seeds": len(self.cells), "flops": self.flops}
+        fields: dict[str, Any] = {"model": self.label, "seeds": len(self.cells)}
+        fields |= {"flops": self.flops, "flops_all": self.flops_all}
         for part in PARTS:
             for metric in METRICS:
                 values = self.values(part, metric)
@@ -66,7 +75,8 @@ class Comparison(NamedTuple):
     difference: float  # of the means
     over_seeds: float  # p of `welch` over seeds; nan where it says nothing
     over_users: float  # of `metrics.compare` (paired), users averaged over seeds; nan where cells kept no ranks
-    verdict: Verdict  # by the users' p, by the seeds' where there is none: win or loss below LEVEL
+    p: float  # of `metrics.compare_seeds`, users and seeds together; that over seeds where cells kept no ranks
+    verdict: Verdict  # by `p`: win or loss below LEVEL
 
     def as_fields(self) -> dict[str, Any]:
         """As JSON: nan becomes None."""
@@ -77,13 +87,30 @@ def compare(first: Row, second: Row, part: str, metric: str, protocol: str = PRO
     """`first` against `second`; a win is the first one's."""
     ours, theirs = first.values(part, metric, protocol), second.values(part, metric, protocol)
     difference = float(np.mean(ours) - np.mean(theirs))
-    over_seeds, over_users = welch(ours, theirs), float("nan")
+    p = over_seeds = welch(ours, theirs)
+    over_users = float("nan")
     mine, others = first.of_users(part, metric, protocol), second.of_users(part, metric, protocol)
     if mine is not None and others is not None:
-        over_users = compare_users(mine, others)["p"]
-    p = over_seeds if np.isnan(over_users) else over_users
-    verdict: Verdict = "tie" if not p < LEVEL else "win" if difference > 0 else "loss"
-    return Comparison(difference, over_seeds, over_users, verdict)
+        over_users, p = compare_users(mine.mean(0), others.mean(0))["p"], compare_seeds(mine, others)["p"]
+    return Comparison(difference, over_seeds, over_users, p, _verdict(difference, p))
+
+
+def _verdict(difference: float, p: float) -> Verdict:
+    return "tie" if not p < LEVEL else "win" if difference > 0 else "loss"
+
+
+def corrected(tests: list[Comparison]) -> list[Comparison]:
+    """The same with `p` and verdict corrected for being tests of one table (Holm); single p's stay as they are."""
+    ps = holm([test.p for test in tests])
+    return [test._replace(p=p, verdict=_verdict(test.difference, p)) for test, p in zip(tests, ps, strict=True)]
+
+
+def against_each(first: Row, rivals: list[Row]) -> list[dict[str, Comparison]]:
+    """`first` against each rival in the three metrics on test items (validation items have chosen networks and epochs), all
+    `corrected` together."""
+    tests = corrected([compare(first, rival, "test", metric) for rival in rivals for metric in METRICS])
+    count = len(METRICS)
+    return [dict(zip(METRICS, tests[count * n : count * (n + 1)], strict=True)) for n in range(len(rivals))]
 
 
 def best_of(rows: list[Row], part: str, metric: str) -> Row:
@@ -91,9 +118,9 @@ def best_of(rows: list[Row], part: str, metric: str) -> Row:
     return max(rows, key=lambda row: np.mean(row.values(part, metric)))
 
 
-def tally(first: Row, second: Row) -> dict[Verdict, int]:
-    """Wins, ties and losses of `first` in the three metrics on test items: validation items have chosen networks and epochs."""
-    verdicts = [compare(first, second, "test", metric).verdict for metric in METRICS]
+def tally(tests: dict[str, Comparison]) -> dict[Verdict, int]:
+    """Wins, ties and losses of one of `against_each`."""
+    verdicts = [test.verdict for test in tests.values()]
     return {"win": verdicts.count("win"), "tie": verdicts.count("tie"), "loss": verdicts.count("loss")}
 
 
@@ -124,16 +151,16 @@ def compare_cells(folder: Path, names: tuple[str, ...], seeds: int) -> str:
                 raise FileNotFoundError(f"{path}: expected a finished cell with its ranks (.npz) beside it")
         rows.append(Row(name, [read_json(path) for path in paths], [kept_ranks(path) for path in paths]))
     first, second = rows
+    places = [(part, protocol) for part in PARTS for protocol in first.cells[0][part]]
+    tests = corrected([compare(first, second, part, "ndcg@10", protocol) for part, protocol in places])
     lines = []
-    for part in PARTS:
-        for protocol in first.cells[0][part]:
-            means = [float(np.mean(row.values(part, "ndcg@10", protocol))) for row in rows]
-            test = compare(first, second, part, "ndcg@10", protocol)
-            lines.append(
-                [f"{part} {protocol}", *(f"{mean:.4f}" for mean in means), f"{test.difference:+.4f}"]
-                + [show_p(test.over_seeds), show_p(test.over_users)]
-            )
-    return markdown(["NDCG@10", *names, "difference", "p over seeds", "p over users"], lines)
+    for (part, protocol), test in zip(places, tests, strict=True):
+        means = [float(np.mean(row.values(part, "ndcg@10", protocol))) for row in rows]
+        lines.append(
+            [f"{part} {protocol}", *(f"{mean:.4f}" for mean in means), f"{test.difference:+.4f}"]
+            + [show_p(test.over_seeds), show_p(test.over_users), show_p(test.p)]
+        )
+    return markdown(["NDCG@10", *names, "difference", "p over seeds", "p over users", "p of both (Holm)"], lines)
 
 
 def pareto(cost: np.ndarray, value: np.ndarray) -> np.ndarray:

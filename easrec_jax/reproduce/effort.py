@@ -18,6 +18,7 @@ from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.cost import request_flops, token_flops
 from easrec_jax.data.batches import Samples, bucketed
+from easrec_jax.strategies import find_strategy
 
 Shapes = Counter[tuple[int, int]]  # batches of an epoch by (length, rows)
 # forward passes that a step of the supernet is worth: of a block of the first layer, of another, of the scores
@@ -50,7 +51,10 @@ def epochs_run(cell: dict, settings: RetrainConfig) -> int:
 def steps_made(settings: SearchConfig, steps: int, epochs: int) -> dict[str, int]:
     """Weight and architecture steps of a search of so many epochs of `steps` weight steps (Algorithm 1)."""
     warmup, total = settings.warmup_epochs * steps, epochs * steps
-    return {"weight": total, "architecture": max(0, total // settings.every - warmup // settings.every)}
+    learned = (
+        max(0, total // settings.every - warmup // settings.every) if find_strategy(settings.strategy).learns else 0
+    )
+    return {"weight": total, "architecture": learned}
 
 
 def search_flops(

@@ -76,9 +76,11 @@ def _paper(dataset: Dataset, data: DataConfig) -> Config:
         ),
         search=SearchConfig(
             prune=(0.0, 0.25, 0.5) if movielens else HALVED,
-            epochs=100, batch_size=1024, learning_rate=0.001, cost_weight=0.1,
+            epochs=100, batch_size=1024, buckets=1, learning_rate=0.001, cost_weight=0.1, finalists=1, warmup_epochs=0,
         ),
-        retrain=RetrainConfig(epochs=100, batch_size=2048, learning_rate=0.001, schedule="constant", warmup_steps=0),
+        retrain=RetrainConfig(
+            epochs=100, batch_size=2048, buckets=1, learning_rate=0.001, schedule="constant", warmup_steps=0
+        ),
         evaluate=EvaluateConfig(select_by="pop100"),
     )  # fmt: skip
 

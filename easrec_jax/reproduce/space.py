@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import combinations
 from math import comb
 from typing import Any
 
@@ -13,15 +14,16 @@ import numpy as np
 
 from easrec_jax.architecture import SearchSpace, search_space
 from easrec_jax.config import Config
-from easrec_jax.cost import request_flops
+from easrec_jax.cost import all_positions_flops, request_flops
 from easrec_jax.data.split import Split
 from easrec_jax.latency import space_latency
 from easrec_jax.network import Network
 from easrec_jax.reproduce.cells import Cells, Job, markdown
-from easrec_jax.reproduce.compare import Row, compare, pareto, show_p
+from easrec_jax.reproduce.compare import Row, compare, corrected, pareto, show_p
 from easrec_jax.reproduce.effort import alone_flops, batch_shapes, epochs_run, search_flops, steps_made
 from easrec_jax.reproduce.models import alone_cell, for_strategy
 from easrec_jax.reproduce.pictures import space_figure
+from easrec_jax.reproduce.tables import FLOPS_HEAD, FLOPS_NOTE
 from easrec_jax.retrain import make_evaluator, make_samples
 from easrec_jax.search import Found, search
 from easrec_jax.strategies import STRATEGIES
@@ -75,6 +77,9 @@ def run_space(cells: Cells, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
     seconds = Job(lambda *_: {"latency_s": space_latency(space, split.data.num_items).tolist()}, config)
     latency = cells.run("latency", seconds)
     results = analyse(alone, searches, flops, np.array(latency["latency_s"]), config)
+    for row in results["networks"]:
+        architecture = space.architecture(row["candidate"], row["depth"])
+        row["flops_all"] = all_positions_flops(architecture, split.data.num_items)
     results["picks"] = [pick for pick in results["picks"] if pick["what"] in strategies]
     add_significance(results, cells, seeds)
     text = report(results, space, config)
@@ -138,17 +143,23 @@ def add_flops(alone: list, searches: list[dict], space: SearchSpace, config: Con
 
 
 def add_significance(results: dict, cells: Cells, seeds: int) -> None:
-    """`over_users` of every network: p of its validation figure against the oracle's; None where a cell kept no ranks."""
+    """`p` of every network's validation figure against the oracle's, users and seeds together, corrected; None: no test."""
 
     def row(place: dict) -> Row:
         name = f"network-{place['candidate']}x{place['depth']}"
         return Row.finished(name, cells, [f"{name}-seed{seed}" for seed in range(seeds)])
 
-    oracle = row(results["oracle"])
+    oracle, others = row(results["oracle"]), {}
     for network in results["networks"]:
         mine = row(network)
-        p = compare(mine, oracle, "validation", "ndcg@10", results["protocol"]).over_users
-        network["over_users"] = None if mine.label == oracle.label else _none_if_nan(p)
+        others[network["candidate"], network["depth"]] = compare(
+            mine, oracle, "validation", "ndcg@10", results["protocol"]
+        )
+    del others[results["oracle"]["candidate"], results["oracle"]["depth"]]
+    tests = dict(zip(others, corrected(list(others.values())), strict=True))
+    for network in results["networks"]:
+        test = tests.get((network["candidate"], network["depth"]))
+        network["p"] = test and _none_if_nan(test.p)
 
 
 def _none_if_nan(value: float) -> float | None:
@@ -180,7 +191,11 @@ def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.nd
         picks.append(
             pick_row(cell["strategy"], cell["seed"], (i, j), mean, test, flops)
             | {"likeliest": cell["likeliest"], "finalists": cell["finalists"]}
-            | {"kendall": _none_if_nan(kendall(scores[pickable], validation[cell["seed"]][pickable]))}
+            | dict(
+                zip(
+                    ("kendall", "kendall_p"), kendall(scores[pickable], validation[cell["seed"]][pickable]), strict=True
+                )
+            )
             | over_exhaustive({key: cell[key] for key in prices}, prices, cell["seed"], untrained=(i, j))
         )
     for seed in range(len(alone)):
@@ -192,7 +207,8 @@ def analyse(alone: list, searches: list[dict], flops: np.ndarray, seconds: np.nd
     oracle = {"candidate": int(best[0]), "depth": int(best[1]) + 1, "validation": mean[best], "flops": flops[best]}
     random = random_expected(validation, mean, admitted, prices["training_flops"])
     about = {"seeds": len(alone), "protocol": by, "budget": budget, "oracle": oracle, "random": random}
-    return about | {"networks": rows, "picks": picks}
+    ceilings = {"ceiling": tau_between_seeds(validation[:, admitted]), "ceiling_all": tau_between_seeds(validation)}
+    return about | ceilings | {"networks": rows, "picks": picks}
 
 
 def random_expected(
@@ -266,14 +282,25 @@ def spread(values: np.ndarray) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def kendall(scores: Any, validation: np.ndarray) -> float:
-    """Kendall's tau between two orders of the networks; nan where one of them has no order."""
+def kendall(scores: Any, validation: np.ndarray) -> tuple[float | None, float | None]:
+    """Kendall's tau between two orders of the networks and its two-sided p, exact without ties; None where one has no order."""
     from scipy.stats import kendalltau
 
     if np.size(scores) < 2:
-        return float("nan")
+        return None, None
     result: Any = kendalltau(np.ravel(scores), np.ravel(validation))
-    return float(result.statistic)
+    return _none_if_nan(float(result.statistic)), _none_if_nan(float(result.pvalue))
+
+
+def tau_between_seeds(validation: np.ndarray) -> float | None:
+    """Mean tau between the networks' figures of two seeds, [seeds ...]: no score can agree better with one seed's order."""
+    pairs = [kendall(validation[a], validation[b])[0] for a, b in combinations(range(len(validation)), 2)]
+    known = [tau for tau in pairs if tau is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _shown(tau: float | None) -> str:
+    return "unknown" if tau is None else f"{tau:.2f}"
 
 
 def report(results: dict, space: SearchSpace, config: Config) -> str:
@@ -285,7 +312,7 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
 
     head = [
         "network",
-        "MFLOPs",
+        *FLOPS_HEAD,
         "ms / 16 users",
         f"validation NDCG@10 ({by})",
         "test NDCG@10",
@@ -297,8 +324,8 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
     rows = [
         [
             f"{r['depth']} x {space.sizes[r['candidate']][0]}/{space.sizes[r['candidate']][1]}", f"{r['flops'] / 1e6:.2f}",
-            f"{r['latency_ms']:.2f}", figure(r["validation"], r["validation_sd"]),
-            figure(r["test"], r["test_sd"]), show_p(float("nan") if r["over_users"] is None else r["over_users"]),
+            f"{r['flops_all'] / 1e6:.2f}", f"{r['latency_ms']:.2f}", figure(r["validation"], r["validation_sd"]),
+            figure(r["test"], r["test_sd"]), show_p(float("nan") if r["p"] is None else r["p"]),
             "yes" if r["front"] else "", f"{r['cpu_seconds']:.0f}",
             f"{r['training_flops'] / 1e12:.3g}",
         ]
@@ -319,6 +346,7 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
         "FLOPs / all networks",
         "with the pick trained",
         "Kendall tau",
+        "its p, one a seed",
     ]
     rows = []
     for name in dict.fromkeys(r["what"] for r in results["picks"]):
@@ -328,6 +356,7 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
             f"{depth} x {space.sizes[i][0]}" for i, depth in (r["likeliest"] for r in mine if "likeliest" in r)
         ]
         tau = [r["kendall"] for r in mine if r.get("kendall") is not None]
+        tau_p = [show_p(r["kendall_p"]) for r in mine if r.get("kendall_p") is not None]
         average = {
             key: np.mean([r[key] for r in mine])
             for key in (
@@ -348,6 +377,7 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
                 f"{results['oracle']['validation'] - average['validation']:.4f}", f"{average['cpu_seconds_over_exhaustive']:.2f}",
                 f"{average['training_flops_over_exhaustive']:.2f}",
                 f"{average['training_flops_over_exhaustive_with_pick']:.2f}", f"{np.mean(tau):.2f}" if tau else "-",
+                ", ".join(tau_p) or "-",
             ]
         )  # fmt: skip
     budget = "" if results["budget"] is None else f"; budget {results['budget']} of the largest network's FLOPs"
@@ -356,11 +386,13 @@ def report(results: dict, space: SearchSpace, config: Config) -> str:
         f"{seeds} seed{'s' * (seeds > 1)}{budget}; {free} keep none. Prices are shares of training all networks "
         "of the space, FLOPs of training by the closed form of easrec_jax/reproduce/effort.py; the last one adds the training "
         "of the pick, which random and exhaustive have trained already. A network's CPU seconds include its evaluation. "
-        "p: two-sided paired t-test over users, each averaged "
-        "over seeds, on validation items, the oracle chosen on the same, so with hindsight. The oracle is the best within the budget"
+        "p: two-sided t-test by the variance of users and of seeds together, corrected for the table (Holm), "
+        "on validation items, the oracle chosen on the same, so with hindsight. The oracle is the best within the budget"
         f"{' by this one seed, so that exhaustive is right by definition' * (seeds == 1)}. The likeliest is what a search would "
         "pick by its probabilities alone, without training finalists. Kendall's tau is between a network's score in the supernet "
-        "and alone, over those that the search may pick."
+        "and alone, over those that the search may pick, with the exact p of each seed; its ceiling is the mean tau between two "
+        f"seeds of the networks alone: {_shown(results['ceiling'])} over those within the budget, {_shown(results['ceiling_all'])} over "
+        f"all. recnas is RecNAS-like: no code of it is published. {FLOPS_NOTE}"
     )
     if not any(r["what"] == "random" for r in results["picks"]):
         return f"{first}\n\n{markdown(head, rows)}\n\n{note}"

@@ -11,10 +11,10 @@ from easrec_jax.architecture import search_space
 from easrec_jax.cost import cost_table
 from easrec_jax.reproduce.ablations import BY_PRICE, priced_cell, without_budget
 from easrec_jax.reproduce.cells import Cells, Job, markdown, plus_minus
-from easrec_jax.reproduce.compare import METRICS, PROTOCOL
+from easrec_jax.reproduce.compare import METRICS, PROTOCOL, show_mflops
 from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
 from easrec_jax.reproduce.pictures import tradeoff_figure
-from easrec_jax.reproduce.tables import NAMES
+from easrec_jax.reproduce.tables import FLOPS_HEAD, FLOPS_NOTE, NAMES
 
 COST_WEIGHTS = (0.0, 0.01, 0.1, 1.0, 10.0)
 BUDGETS = (0.05, 0.14, 0.3, 1.0)
@@ -57,16 +57,16 @@ def run_figure4(
         mine = []
         for seed in range(seeds):
             cell = cells.used[f"{name}-seed{seed}"]
-            size = {key: cell["architecture"][key] for key in ("flops", "width", "depth")}
+            size = {key: cell["architecture"][key] for key in ("flops", "flops_all", "width", "depth")}
             mine.append({"mode": mode, "value": value, "seed": seed} | size | cell["test"][PROTOCOL])
         points += mine
         picks = ", ".join(f"{point['depth']} x {point['width']}" for point in mine)
-        flops = f"{np.mean([point['flops'] for point in mine]) / 1e6:.1f}"
-        lines.append([row, picks, flops, *(plus_minus([point[m] for point in mine]) for m in METRICS)])
-    text = markdown(["", "picks", "MFLOPs", *(NAMES[m] for m in METRICS)], lines)
+        flops = [show_mflops(float(np.mean([point[key] for point in mine]))) for key in ("flops", "flops_all")]
+        lines.append([row, picks, *flops, *(plus_minus([point[m] for point in mine]) for m in METRICS)])
+    text = markdown(["", "picks", *FLOPS_HEAD, *(NAMES[m] for m in METRICS)], lines)
     text += (
         f"\n\n{dataset}, test items, {PROTOCOL}, {seeds} seed{'s' * (seeds > 1)}; picks are depth x width, one a seed. "
-        + BY_PRICE
+        + f"{FLOPS_NOTE} {BY_PRICE}"
     )
     if left := [f"{b:g}" for b in budgets if b < smallest]:
         text += f" Below the smallest network's cost of {np.ceil(1e3 * smallest) / 1e3:g}: {', '.join(left)}."

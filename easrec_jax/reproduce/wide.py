@@ -12,8 +12,9 @@ from easrec_jax.architecture import Architecture, wide_space
 from easrec_jax.config import Config
 from easrec_jax.cost import request_flops
 from easrec_jax.reproduce.cells import Cells, Job, markdown, plus_minus
-from easrec_jax.reproduce.compare import PARTS, Row, compare, show_p
+from easrec_jax.reproduce.compare import PARTS, Row, compare, corrected, show_mflops, show_p
 from easrec_jax.reproduce.models import EASREC_CELL, for_strategy, searched_cell
+from easrec_jax.reproduce.tables import FLOPS_HEAD, FLOPS_NOTE, TESTS
 
 
 class Variant(NamedTuple):
@@ -65,11 +66,11 @@ def run_wide(cells: Cells, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
     )
     rows_of = {v: Row.finished(v.label, cells, mine) for v, mine in names.items()}
     by = config.evaluate.select_by
-    p = {
-        v: {part: compare(row, rows_of[PAPERS], part, "ndcg@10", by).over_users for part in PARTS}
-        for v, row in rows_of.items()
-        if v != PAPERS
-    }
+    pairs = [(v, part) for v in rows_of if v != PAPERS for part in PARTS]
+    tests = corrected([compare(rows_of[v], rows_of[PAPERS], part, "ndcg@10", by) for v, part in pairs])
+    p: dict[Variant, dict[str, float]] = {v: {} for v, _ in pairs}
+    for (v, part), test in zip(pairs, tests, strict=True):
+        p[v][part] = test.p
     found = {v: [cells.used[name] for name in mine] for v, mine in names.items()}
     networks = len(space.choices)
     text, fields = report(found, p, config, networks, seeds)
@@ -97,14 +98,14 @@ def widened(config: Config, budget: float, strategy: str = "easrec") -> Config:
 def report(
     found: dict[Variant, list[dict]], p: dict, config: Config, networks: int, seeds: int
 ) -> tuple[str, list[dict]]:
-    """The table, a line for each variant, and its rows as plain numbers; `p` over users by variant and part."""
+    """The table, a line for each variant, and its rows as plain numbers; `p` by variant and part."""
     by = config.evaluate.select_by
 
     def ndcg(cells: list[dict], part: str) -> np.ndarray:
         return np.array([cell[part][by]["ndcg@10"] for cell in cells])
 
-    def flops(cells: list[dict]) -> np.ndarray:
-        return np.array([cell["architecture"]["flops"] for cell in cells], np.float64)
+    def flops(cells: list[dict], name: str = "flops") -> np.ndarray:
+        return np.array([cell["architecture"][name] for cell in cells], np.float64)
 
     def shown(variant: Variant, part: str) -> str:
         return show_p(p[variant][part]) if variant in p else ""
@@ -119,27 +120,36 @@ def report(
                 "space": variant.label,
                 "picks": "; ".join(picks),
                 "flops": float(flops(cells).mean()),
+                "flops_all": float(flops(cells, "flops_all").mean()),
                 "flops_saved": saved,
             }
             | {part: float(ndcg(cells, part).mean()) for part in ("validation", "test")}
             | {f"{part}_change": value for part, value in change.items()}
-            | {f"{part}_over_users": None if np.isnan(value) else value for part, value in p.get(variant, {}).items()}
+            | {f"{part}_p": None if np.isnan(value) else value for part, value in p.get(variant, {}).items()}
             | {"cpu_seconds": float(np.mean([cell["cpu_seconds"] for cell in cells]))}
         )
         lines.append(
             [
-                variant.label, "; ".join(picks), f"{flops(cells).mean() / 1e6:.2f}", f"{saved:+.0%}",
+                variant.label, "; ".join(picks), *(show_mflops(rows[-1][name]) for name in ("flops", "flops_all")), f"{saved:+.0%}",
                 *(s for part in PARTS for s in (plus_minus(ndcg(cells, part)), f"{change[part]:+.1%}", shown(variant, part))),
                 f"{rows[-1]['cpu_seconds']:.0f}",
             ]
         )  # fmt: skip
-    head = ["space and budget", "picks, one per seed", "MFLOPs", "saved", f"validation NDCG@10 ({by})", "change", "p"]
+    head = [
+        "space and budget",
+        "picks, one per seed",
+        *FLOPS_HEAD,
+        "saved",
+        f"validation NDCG@10 ({by})",
+        "change",
+        "p",
+    ]
     head += ["test NDCG@10", "change", "p", "CPU s"]
     paper_networks = len(config.search.prune) * config.model.layers
     text = (
         f"{markdown(head, lines)}\n\n{seeds} seed{'s' * (seeds > 1)}; {paper_networks} networks in the paper's space, {networks:,} in "
-        "the wide one; saved and change are relative to the paper's space, seed by seed; p: two-sided paired t-test over "
-        f"users, each averaged over seeds. Random search trains {config.search.finalists} networks drawn within the budget, "
+        "the wide one; saved and change are relative to the paper's space, seed by seed. The p shown is that of both. "
+        f"{TESTS} {FLOPS_NOTE} Random search trains {config.search.finalists} networks drawn within the budget, "
         f"{config.search.epochs} epochs each, and its best one anew as every pick."
     )
     return text, rows

@@ -1,13 +1,15 @@
 """What the device thread does: jobs of many requests become a few device calls of shapes that were compiled before.
 
 Rows come in powers of two up to `Limits.batch`, lengths in the recommender's four, k and the seen items in two sizes.
-`warm_up` runs every one of these shapes, so that nothing compiles afterwards.
+`programs_of` lists what each number of rows needs; `rows` is the largest number whose programs are there, and larger
+batches are taken apart until more are. When all are there, nothing compiles any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ import numpy as np
 
 from easrec_jax.data.batches import bucket_lengths
 from easrec_jax.network import item_table
-from easrec_jax.recommend import Recommender
+from easrec_jax.recommend import Recommender, finite
 from easrec_jax.serve.sessions import Advance, Sessions, padded_rows
 from easrec_jax.serve.settings import Limits
 
@@ -72,6 +74,7 @@ class Session:
     events: np.ndarray
     choice: Choice | None = None
     fresh: bool = False
+    client: str = ""  # who starts it
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,9 @@ class Engine:
         architecture = recommender.architecture
         self._length, self._width = architecture.max_length, architecture.width
         self._lengths = np.array(bucket_lengths(self._length))
-        self._rows = limits.batch
+        self.row_counts = sorted({padded_rows(rows, limits.batch) for rows in range(1, limits.batch + 1)})
+        self._most = limits.batch
+        self.rows = self.row_counts[0]  # of a device call, at most; grows with the warm-up
         self._num_items = len(recommender.item_ids)
         self._ks = self._sizes(SMALL_K, limits.k, self._num_items)
         self._seen = self._sizes(self._length, max(self._length, limits.history))
@@ -108,8 +113,8 @@ class Engine:
         self._popularity = recommender.popularity.astype(np.float32)
         self.sessions: Sessions | None = None
         if architecture.causal:
-            self.sessions = Sessions(limits.sessions, limits.session_seconds)
-            self._advance = Advance(recommender, self._rows)
+            self.sessions = Sessions(limits.sessions, limits.session_seconds, limits.sessions_per_address)
+            self._advance = Advance(recommender)
 
     @staticmethod
     def _sizes(small: int, large: int, most: int | None = None) -> list[int]:
@@ -168,10 +173,10 @@ class Engine:
                     found[number] = self._advance.blank if job.fresh else self.sessions.get(job.name)
             except KeyError as error:
                 answers[number] = error
-        after = self._advance.advance(list(found.values()), [jobs[n].events for n in found])
+        after = self._advance.advance(list(found.values()), [jobs[n].events for n in found], self.rows)
         for number, stream in zip(found, after, strict=True):
             job = jobs[number]
-            self.sessions.put(job.name, stream)
+            self.sessions.put(job.name, stream, job.client if job.fresh else None)
             answers[number] = (int(stream.count),)
             if job.choice is None:
                 answers[number] += (None,)
@@ -182,7 +187,7 @@ class Engine:
     def _score(self, job: Score, hidden: np.ndarray) -> np.ndarray:
         if not len(job.history):
             return self._popularity[job.candidates]
-        return self._table[job.candidates] @ hidden
+        return finite(self._table[job.candidates] @ hidden)
 
     def _run_similar(self, jobs: Sequence[Any], answers: list) -> None:
         chosen = [n for n, job in enumerate(jobs) if isinstance(job, Similar)]
@@ -191,11 +196,12 @@ class Engine:
         items = np.concatenate([jobs[n].items for n in chosen])
         ks = np.concatenate([np.full(len(jobs[n].items), jobs[n].k) for n in chosen])
         found: list[Best] = []
-        for first in range(0, len(items), self._rows):
-            part = items[first : first + self._rows]
-            padded = np.pad(part, (0, padded_rows(len(part), self._rows) - len(part)))
-            size = self._size(self._ks, int(ks[first : first + self._rows].max()))
-            found += _unpack(self._programs.nearest(self._weights, padded, k=size), ks[first : first + self._rows])
+        rows = self.rows
+        for first in range(0, len(items), rows):
+            part = items[first : first + rows]
+            padded = np.pad(part, (0, padded_rows(len(part), self._most) - len(part)))
+            size = self._size(self._ks, int(ks[first : first + rows].max()))
+            found += _unpack(self._programs.nearest(self._weights, padded, k=size), ks[first : first + rows])
         answer = iter(found)
         for number in chosen:
             answers[number] = [next(answer) for _ in jobs[number].items]
@@ -209,10 +215,11 @@ class Engine:
         lengths = np.array([len(tail) for tail in tails], np.int64)
         buckets = np.searchsorted(self._lengths, lengths)
         pending = []
+        rows = self.rows
         for bucket in np.unique(buckets[lengths > 0]):
             chosen = np.flatnonzero((buckets == bucket) & (lengths > 0))
-            for first in range(0, len(chosen), self._rows):
-                index = chosen[first : first + self._rows]
+            for first in range(0, len(chosen), rows):
+                index = chosen[first : first + rows]
                 batch = self._padded([tails[n] for n in index], int(self._lengths[bucket]))
                 pending.append((index, self._programs.hidden(self._weights, batch)))
         for index, states in pending:
@@ -228,15 +235,16 @@ class Engine:
                 groups.setdefault(id(row.choice.offsets), []).append(number)
             else:
                 answers[number] = self._most_popular(row.choice)
+        most = self.rows
         for group in groups.values():
-            for first in range(0, len(group), self._rows):
-                chosen = group[first : first + self._rows]
+            for first in range(0, len(group), most):
+                chosen = group[first : first + most]
                 for number, best in zip(chosen, self._best([rows[n] for n in chosen]), strict=True):
                     answers[number] = best
         return answers
 
     def _best(self, rows: list[_Row]) -> list[Best]:
-        hidden = np.zeros((padded_rows(len(rows), self._rows), self._width), np.float32)
+        hidden = np.zeros((padded_rows(len(rows), self._most), self._width), np.float32)
         hidden[: len(rows)] = [row.hidden for row in rows]
         unseen = np.zeros(0, np.int32)
         histories = [row.seen if row.choice.exclude_seen else unseen for row in rows]
@@ -261,7 +269,7 @@ class Engine:
 
     def _padded(self, histories: list[np.ndarray], length: int) -> np.ndarray:
         """int32 [rows length], left-aligned, 0 padding."""
-        batch = np.zeros((padded_rows(len(histories), self._rows), length), np.int32)
+        batch = np.zeros((padded_rows(len(histories), self._most), length), np.int32)
         for row, history in zip(batch, histories, strict=False):
             row[: len(history)] = history
         return batch
@@ -272,27 +280,29 @@ class Engine:
 
     # ---------------------------------------------------------------------------------------------------------------- warm-up
 
-    def warm_up(self) -> None:
-        """Run every shape once."""
-        counts = sorted({padded_rows(rows, self._rows) for rows in range(1, self._rows + 1)})
-        offsets = np.zeros(self._num_items + 1, np.float32)
-        for count in counts:
-            for length in self._lengths:
-                self.encode([np.ones(length, np.int32)] * count)
-            for k in self._ks:
-                self._run_similar([Similar(np.ones(count, np.int32), k)], [None])
-                for seen in self._seen:
-                    row = _Row(np.zeros(self._width, np.float32), np.ones(seen, np.int32), Choice(k))
-                    self.best([row] * count)
-        self.best([_Row(np.zeros(self._width, np.float32), np.ones(1, np.int32), Choice(1, True, offsets))])
+    def programs_of(self, rows: int) -> list[Callable[[], Any]]:
+        """Calls that compile all that device calls of so many rows need, one program each."""
+        hidden = np.zeros((rows, self._width), np.float32)
+        ones = np.ones(rows, np.int32)
+        calls: list[Callable[[], Any]] = [
+            partial(self._programs.hidden, self._weights, np.ones((rows, int(length)), np.int32))
+            for length in self._lengths
+        ]
+        for k in self._ks:
+            calls.append(partial(self._programs.nearest, self._weights, ones, k=k))
+            for size in self._seen:
+                seen = np.ones((rows, size), np.int32)
+                calls.append(partial(self._programs.top_of_hidden, self._weights, hidden, seen, self._no_offsets, k=k))
         if self.sessions is not None:
-            self._advance.warm_up()
+            calls += self._advance.programs_of(rows)
+        return calls
 
 
 def _unpack(top: Any, ks: Sequence[int] | np.ndarray) -> list[Best]:
     """The first k of each row, without those that may not be recommended."""
     answers = []
-    for k, row, best in zip(ks, *map(np.asarray, top), strict=False):
+    scores, items = map(np.asarray, top)
+    for k, row, best in zip(ks, finite(scores[: len(ks)]), items, strict=False):
         possible = np.isfinite(row[:k])
         answers.append(Best(best[:k][possible], row[:k][possible], False))
     return answers

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import socket
 import sys
 from functools import partial
@@ -10,24 +12,29 @@ from typing import Any
 
 import uvicorn
 
-from easrec_jax.serve.protocol import BoundedHeads
+from easrec_jax.serve.protocol import BoundedHeads, Connections
 from easrec_jax.serve.settings import Limits
+
+log = logging.getLogger("easrec_jax.serve")
 
 GRACE_SECONDS = 30  # for what is in flight when the end is asked for
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises `OSError` naming the address that cannot be had."""
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port: expected 0 to 65535, got {port}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise OSError(f"{host}:{port}: {error.strerror or error}") from None
+        known = error.errno is not None and error.errno > 0  # not so where a name is not found
+        raise OSError(f"{host}:{port}: {os.strerror(error.errno or 0) if known else error.strerror}") from None
 
 
-def make_server(app: Any, head_seconds: float = Limits.head_seconds) -> uvicorn.Server:
-    """uvicorn over an application: quiet, no websockets, patient with what is in flight at the end, not with slow heads."""
-    protocol: Any = partial(BoundedHeads, head_seconds=head_seconds)
+def make_server(app: Any, limits: Limits | None = None) -> uvicorn.Server:
+    """uvicorn over an application: quiet, no websockets, patient with what is in flight at the end, within bounds."""
+    protocol: Any = partial(BoundedHeads, shared=Connections(limits or Limits()))
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -41,6 +48,18 @@ def make_server(app: Any, head_seconds: float = Limits.head_seconds) -> uvicorn.
     )
 
 
+def show_progress() -> None:
+    """Lines of progress go to stdout; warnings stay on stderr."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(lambda record: record.levelno < logging.WARNING)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    warned = logging.StreamHandler(sys.stderr)
+    warned.setLevel(logging.WARNING)
+    log.addHandler(warned)
+    log.propagate = False
+
+
 def serve(app: Any, listener: socket.socket, limits: Limits) -> None:
     """Answer until SIGTERM or SIGINT, then finish what is in flight."""
     sys.setswitchinterval(
@@ -49,5 +68,6 @@ def serve(app: Any, listener: socket.socket, limits: Limits) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{port}/  (the API: /docs; /ready says when the warm-up is over)", flush=True)
+    show_progress()
     with contextlib.suppress(KeyboardInterrupt):
-        make_server(app, limits.head_seconds).run(sockets=[listener])
+        make_server(app, limits).run(sockets=[listener])

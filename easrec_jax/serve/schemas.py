@@ -1,17 +1,20 @@
 """Requests and answers as the OpenAPI document shows them; the bounds come from `Limits`.
 
-Ids are text, as everywhere in the library: a number is read as its text, so `7` and `"7"` are the same id.
+Ids are text, as everywhere in the library: a whole number is read as its text, so `7`, `7.0` and `"7"` are the same id.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator, create_model
 from pydantic.json_schema import WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from easrec_jax.serve.settings import Limits
 
 SUMMARY = (
-    "Unknown ids: 'skip' reports them and uses the rest; 'error' refuses the request; 'popular' is 'skip', but answers "
+    "Unknown ids: 'skip' reports them and uses the rest, a history of nothing else gets an empty answer; 'error' refuses the "
+    "request; 'popular' is 'skip', but answers "
 )
 
 
@@ -61,7 +64,15 @@ class Found(BaseModel):
 
 
 class State(BaseModel):
-    status: str
+    status: str = Field(description="ready: requests are answered, at full speed once all programs are compiled")
+    compiled: int = Field(0, description="programs compiled so far")
+    programs: int = Field(0, description="all of them")
+
+
+class Latest(list[str]):
+    """The latest events of a history that was longer by `left_out`."""
+
+    left_out = 0
 
 
 class Requests(NamedTuple):
@@ -81,6 +92,17 @@ def _whole(number: Any) -> Any:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
+def _ids(ids: Any, handler: Callable[[Any], list[str]]) -> list[str]:
+    """Whole numbers with a decimal point are those numbers; others are no ids, nor are those a double cannot hold."""
+    if type(ids) is list and float in set(map(type, ids)):
+        for place, item in enumerate(ids):
+            if type(item) is float and not (item.is_integer() and abs(item) < 2**53):
+                text = "Input should be text or whole numbers below 2**53, number {place} is {item}"
+                raise PydanticCustomError("item_id", text, {"place": place, "item": repr(item)})
+        ids = [int(item) if type(item) is float else item for item in ids]
+    return handler(ids)
+
+
 def requests(limits: Limits, num_items: int) -> Requests:
     """Body models of a service over `num_items` items."""
     most_k = min(limits.k, num_items)
@@ -88,13 +110,23 @@ def requests(limits: Limits, num_items: int) -> Requests:
     item: Any = Annotated[
         str,
         Field(coerce_numbers_to_str=True, max_length=limits.id_length),
-        WithJsonSchema({"anyOf": [text, {"type": "number"}], "title": "item id"}),
+        WithJsonSchema({"anyOf": [text, {"type": "integer"}], "title": "item id"}),
     ]
 
     def many(inner: Any, most: int, least: int = 0) -> Any:
-        return Annotated[list[inner], Field(min_length=least, max_length=most, fail_fast=True)]
+        return Annotated[list[inner], Field(min_length=least, max_length=most, fail_fast=True), WrapValidator(_ids)]
 
-    history = many(item, limits.history)
+    def latest(ids: Any, handler: Callable[[Any], list[str]]) -> list[str]:
+        """The events that count, before anything else is done with them."""
+        if type(ids) is not list or len(ids) <= limits.history:
+            return _ids(ids, handler)
+        cut = Latest(_ids(ids[-limits.history :], handler))
+        cut.left_out = len(ids) - limits.history
+        return cut
+
+    told = f"in time order; of more than {limits.history} events the latest are read"
+    history = Annotated[list[item], Field(fail_fast=True, description=told), WrapValidator(latest)]
+    histories = Annotated[list[history], Field(min_length=1, max_length=limits.histories, fail_fast=True)]
     k: Any = Annotated[int, Field(ge=1, le=most_k, strict=True), BeforeValidator(_whole)]
     policy = Literal["skip", "error", "popular"]
     exclude = (bool, Field(True, strict=True, description="leave out the items of the history"))
@@ -112,7 +144,7 @@ def requests(limits: Limits, num_items: int) -> Requests:
     return Requests(
         recommend=model(
             "RecommendRequest",
-            histories=(many(history, limits.histories, 1), Field(examples=[[["i1", "i2"]]])),
+            histories=(histories, Field(examples=[[["i1", "i2"]]])),
             k=default_k, on_unknown=unknown, **choice,
         ),
         score=model("ScoreRequest", history=(history, ...), candidates=(many(item, limits.candidates), ...), on_unknown=unknown),

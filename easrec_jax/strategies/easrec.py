@@ -26,11 +26,11 @@ def draw(arch: Any, key: Array, moment: Moment) -> Shares:
     return relax(arch, key, moment.temperature, moment.allowed)
 
 
-def penalty(arch: Any, p: Array, q: Array, costs: Array, moment: Moment) -> Array | float:
+def penalty(arch: Any, shares: Shares, costs: Array, moment: Moment) -> Array | float:
     """lambda R (Eq. 15); nothing with a budget: Eq. 2 asks for the best network within it, not for the cheapest."""
     if moment.allowed is not None:
         return 0.0
-    return moment.settings.cost_weight * constraint(p, q, arch, costs, dynamic=moment.settings.dynamic)
+    return moment.settings.cost_weight * constraint(shares, arch, costs, dynamic=moment.settings.dynamic)
 
 
 def price(costs: np.ndarray, settings: SearchConfig) -> np.ndarray | None:

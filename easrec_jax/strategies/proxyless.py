@@ -34,13 +34,13 @@ def one_path(arch: Any, key: Array, moment: Moment) -> Shares:
     def sample(logits: Array, key: Array) -> Array:
         return one_hot(jax.random.categorical(key, logits), logits)
 
-    return sample(arch.width, key_width), sample(arch.depth, key_depth)
+    return sample(arch.width, key_width)[:, None] * sample(arch.depth, key_depth)
 
 
 def two_paths(arch: Any, key: Array, moment: Moment) -> Shares:
     """Two widths and two depths, of each pair one taken; the gradient is that of the choice between the two."""
     key_width, key_depth = jax.random.split(key)
-    return _gates(arch.width, key_width), _gates(arch.depth, key_depth)
+    return _gates(arch.width, key_width)[:, None] * _gates(arch.depth, key_depth)
 
 
 def _gates(logits: Array, key: Array) -> Array:
@@ -56,7 +56,7 @@ def _gates(logits: Array, key: Array) -> Array:
     return jax.lax.stop_gradient(hard - soft) + soft  # the value of the gates, the gradient of their probabilities
 
 
-def penalty(arch: Any, p: Array, q: Array, costs: Array, moment: Moment) -> Array:
+def penalty(arch: Any, shares: Shares, costs: Array, moment: Moment) -> Array:
     """lambda times the expected cost under the probabilities of all paths."""
     return moment.settings.cost_weight * (jax.nn.softmax(arch.width) @ costs @ jax.nn.softmax(arch.depth))
 

@@ -51,9 +51,8 @@ def annealed(step: Array | int, progress: Array | float, settings: SearchConfig)
 
 
 def shares(arch: Any, key: Array, moment: Moment) -> Shares:
-    """The marginals of a softmax over the pairs that are left; the key is not used."""
-    pairs = softmax_over_pairs(pair_logits(arch) / moment.temperature, jax.lax.stop_gradient(arch.alive) > 0)
-    return jnp.sum(pairs, 1), jnp.sum(pairs, 0)
+    """A softmax over the pairs that are left; the key is not used."""
+    return softmax_over_pairs(pair_logits(arch) / moment.temperature, jax.lax.stop_gradient(arch.alive) > 0)
 
 
 def prune(arch: Any, costs: Array, moment: Moment) -> PrunedParameters:

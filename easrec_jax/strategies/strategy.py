@@ -22,7 +22,7 @@ from easrec_jax.architecture import SearchSpace
 from easrec_jax.config import SearchConfig
 from easrec_jax.controllers import Allowed, init_architecture_parameters, pair_logits
 
-Shares = tuple[Array, Array]  # p [candidates] and q [depths], see `supernet.Supernet`
+Shares = Array  # float32 [candidates depths], s_ij of each network, summing to one: what `supernet.Supernet` mixes by
 
 
 class Moment(NamedTuple):
@@ -38,7 +38,7 @@ def _unit_temperature(step: Array | int, progress: Array | float, settings: Sear
     return 1.0
 
 
-def _no_penalty(arch: Any, p: Array, q: Array, costs: Array, moment: Moment) -> Array | float:
+def _no_penalty(arch: Any, shares: Shares, costs: Array, moment: Moment) -> Array | float:
     return 0.0
 
 
@@ -51,8 +51,8 @@ def _unchanged(arch: Any, costs: Array, moment: Moment) -> Any:
 
 
 def softmax_shares(arch: Any, key: Array, moment: Moment) -> Shares:
-    """p and q by a plain softmax of alpha and beta; the key is not used."""
-    return jax.nn.softmax(arch.width), jax.nn.softmax(arch.depth)
+    """p_i q_j of a plain softmax of alpha and of beta; the key is not used."""
+    return jax.nn.softmax(arch.width)[:, None] * jax.nn.softmax(arch.depth)
 
 
 class Strategy(NamedTuple):
@@ -62,12 +62,13 @@ class Strategy(NamedTuple):
     relax: Callable[[Any, Array, Moment], Shares] = softmax_shares  # those of an architecture step, differentiable
     # the architecture parameters, a pytree of float arrays
     init: Callable[[SearchSpace], Any] = init_architecture_parameters
-    penalty: Callable[..., Array | float] = _no_penalty  # (arch, p, q, costs, moment): added to the cross entropy
+    penalty: Callable[..., Array | float] = _no_penalty  # (arch, shares, costs, moment): added to the cross entropy
     revise: Callable[[Any, Array, Moment], Any] = _unchanged  # (arch, costs, moment): after each architecture step
     # (arch, allowed): log-preference of each network [candidates depths], -inf: pruned
     logits: Callable[[Any, Allowed | None], Array] = pair_logits
     temperature: Callable[..., Array | float] = _unit_temperature  # (step, progress, settings)
     keeps_budget: bool = True  # whether search.budget means something to it
+    learns: bool = True  # False: the architecture parameters stay as they begin, no architecture step is made
     # (costs, settings): `penalty` of each network alone, [candidates depths], which the comparison of finalists counts; None: none
     price: Callable[[np.ndarray, SearchConfig], np.ndarray | None] = _no_price
     # (costs, settings, seed) -> pairs (candidate from 0, depth from 1) to train alone from scratch; then none of the above

@@ -7,19 +7,6 @@ shallower). What EASRec is better by is what alpha and beta have learned.
 
 from __future__ import annotations
 
-from typing import Any
-
-import jax
-import jax.numpy as jnp
-from jax import Array
-
 from easrec_jax.strategies import easrec
-from easrec_jax.strategies.strategy import Moment
 
-
-def as_at_the_start(arch: Any, costs: Array, moment: Moment) -> Any:
-    """Uniform."""
-    return jax.tree.map(jnp.zeros_like, arch)
-
-
-STRATEGY = easrec.STRATEGY._replace(revise=as_at_the_start)
+STRATEGY = easrec.STRATEGY._replace(learns=False)

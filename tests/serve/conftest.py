@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from serving import LIMITS, running, save_small_model
+from serving import LIMITS, running, save_small_model, warmed_up
 
 from easrec_jax.recommend import Recommender
 from easrec_jax.serve.app import create_app
@@ -22,4 +22,4 @@ def recommender(folder):
 @pytest.fixture(scope="module")
 def client(folder):
     with running(create_app(folder, LIMITS)) as client:
-        yield client
+        yield warmed_up(client)

@@ -50,10 +50,10 @@ def save_small_model(folder: Path, architecture: Architecture = ARCHITECTURE) ->
 
 
 @contextlib.contextmanager
-def running(app, *, ready: bool = True, **options):
-    """A client of the application, served on loopback until the block ends."""
+def running(app, *, ready: bool = True, limits: Limits = LIMITS):
+    """A client of the application, served on loopback until the block ends; `ready`: once it answers."""
     listener = listen("127.0.0.1", 0)
-    server = make_server(app, **options)
+    server = make_server(app, limits)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -64,6 +64,13 @@ def running(app, *, ready: bool = True, **options):
     finally:
         server.should_exit = True
         thread.join()
+
+
+def warmed_up(client: httpx.Client) -> httpx.Client:
+    """The client, once all programs are compiled."""
+    while (state := client.get("/ready").json())["compiled"] < state["programs"]:
+        time.sleep(0.05)
+    return client
 
 
 def good(response: httpx.Response, status: int = 200) -> dict:
@@ -98,9 +105,7 @@ def figure(client: httpx.Client, name: str, **labels: str) -> float:
 def half_a_request(client: httpx.Client, body: bytes) -> socket.socket:
     """A connection that has sent all of a request but its body's last byte."""
     connection = socket.create_connection((client.base_url.host, client.base_url.port), timeout=30)
-    head = (
-        f"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
+    head = f"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body[:-1])
     return connection
 

@@ -67,9 +67,38 @@ def test_unknown_ids_are_skipped_refused_or_answered_by_popularity_and_never_in_
     check(got["results"][0], recommender.recommend([["i1", "i2"]])[0])
     refused = client.post("/recommend", json={"histories": histories, "on_unknown": "error"})
     bad(refused, 422, "histories[0][1]", "an item of the model", "'never'")
-    bad(client.post("/recommend", json={"histories": [["i1"], ["never"]]}), 422, "histories[1]", "at least one")
+    some = good(client.post("/recommend", json={"histories": [["never"], ["i1"], ["no"]], "k": 4}))
+    assert [len(found) for found in some["results"]] == [0, 4, 0] and some["unknown"] == [["never"], [], ["no"]]
+    assert [w["where"] for w in some["warnings"]] == ["histories[0]", "histories[2]"]
+    assert "no known item" in some["warnings"][0]["message"]
+    check(some["results"][1], recommender.recommend([["i1"]], 4)[0])
+    assert good(client.post("/recommend", json={"histories": [["never"]]}))["results"] == [[]]
+    none = good(client.post("/score", json={"history": ["never"], "candidates": ["i1", "no"]}))
+    assert none["scores"] == [None, None] and len(none["warnings"]) == 1
     popular = good(client.post("/recommend", json={"histories": [["never"]], "on_unknown": "popular"}))
     assert popular["results"][0][0] == {"item": IDS[0], "score": 40.0} and len(popular["warnings"]) == 2
+
+
+def test_unknown_ids_that_are_allowed_are_skipped_and_said(client, recommender):
+    body = {"histories": [["i1"]], "allow": ["i2", "never", "i3"]}
+    got = good(client.post("/recommend", json=body))
+    check(got["results"][0], recommender.recommend([["i1"]], allow=["i2", "i3"])[0])
+    assert [(w["where"], "'never'" in w["message"]) for w in got["warnings"]] == [("allow", True)]
+    bad(client.post("/recommend", json=body | {"on_unknown": "error"}), 422, "allow[1]", "'never'")
+    nothing = good(client.post("/recommend", json=body | {"allow": ["never"]}))
+    assert nothing["results"] == [[]] and len(nothing["warnings"]) == 1
+
+
+def test_of_a_long_history_the_latest_events_are_read_and_it_is_said(client, recommender):
+    history = ["never", *(IDS[(3 * n) % 40] for n in range(1500))]
+    got = good(client.post("/recommend", json={"histories": [history, ["i1"]], "k": 20}))
+    check(got["results"][0], recommender.recommend([history[-20:]], 20)[0])  # the test's limit
+    assert got["unknown"] == [[], []] and "1501 events, the latest 20" in got["warnings"][0]["message"]
+    body = {"histories": [[*history, "never"]], "on_unknown": "error"}
+    bad(client.post("/recommend", json=body), 422, "histories[0][1501]", "'never'")
+    session = good(client.post("/sessions", json={"history": history, "k": 3}), 201)
+    assert session["events"] <= 8 and "latest 20" in session["warnings"][0]["message"]
+    assert good(client.post("/score", json={"history": history, "candidates": ["i1"]}))["warnings"]
 
 
 def test_score_and_similar_are_the_librarys(client, recommender):
@@ -91,7 +120,11 @@ def test_score_and_similar_are_the_librarys(client, recommender):
 def test_titles_come_on_request_and_numbers_are_ids(client):
     row = good(client.post("/recommend", json={"histories": [["i9"]], "allow": ["i1", "i9"], "titles": True}))
     assert row["results"] == [[{"item": "i1", "title": "The Long Walk", "score": row["results"][0][0]["score"]}]]
-    assert good(client.post("/recommend", json={"histories": [[7, "i1"]]}))["unknown"] == [["7"]]
+    body = {"histories": [[7, "i1", 7.0, -0.0, 2e3]], "allow": [8.0, "i2"]}
+    got = good(client.post("/recommend", json=body))
+    assert got["unknown"] == [["7", "7", "0", "2000"]] and "'8'" in got["warnings"][-1]["message"]
+    for wrong in (1.5, 1e300, 2.0**53):
+        bad(client.post("/recommend", json={"histories": [["i1", wrong]]}), 422, "histories[0]", "whole numbers")
 
 
 def test_a_users_answer_does_not_depend_on_the_company(client):
@@ -158,9 +191,9 @@ def test_sessions_are_bounded_in_number_and_age():
     sessions = Sessions(3, 10.0, clock=lambda: now)
     blank = Stream(*(np.zeros(0) for _ in range(4)))
     for name in "abc":
-        sessions.put(name, blank)
+        sessions.put(name, blank, "someone")
     assert sessions.get("a") is blank  # used now: b gives way
-    sessions.put("d", blank)
+    sessions.put("d", blank, "someone")
     assert len(sessions) == 3 and sessions.evicted == 1
     with pytest.raises(UnknownSession):
         sessions.get("b")
@@ -168,6 +201,29 @@ def test_sessions_are_bounded_in_number_and_age():
     sessions.get("a")
     now = 11.0
     assert sessions.get("a") is blank and len(sessions) == 1  # the others were last used at 0
+
+
+def test_nobody_pushes_out_the_sessions_of_others():
+    sessions, blank = Sessions(10, 10.0, clock=lambda: 0.0), Stream(*(np.zeros(0) for _ in range(4)))
+    for number in range(4):
+        sessions.put(f"quiet {number}", blank, "quiet")
+    for number in range(1000):
+        sessions.put(f"greedy {number}", blank, "greedy")
+    assert len(sessions) == 10 and all(sessions.get(f"quiet {number}") is blank for number in range(4))
+    assert sessions.get("greedy 999") is blank
+    for number in range(100):  # another one gets a share, from whoever was there longest
+        sessions.put(f"late {number}", blank, "late")
+    assert len(sessions) == 10 and sessions.get("late 99") is blank
+    with pytest.raises(UnknownSession):
+        sessions.get("late 0")
+    for name in ("late 99", "greedy 999"):
+        sessions.drop(name)
+    bounded = Sessions(10, 10.0, per_client=2, clock=lambda: 0.0)
+    for number in range(5):
+        bounded.put(f"{number}", blank, "one")
+    assert len(bounded) == 2 and bounded.get("4") is blank
+    bounded.put("gone", blank)  # it gave way while it was worked on
+    assert len(bounded) == 2
 
 
 def test_the_oldest_session_gives_way_over_http(folder):

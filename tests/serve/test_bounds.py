@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from serving import BODY, JSON, LIMITS, bad, figure, good, half_a_request, recei
 
 from easrec_jax.serve.app import create_app
 from easrec_jax.serve.batcher import Batcher, Overloaded
+from easrec_jax.serve.gate import Gate
+from easrec_jax.serve.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,18 +74,73 @@ def test_a_failing_batch_fails_its_requests_alone_and_a_failing_warm_up_is_seen(
     assert "the warm-up failed" in caplog.text
 
 
-def test_too_many_in_flight_are_told_to_come_again(folder):
-    with running(create_app(folder, replace(LIMITS, concurrency=2))) as client:
-        slow = [half_a_request(client, BODY) for _ in range(2)]
-        deadline = time.monotonic() + 30
-        while (refused := client.get("/metrics")).status_code == 200 and time.monotonic() < deadline:
-            time.sleep(0.02)  # until both are being read
-        bad(refused, 503, "server", "at most 2 requests in flight")
-        assert int(refused.headers["Retry-After"]) >= 1
-        assert client.get("/health").status_code == client.get("/ready").status_code == 200
-        for connection in slow:
-            connection.sendall(BODY[-1:])
-            assert received(connection).startswith(b"HTTP/1.1 200")
+async def asked(gate: Gate, body: bytes = BODY, *, path: str = "/recommend", whole: bool = True) -> int:
+    """The status with which a gate answers a request; what never comes to its end does not either."""
+    messages = [{"type": "http.request", "body": body, "more_body": not whole}]
+    statuses = []
+
+    async def receive():
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop()
+
+    async def send(message):
+        statuses.append(message.get("status"))
+
+    headers = [(b"content-length", b"%d" % len(body))]
+    await gate({"type": "http", "method": "POST", "path": path, "headers": headers}, receive, send)
+    return statuses[0]
+
+
+def make_gate(limits):
+    """A gate before an application that answers once `release` is set."""
+    release = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await release.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    return Gate(app, limits=limits, metrics=Metrics()), release
+
+
+def test_too_many_in_flight_are_told_to_come_again_and_probes_never():
+    async def scene():
+        gate, release = make_gate(replace(LIMITS, concurrency=2))
+        taken = [asyncio.create_task(asked(gate)) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert await asked(gate) == 503
+        probe = asyncio.create_task(asked(gate, b"", path="/health"))
+        await asyncio.sleep(0)
+        release.set()
+        assert await asyncio.gather(*taken, probe) == [200] * 3
+
+    asyncio.run(scene())
+
+
+def test_unfinished_bodies_hold_no_place_and_bounded_memory():
+    async def scene():
+        gate, release = make_gate(replace(LIMITS, concurrency=2, body_bytes=1000))
+        release.set()
+        slow = [asyncio.create_task(asked(gate, b"x" * 19, whole=False)) for _ in range(100)]
+        await asyncio.sleep(0)
+        assert await asked(gate) == 200
+        assert await asked(gate, b"x" * 150) == 503  # with those 1,900 bytes more than two bodies have
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+        assert await asked(gate, b"x" * 1000) == 200
+        assert await asked(gate, b"x" * 1001) == 413
+
+    asyncio.run(scene())
+
+
+def test_hundreds_of_slow_bodies_leave_the_service_as_it_is(folder):
+    limits = replace(LIMITS, concurrency=2)
+    with running(create_app(folder, limits)) as client, contextlib.ExitStack() as slow:
+        for _ in range(100):
+            slow.enter_context(half_a_request(client, BODY))
+        client.get("/health")
         good(client.post("/recommend", content=BODY, headers=JSON))
 
 
@@ -99,7 +156,7 @@ def test_a_body_that_does_not_arrive_ends(folder):
 )
 @pytest.mark.parametrize("trickle", [b"", b"\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\nX: ", b"y"])
 def test_a_head_that_does_not_come_closes_the_connection(folder, whole, trickle):
-    server = running(create_app(folder, LIMITS), ready=False, head_seconds=0.3)
+    server = running(create_app(folder, LIMITS), ready=False, limits=replace(LIMITS, head_seconds=0.3))
     with server as client, socket.create_connection((client.base_url.host, client.base_url.port), timeout=30) as slow:
         slow.sendall(whole)
         if whole:
@@ -120,8 +177,8 @@ def test_a_head_that_does_not_come_closes_the_connection(folder, whole, trickle)
 
 
 def test_slow_bodies_and_pipelined_requests_are_no_slow_heads(folder):
-    limits = replace(LIMITS, body_seconds=1.0)
-    with running(create_app(folder, limits), head_seconds=0.3) as client:
+    limits = replace(LIMITS, body_seconds=1.0, head_seconds=0.3)
+    with running(create_app(folder, limits), limits=limits) as client:
         with half_a_request(client, BODY) as slow:
             assert b"408" in received(slow)
         with half_a_request(client, BODY) as slow:
@@ -143,7 +200,11 @@ def test_a_token_is_asked_for(folder):
             refused = client.post("/recommend", content=BODY, headers=JSON | headers)
             bad(refused, 401, "header Authorization", "Bearer")
             assert refused.headers["WWW-Authenticate"] == "Bearer" and "sesam" not in refused.text
-        good(client.post("/recommend", content=BODY, headers=JSON | {"Authorization": "Bearer sesam oeffne"}))
+        for scheme in ("Bearer", "bearer", "BEARER "):
+            good(client.post("/recommend", content=BODY, headers=JSON | {"Authorization": f"{scheme} sesam oeffne"}))
+        document = client.get("/openapi.json").json()
+        assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+        assert document["security"] == [{"bearer": []}] and document["paths"]["/health"]["get"]["security"] == []
         assert client.get("/metrics").status_code == client.get("/items").status_code == 401
         for path in ("/", "/health", "/ready", "/docs", "/openapi.json", "/page/page.js"):
             assert client.get(path).status_code == 200, path
