@@ -134,6 +134,13 @@ def test_separators_by_flag(tmp_path):
         read_interactions(tmp_path / "x.csv")
 
 
+def test_utf_16_is_named(tmp_path):
+    (tmp_path / "x.csv").write_bytes(CSV.decode().encode("utf-16"))
+    for read in (read_interactions, lambda path: open_source(path, Columns("", "", ""))):
+        with pytest.raises(ValueError, match="x.csv, line 1: expected UTF-8, got UTF-16"):
+            read(tmp_path / "x.csv")
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".snappy.parquet", ".jsonl", ".csv.gz", ".inter", ""])
 def test_a_folder_of_parts_is_one_input_and_marks_are_no_data(tmp_path, suffix):
     folder = tmp_path / "out"

@@ -226,13 +226,15 @@ def detect(file: File, format: str = "auto", separator: str = "", asked: Columns
     """How to read the file, by suffix and first lines; ValueError if neither tells."""
     if format not in ("auto", *FORMATS):
         raise ValueError(f"{file.path}: unknown format {format!r}, expected auto or one of {', '.join(FORMATS)}")
+    head = file.content[:4] if file.content is not None else _magic(file.path)
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError(f"{file.path}, line 1: expected UTF-8, got UTF-16")
     separator = {"tab": "\t", "\\t": "\t", "space": " "}.get(separator, separator)
     if format in ("csv", "tsv") and not separator:
         first = next((line for line in first_lines(file) if line.strip()), "")
         separator = find_separator(first, "," if format == "csv" else "\t", asked)
     if format != "auto":
         return Layout(format, separator)
-    head = file.content[:4] if file.content is not None else _magic(file.path)
     suffix = SUFFIXES.get(file.suffix, "")
     if head.startswith(b"PAR1") or suffix == "parquet":
         return Layout("parquet")
