@@ -35,7 +35,8 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk names no file
+        if error.errno and error.filename is None:  # of a full disk
+            error.filename = str(path)
         raise
     finally:
         aside.unlink(missing_ok=True)

@@ -81,7 +81,8 @@ def join(parts: list[Path], out: Path, format: str, settings: dict) -> None:
         write_text(_record(out), json.dumps(settings | _identity(aside), indent=2) + "\n")  # killed here: out is not it
         os.replace(aside, out)
     except OSError as error:
-        error.filename = error.filename or str(out)  # a full disk names no file
+        if error.errno and error.filename is None:  # of a full disk
+            error.filename = str(out)
         raise
     finally:
         aside.unlink(missing_ok=True)
