@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from easrec_jax.cli import Progress, describe_counts, fail, machine, main, run_arguments
+from easrec_jax.cli import Progress, describe_data, fail, machine, main, run_arguments
 
 
 def command() -> None:
@@ -49,7 +49,7 @@ def command() -> None:
         folder, config, data, parts=parts, start=start.source, resume=arguments.resume, overwrite=arguments.overwrite
     )
     described = describe_architecture(architecture, config, data.num_items, start.chosen_by)
-    print(f"{describe_counts(data, config.data)}; {targets} targets an epoch")
+    print(describe_data(data, targets))
     if start.rows is not None:
         copied, fresh, left_out = start.rows
         print(f"item rows: {copied} copied by id, {fresh} fresh (new items), {left_out} left out (items that are gone)")

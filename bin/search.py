@@ -3,7 +3,7 @@
 import json
 import time
 
-from easrec_jax.cli import Progress, describe_counts, fail, machine, main, run_arguments
+from easrec_jax.cli import Progress, describe_data, fail, machine, main, run_arguments
 
 
 def command() -> None:
@@ -34,7 +34,7 @@ def command() -> None:
     check_strategy(strategy, costs, config.search)
     parts = ("data", "model", "search", "evaluate", "seed")
     owner = open_run(folder, config, data, parts=parts, resume=arguments.resume, overwrite=arguments.overwrite)
-    print(f"{describe_counts(data, config.data)}; {samples.num_targets} targets an epoch", flush=True)
+    print(describe_data(data, samples.num_targets), flush=True)
     log = MetricsLog(folder / "metrics.jsonl")
     options: dict = {"costs": costs}
     if isinstance(space, SearchSpace):  # a wide one has a strategy of its own and counts FLOPs alone

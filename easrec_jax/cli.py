@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from easrec_jax.config import Config, DataConfig
+from easrec_jax.config import Config
 from easrec_jax.config_files import load_config
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.workdir import MetricsLog
@@ -134,14 +134,10 @@ def machine() -> dict:
     return {"device": kind, "jax": jax.__version__, "peak_memory_mb": peak}
 
 
-def describe_counts(data: Interactions, settings: DataConfig) -> str:
-    """The sizes of what was read, and how many users of the file are not in it and why."""
-    sizes = f"data: {data.num_users} users, {data.num_items} items, {data.num_interactions} interactions"
-    if not data.dropped_users:
-        return sizes
-    core = f", or outside of the {settings.k_core}-core (data.k_core)" if settings.k_core else ""
-    few = f"fewer than {settings.min_history} interactions (data.min_history)"
-    return f"{sizes}; {data.dropped_users} more users left out: {few}{core}"
+def describe_data(data: Interactions, targets: int) -> str:
+    """The sizes of what was read, and what was left out of it, a line each."""
+    sizes = f"{data.num_users} users, {data.num_items} items, {data.num_interactions} interactions"
+    return "\n".join(f"data: {line}" for line in (f"{sizes}, {targets} targets an epoch", *data.notes))
 
 
 def clock(seconds: float) -> str:

@@ -26,15 +26,25 @@ def check(condition: bool, name: str, expected: str, value: Any) -> None:
 @dataclass(frozen=True)
 class DataConfig:
     path: str = ""
-    """File of interactions; catalog:NAME: a known data set, downloaded once; empty: planted data made in memory."""
-    format: Literal["auto", "atomic", "pairs", "csv", "tsv", "parquet", "movielens", "headerless"] = "auto"
-    """File format; auto: by suffix and first line."""
+    """File of interactions, or folder of such; catalog:NAME: a known data set, downloaded once; empty: planted data made in memory."""
+    format: Literal["auto", "atomic", "pairs", "csv", "tsv", "parquet", "jsonl", "movielens", "headerless", "lists"] = (
+        "auto"
+    )
+    """File format; auto: by suffix (that before .gz or .zst) and first lines. lists: one line a user, its id and its items."""
+    separator: str = ""
+    """What parts the fields of text, such as ";", "|" or "tab"; empty: found by the header or the first line."""
     user_column: str = ""
     """Column of user ids; empty: the usual names are tried."""
     item_column: str = ""
     """Column of item ids; empty: the usual names are tried."""
     time_column: str = ""
     """Column of timestamps; empty: the usual names are tried, and without one the row order is the time order."""
+    history_column: str = ""
+    """Column of histories, one row a user, a list or text; empty: history, and items where there is no item column."""
+    equal_times: Literal["mixed", "file"] = "mixed"
+    """Order of a user's events at the same time: mixed: by a fixed hash, whatever the order of the rows; file: by row."""
+    missing_ids: Literal["error", "drop"] = "error"
+    """Rows without a user or item id: an error that names the first, or left out and counted."""
     min_history: int = 3
     """Users with fewer interactions are dropped (leave-one-out needs 3)."""
     k_core: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from easrec_jax import batch
 from easrec_jax.architecture import Architecture
 from easrec_jax.artifact import Model
 from easrec_jax.batch import Request, recommend_file
+from easrec_jax.data.columns import Columns
 from easrec_jax.data.histories import open_source, read_part, split
-from easrec_jax.data.interactions import IdMap
-from easrec_jax.data.readers import Columns
+from easrec_jax.data.interactions import IdMap, read_interactions
 from easrec_jax.network import Network, init_network
 from easrec_jax.recommend import Recommender
 
@@ -50,9 +51,10 @@ def interactions(histories: dict[str, list[str]]) -> pl.DataFrame:
 
 
 def in_time(frame: pl.DataFrame) -> dict[str, list[str]]:
-    """The histories that the rows say: by time, ties in row order."""
-    ordered = frame.sort("timestamp", maintain_order=True)
-    return {user: rows["item"].to_list() for (user,), rows in ordered.group_by("user", maintain_order=True)}
+    """The histories that training reads: by time, ties by a fixed hash."""
+    with warnings.catch_warnings(action="ignore"):  # most events are tied
+        data = read_interactions(frame, min_history=1)
+    return dict(zip(data.user_ids.raw, data.histories_of(data.user_ids.raw), strict=True))
 
 
 def write(frame: pl.DataFrame, path: Path) -> Path:
@@ -231,7 +233,7 @@ BAD = [
     ("x.csv", "user,item\n", "x.csv: the file has no row"),
     ("x.csv", "", "x.csv: the file is empty"),
     ("x.csv", 'user,history\nu,"[1, 2"\n', "x.csv: cannot be read"),
-    ("x.txt", "u a\n", "x.txt: expected a name that ends in one of .parquet"),
+    ("x.bin", "u a\n", "x.bin: cannot tell the format from '.bin'"),
     ("x.jsonl", '{"user": 1, "history": [1]}\n{"user": 2, "history": [1}\n', "x.jsonl, line 2: not valid JSON"),
     ("x.jsonl", '{"user": 1, "history": [1]}\n[1]\n', "x.jsonl, line 2: expected a JSON object, got list"),
     ("x.jsonl", '{"user": 1, "history": [1]}\n{"user": 1, "history": {"a": 1}}\n', "x.jsonl, line 2, key 'history'"),

@@ -23,9 +23,10 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.artifact import Model, save_model
 from easrec_jax.config import Config
 from easrec_jax.config_files import from_json, to_json
+from easrec_jax.data.columns import Columns
+from easrec_jax.data.features import read_features
 from easrec_jax.data.histories import open_source, read_part, split
-from easrec_jax.data.interactions import IdMap, read_features, read_interactions
-from easrec_jax.data.readers import Columns
+from easrec_jax.data.interactions import IdMap, read_interactions
 from easrec_jax.data.titles import read_titles
 from easrec_jax.network import Network, init_network
 from easrec_jax.workdir import MetricsLog

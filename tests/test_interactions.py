@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from easrec_jax.data.interactions import IdMap, Interactions, read_features, read_interactions, split_tokens
+from easrec_jax.data.features import read_features, split_tokens
+from easrec_jax.data.interactions import IdMap, Interactions, read_interactions
 
 WORD = st.text("ab01é漢😀'\"-.#", min_size=1, max_size=4)
 PHRASE = st.text("ab0 ,;\"'é漢\u2028\x0b|.", min_size=1, max_size=5).filter(lambda text: text.strip() != "")
@@ -50,14 +51,20 @@ def write(folder: Path, format: str, rows: list[tuple[str, str, int]]) -> Path:
 
 
 def histories(rows: list[tuple[str, str, int]], timed: bool = True) -> dict[str, list[str]]:
-    """The oracle: a dict of histories, users by first appearance, stable in time."""
-    if timed:
-        first = {user: position for position, (user, _, _) in reversed(list(enumerate(rows)))}
-        rows = sorted(rows, key=lambda row: (first[row[0]], row[2]))
+    """The oracle: a dict of histories, users in the order of their ids, stable in time."""
+    numbers = all(re.fullmatch(r"[+-]?[0-9]+", user) for user, _, _ in rows)
+    key = (lambda user: (int(user), user)) if numbers else (lambda user: user)
     result: dict[str, list[str]] = {}
-    for user, item, _ in rows:
+    for user, item, _ in sorted(rows, key=lambda row: (key(row[0]), row[2] if timed else 0)):
         result.setdefault(user, []).append(item)
     return result
+
+
+def as_text(format: str, ids: list[str]) -> list[str]:
+    """A column of ids as it is read: white space around fields is none of them, whole numbers have no ".0"."""
+    if format != "parquet":
+        ids = [one.strip() for one in ids]
+    return [re.sub(r"\.0+$", "", one) for one in ids] if all(re.fullmatch(r"-?[0-9]+(\.0+)?", i) for i in ids) else ids
 
 
 def decoded(data: Interactions) -> dict[str, list[str]]:
@@ -68,11 +75,13 @@ def decoded(data: Interactions) -> dict[str, list[str]]:
 def check(format: str, rows: list[tuple[str, str, int]]) -> None:
     """What is read is what the oracle says, in contents and in the order of users and items."""
     with tempfile.TemporaryDirectory() as folder:
-        data = read_interactions(write(Path(folder), format, rows), min_history=1)
+        data = read_interactions(write(Path(folder), format, rows), min_history=1, equal_times="file")
+    users, items, times = zip(*rows, strict=True)
+    rows = list(zip(as_text(format, list(users)), as_text(format, list(items)), times, strict=True))
     expected = histories(rows, timed=format != "pairs")
     assert decoded(data) == expected
     assert list(data.user_ids.raw) == list(expected)
-    assert list(data.item_ids.raw) == list(dict.fromkeys(item for _, item, _ in rows))
+    assert list(data.item_ids.raw) == list(dict.fromkeys(item for history in expected.values() for item in history))
     assert data.items.dtype == np.int32 and data.offsets.dtype == np.int64
     assert data.offsets[0] == 0 and data.items.min() == 1 and data.items.max() == data.num_items
 
@@ -108,7 +117,12 @@ def test_filters_against_a_plain_loop(rows, k, shortest, drop):
     expected = {user: items for user, items in expected.items() if len(items) >= shortest}
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder), "csv", rows)
-        options: dict[str, Any] = {"k_core": k, "min_history": shortest, "duplicates": "drop" if drop else "keep"}
+        options: dict[str, Any] = {
+            "equal_times": "file",
+            "k_core": k,
+            "min_history": shortest,
+            "duplicates": "drop" if drop else "keep",
+        }
         if not expected:
             with pytest.raises(ValueError, match="x.csv: (k_core=|every history is shorter than)"):
                 read_interactions(path, **options)
@@ -131,10 +145,10 @@ def test_ids_from_zero_with_gaps_and_leading_zeros(tmp_path):
     assert decoded(read_interactions(tmp_path / "x.parquet", min_history=1)) == {"0": ["4", "0"], "5": ["4"]}
 
 
-def test_times_order_exactly_and_ties_keep_row_order(tmp_path):
+def test_times_order_exactly_and_ties_may_keep_row_order(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("user,item,ts\nu,a,1600000000000000001\nu,b,1600000000000000000\nu,c,1600000000000000001\n")
-    assert decoded(read_interactions(path)) == {"u": ["b", "a", "c"]}
+    assert decoded(read_interactions(path, equal_times="file")) == {"u": ["b", "a", "c"]}
     path.write_text("user,item,ts\nu,a,2.5\nu,b,-1e3\nu,c,2\n")
     assert decoded(read_interactions(path)) == {"u": ["b", "c", "a"]}
     path.write_text("user,item,ts\nu,a,2010-10-19T23:55:27Z\nu,b,2010-10-19 23:55:26.5\nu,c,2010-10-19\n")
@@ -150,7 +164,8 @@ def test_columns_by_name_and_by_position(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("who,what,when,user\nu,a,3,9\nu,b,2,9\nu,c,1,9\n")
     named: dict[str, Any] = {"user_column": "who", "item_column": "what"}
-    assert decoded(read_interactions(path, **named)) == {"u": ["a", "b", "c"]}
+    with pytest.warns(UserWarning, match="x.csv: no time column is known among 'when', 'user': the row order counts"):
+        assert decoded(read_interactions(path, **named)) == {"u": ["a", "b", "c"]}
     assert decoded(read_interactions(path, time_column="when", **named)) == {"u": ["c", "b", "a"]}
     path = tmp_path / "checkins.txt"
     path.write_text("u\t2010-10-19T23:55:27Z\t30.2\t-97.7\ta\nu\t2010-10-18T22:17:43Z\t30.2\t-97.7\tb\n")
@@ -179,6 +194,7 @@ def test_columns_by_name_and_by_position(tmp_path):
         ("x.tsv", 'user\titem\ttitle\nu\ta\t\nu\tb\t5" disk\nu\tc\t\n'),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*x.tsv. no time column is known among .title.")
 def test_line_ends_blank_lines_marks_and_detection(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8", newline="")
     assert decoded(read_interactions(tmp_path / name)) == {"u": ["a", "b", "c"]}
@@ -198,7 +214,7 @@ def test_short_histories_are_dropped_and_counted(tmp_path):
     assert data.dropped_users == 2 and data.item_ids.raw == ("b", "c", "d") and data.history(0).tolist() == [1, 2, 3]
     lengths = {"min_length": 3, "median_length": 3.0, "mean_length": 3.0, "max_length": 3}
     assert data.counts() == {"users": 1, "items": 3, "interactions": 3, "dropped_users": 2} | lengths
-    assert read_interactions(path, min_history=1).lengths.tolist() == [1, 3, 2]
+    assert read_interactions(path, min_history=1).lengths.tolist() == [1, 2, 3]
     with pytest.raises(ValueError, match=r"x.txt: every history is shorter than 4: the longest of 3 users has 3"):
         read_interactions(path, min_history=4)
     with pytest.raises(ValueError, match=r"x.txt: k_core=2 leaves nothing of 6 interactions of 3 users and 5 items"):
@@ -225,14 +241,24 @@ BAD_TEXT = [
         "x.inter, line 3: expected 3 columns (user_id, item_id, timestamp), got",
     ),
     ("x.inter", INTER + "u\ta\t1\n\t\t\n", {}, "x.inter, line 3, column 'user_id': expected an id, got ''"),
-    ("x.inter", INTER + "u\ta\t1\n\nu\t \t1\n", {}, "x.inter, line 4, column 'item_id': expected an id, got ' '"),
+    ("x.inter", INTER + "u\ta\t1\n\nu\t \t1\n", {}, "x.inter, line 4, column 'item_id': expected an id, got ''"),
     ("x.inter", INTER + "u\ta\t1\nu\tb\tsoon\n", {}, "x.inter, line 3, column 'timestamp': expected a finite number"),
     ("x.inter", INTER + "u\ta\tnan\n", {}, "x.inter, line 2, column 'timestamp': expected a finite number"),
     ("x.inter", INTER + "u\ta\t1\nu\tb\t-inf\n", {}, "x.inter, line 3, column 'timestamp': expected a finite number"),
     ("x.inter", INTER + "u\ta\t\n", {}, "x.inter, line 2, column 'timestamp': expected a finite number"),
     ("x.csv", "user,item,time\nu,a,2010-01-01\nu,b,5\n", {}, "x.csv, line 3, column 'time': expected a finite"),
-    ("x.csv", "1,2\n1,3\n", {}, "x.csv: no user column, expected one of user_id, user, userId, uid; the file has"),
-    ("x.csv", "user,thing\nu,a\n", {}, "x.csv: no item column, expected one of item_id, item, itemId, movieId; the"),
+    (
+        "x.csv",
+        "1,2\n1,3\n",
+        {},
+        "x.csv: no user column, expected one of user_id, user, uid, customer_id, customer, visitor_id, ...; the file",
+    ),
+    (
+        "x.csv",
+        "user,thing\nu,a\n",
+        {},
+        "x.csv: no item column, expected one of item_id, item, iid, movie_id, product_id, parent_asin, ...; the",
+    ),
     ("x.csv", "user,item\nu,a\n", {"user_column": "who"}, "x.csv: there is no user column 'who'; the file has the"),
     ("x.csv", "user,item\nu,a\n", {"item_column": "user"}, "x.csv: user, item and time need different columns"),
     ("x.csv", "user,item,user\nu,a,v\n", {}, "x.csv, line 1: the column 'user' is there twice"),
@@ -240,7 +266,7 @@ BAD_TEXT = [
     ("x.csv", "user,item\nu,a\nu,b,c\n", {}, "x.csv, line 3: expected 2 columns (user, item), got 3"),
     ("x.csv", 'user,item\n"u",a\n\nu\n', {}, "x.csv, line 4: expected 2 columns (user, item), got 1"),
     ("x.csv", 'user,item\n"u\nv",a\nu,""\n', {}, "x.csv, line 4, column 'item': expected an id, got ''"),
-    ("x.csv", 'user,item\n"u\nv",a\nu," "\n', {}, "x.csv, line 4, column 'item': expected an id, got ' '"),
+    ("x.csv", 'user,item\n"u\nv",a\nu," "\n', {}, "x.csv, line 4, column 'item': expected an id, got ''"),
     ("x.csv", 'user,item\n"u",a\n"u,b\n', {}, "x.csv, line 3: wrong quoting"),
     ("x.csv", 'user,item\n"u"v,b\n', {}, "x.csv, line 2: wrong quoting"),
     ("x.csv", '"user",item\n', {}, "x.csv: there is a header but no row"),
@@ -265,7 +291,7 @@ def test_bad_text_is_named(tmp_path, name, text, options, message):
 def test_missing_file_directory_and_bytes(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.csv: no such file"):
         read_interactions(tmp_path / "nowhere.csv")
-    with pytest.raises(ValueError, match="is a directory"):
+    with pytest.raises(ValueError, match="the folder has no file with data"):
         read_interactions(tmp_path)
     for name in ("x.txt", "x.csv"):
         (tmp_path / name).write_bytes(b'user,item\n"u",a\nu,\xe9\n')
@@ -276,7 +302,14 @@ def test_missing_file_directory_and_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"user": [1.0, 2.0], "item": [1, 2]}, "x.parquet, column 'user': expected ids of integers or strings, got Fl"),
+        (
+            {"user": [1.0, 2.5], "item": [1, 2]},
+            "x.parquet, row 2, column 'user': expected an id, text or a whole number, got 2.5",
+        ),
+        (
+            {"user": [1.0, np.nan], "item": [1, 2]},
+            "x.parquet, row 2, column 'user': the id is missing (nan); missing_ids=drop leaves",
+        ),
         ({"user": [1, 2], "item": [True, False]}, "column 'item': expected ids of integers or strings, got Boolean"),
         ({"user": [1, 2], "item": [[1], [2]]}, "column 'item': expected ids of integers or strings, got List(Int64)"),
         ({"user": [1, 2], "item": ["a", None]}, "x.parquet, row 2, column 'item': the id is missing (null)"),

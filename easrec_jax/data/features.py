@@ -5,11 +5,69 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from easrec_jax.data.interactions import IdMap, read_features, split_tokens
-from easrec_jax.data.readers import shown
+from easrec_jax.data.columns import shown
+from easrec_jax.data.interactions import IdMap
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a RecBole `.item` or `.user` file says of each id: `columns[name][k]` is of inner id k.
+
+    Position 0 (padding) and ids without a row hold "" or NaN. A token_seq stays one string: see `split_tokens`.
+    """
+
+    names: tuple[str, ...]
+    kinds: dict[str, str]  # token, token_seq, float or float_seq
+    columns: dict[str, list[str] | np.ndarray]  # list of str [ids + 1]; float32 [ids + 1] for the kind float
+    missing: int  # ids without a row
+
+
+def split_tokens(text: str) -> tuple[str, ...]:
+    """The tokens of a token_seq value."""
+    return tuple(text.split())
+
+
+def read_features(path: str | Path, ids: IdMap) -> Features:
+    """Read a RecBole `.item` or `.user` file, whose first column is the id; rows of ids not in `ids` are left out."""
+    import polars as pl
+
+    from easrec_jax.data.readers import check_file
+    from easrec_jax.data.scans import plain_ids
+    from easrec_jax.data.text import File, read_text
+
+    table = read_text(File(check_file(path)), "atomic")
+    id_name, *names = table.columns
+    inner = ids.encode(plain_ids(table.columns[id_name]))
+    known, counts = np.flatnonzero(inner), np.bincount(inner, minlength=len(ids) + 1)
+    if not known.size:
+        raise ValueError(
+            f"{path}, column {shown(id_name)}: none of its {len(inner)} ids is among the {len(ids)} asked for"
+        )
+    if counts[1:].max() > 1:
+        row = int(np.flatnonzero(inner == counts[1:].argmax() + 1)[1])
+        raise table.error(row, id_name, f"the id {shown(table.columns[id_name][row])} is there twice")
+    columns: dict[str, list[str] | np.ndarray] = {}
+    for name in names:
+        text = table.columns[name]
+        if table.kinds[name] == "float":
+            number = text.cast(pl.Float32, strict=False)
+            wrong = number.is_null() & (text != "")
+            if wrong.any():
+                row = int(wrong.arg_max() or 0)
+                raise table.error(row, name, f"expected a number, got {shown(text[row])}")
+            column: Any = np.full(len(ids) + 1, np.nan, np.float32)
+            column[inner[known]] = number.gather(known).fill_null(float("nan")).to_numpy()
+            columns[name] = column
+        else:
+            values = np.full(len(ids) + 1, "", object)
+            values[inner[known]] = text.gather(known).to_list()
+            columns[name] = values.tolist()
+    kinds = {name: table.kinds[name] for name in names}
+    return Features(tuple(names), kinds, columns, int((counts[1:] == 0).sum()))
 
 
 @dataclass(frozen=True, eq=False)

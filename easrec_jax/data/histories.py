@@ -1,34 +1,35 @@
-"""Histories of many users from files of any size, split once into parts of bounded size; one part is in memory at a time.
+"""Histories of many users from inputs of any size, split once into parts of bounded size; one part is in memory at a time.
 
-Two forms, in Parquet, CSV, TSV or JSON lines, one file or a folder of such files:
+Whatever `readers` reads is read here, in two forms:
 
 - one row an interaction, in any order: user, item and, optionally, a timestamp (without one the row order counts);
 - one row a user: user and history, a list in time order: a list column (Parquet), a JSON list (JSON lines), or text with
   ids between blanks, or a JSON list as text (CSV, TSV).
 
-Interactions are split by a hash of the user, rows of users by their position, so that every shard of a fan-out finds its
-own share without asking another. Imports polars: import this where it is used.
+Parquet, JSON lines and plain CSV and TSV stream, the other formats are read once into memory. Interactions are split by a
+hash of the user, rows of users by their position, so that every shard of a fan-out finds its own share without asking
+another. Imports polars: import this where it is used.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from easrec_jax.data import readers
+from easrec_jax.data import readers, scans
+from easrec_jax.data.columns import Columns, choose_columns, warn_of_unused
+from easrec_jax.data.order import check_equal_times, history_order
+from easrec_jax.data.text import File, Table, first_lines, has_blank_quotes
 from easrec_jax.files import aside_of, clear_asides
 
 SUFFIXES = {
@@ -38,8 +39,7 @@ SUFFIXES = {
     ".tsv": "tsv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-}
-HISTORY_NAMES = ("history", "items")
+}  # of what is written
 OPEN_ROWS = 1 << 19  # rows that the writers of all parts hold in memory together
 
 
@@ -53,80 +53,144 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A scanned input: what it holds is known, nothing of it is in memory.
+    """A scanned input: what it holds is known; nothing of it is in memory where its format streams.
 
-    `frame` has the columns row, user and item, and time if the file has one; item is a list where a row is a user.
+    `frame` has the columns row, user and item, and time if there is one; item is a list where a row is a user.
     """
 
     path: Path
     frame: pl.LazyFrame
-    columns: readers.Columns
+    columns: Columns
     by_user: bool
     rows: int
     events: int
     users: int  # by interactions: estimated, to one in a hundred or so
+    files: Sequence[File]
+    layout: readers.Layout
+    equal_times: str = "mixed"
 
 
 def format_of(path: Path) -> str:
-    """parquet, csv, tsv or jsonl, by the suffix."""
+    """parquet, csv, tsv or jsonl, by the suffix of what is to be written."""
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: expected a name that ends in one of {', '.join(SUFFIXES)}")
     return SUFFIXES[path.suffix.lower()]
 
 
 def input_files(path: Path) -> list[Path]:
-    """The file itself, or the files of a folder (as Spark writes them), by name."""
-    if not path.is_dir():
-        return [readers.check_file(path)]
-    files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith((".", "_")))
-    if not files:
-        raise ValueError(f"{path}: the folder has no file that ends in one of {', '.join(SUFFIXES)}")
-    if len({format_of(file) for file in files}) > 1:
-        raise ValueError(f"{path}: expected files of one format, got {', '.join(sorted({f.suffix for f in files}))}")
-    return files
+    """The file itself, or the parts in a folder."""
+    return [file.path for file in readers.input_files(path)]
 
 
-def open_source(path: str | Path, asked: readers.Columns, *, history_column: str = "") -> Source:
+def open_source(
+    path: str | Path,
+    asked: Columns,
+    *,
+    history_column: str = "",
+    format: str = "auto",
+    separator: str = "",
+    equal_times: str = "mixed",
+    missing_ids: str = "error",
+) -> Source:
     """Scan the input and count it. `ValueError` names the file, and the row or line, of what cannot be read."""
+    check_equal_times(equal_times)
     path = Path(path).expanduser()
-    files = input_files(path)
-    with _reading(path, files):
-        frame, names = _scan(files)
-        history = history_column or next((name for name in HISTORY_NAMES if name in names), "")
-        if history and not asked.item:
-            columns = readers.choose_columns(
-                path, names, readers.Columns(asked.user, history, ""), (*readers.DEFAULT_NAMES[:2], ())
-            )
+    files = readers.input_files(path)
+    asked = dataclasses.replace(asked, history=history_column or asked.history)
+    layout = readers.common_layout(files, format, separator, asked)
+    with scans.reading(path, files, *layout):
+        if _streams(files, layout):
+            frame, names = scans.scan(files, *layout)
+            columns = choose_columns(path, names, asked)
+            warn_of_unused(path, names, columns)
         else:
-            columns, history = readers.choose_columns(path, names, asked, readers.DEFAULT_NAMES), ""
-        schema = frame.collect_schema()
-        item = _history(path, history, schema[history]) if history else _ids(path, columns.item, schema[columns.item])
-        if not (schema[columns.user].is_integer() or schema[columns.user] in (pl.String, pl.Categorical, pl.Enum)):
-            raise ValueError(
-                f"{path}, column {columns.user!r}: expected ids of integers or text, got {schema[columns.user]}"
+            table, columns = readers.read_table(
+                path,
+                format,
+                asked.user,
+                asked.item,
+                asked.time,
+                separator=separator,
+                history_column=asked.history,
+                missing_ids=missing_ids,
             )
-        user = pl.col(columns.user)
-        user = (
-            user if schema[columns.user].is_integer() else user.cast(pl.String)
-        )  # a category's hash is its file's own
-        chosen = [user.alias("user"), item.alias("item")]
-        chosen += [pl.col(columns.time).alias("time")] if columns.time else []
-        frame = frame.select(chosen).with_row_index("row")
-        if format_of(files[0]) in ("csv", "tsv"):  # a blank line
-            frame = frame.filter(pl.col("user").is_not_null() | pl.col("item").is_not_null())
-        events = pl.col("item").list.len().sum() if history else pl.len()
-        missing = pl.col("user").is_null() | (pl.col("user").cast(pl.String).str.strip_chars() == "")
-        if not history:
-            missing |= pl.col("item").is_null() | (pl.col("item") == "")
-        first = pl.col("row").filter(missing).min()
-        users = pl.len() if history else pl.col("user").approx_n_unique()
-        counted = frame.select(pl.col("row").max() + 1, events=events, users=users, missing=first)
-        rows, total, users, wrong = counted.collect(engine="streaming").row(0)
-    if wrong is not None:
-        raise ValueError(f"{path}, row {wrong + 1}: expected a user id{'' if history else ' and an item id'}, got none")
-    if not rows:
+            frame = pl.DataFrame(list(table.columns.values())).lazy()
+            if columns.history:
+                frame = frame.group_by(columns.user, maintain_order=True).agg(columns.item)
+        frame = _selected(path, frame, columns, blanks=layout.format in ("csv", "tsv"))
+        frame, (rows, events, users) = _counted(path, frame, by_user=bool(columns.history), drop=missing_ids == "drop")
+    return Source(path, frame, columns, bool(columns.history), rows, events, users, files, layout, equal_times)
+
+
+def _streams(files: Sequence[File], layout: readers.Layout) -> bool:
+    """Whether polars can read the files a part at a time and sees in them what `readers` would see."""
+    if layout.format not in scans.STREAMED or len(layout.separator) > 1:
+        return False
+    if layout.format in ("parquet", "jsonl"):
+        return True
+    return not any(has_blank_quotes(pl.Series(first_lines(file), dtype=pl.String), layout.separator) for file in files)
+
+
+def _selected(path: Path, frame: pl.LazyFrame, columns: Columns, *, blanks: bool) -> pl.LazyFrame:
+    """The columns row, user, item and time, and `wrong`: the row holds something that is no id.
+
+    `blanks`: of a text file, whose fields may have white space around them and whose lines may be blank.
+    """
+    schema, by_user = frame.collect_schema(), bool(columns.history)
+    name = columns.user
+    try:
+        user, user_wrong = scans.id_columns(name, schema[name])
+        name = columns.history or columns.item
+        if isinstance(schema[name], pl.List) and not by_user:
+            raise ValueError("it holds lists: one row a user? Then name it the history column")
+        item, item_wrong = (scans.history_lists if by_user else scans.id_columns)(name, schema[name])
+    except ValueError as error:
+        raise ValueError(f"{path}, column {name!r}: {error}") from None
+    item = item if by_user else item.cast(pl.String)
+    if blanks:
+        user, item = user.str.strip_chars(), item if by_user else item.str.strip_chars()
+    chosen = [user.alias("user"), item.alias("item"), (user_wrong | item_wrong).alias("wrong")]
+    chosen += [pl.col(columns.time).alias("time")] if columns.time else []
+    frame = frame.select(chosen).with_row_index("row")
+    if blanks:
+        frame = frame.filter(pl.col("user").fill_null("").ne("") | pl.col("item").is_not_null())
+    return frame
+
+
+def _counted(
+    path: Path, frame: pl.LazyFrame, *, by_user: bool, drop: bool
+) -> tuple[pl.LazyFrame, tuple[int, int, int]]:
+    """The frame without marks, whole numbers as such; and its rows, events and (about) users. Checks every id.
+
+    `drop`: rows without an id are left out, with a warning.
+    """
+    user, item = pl.col("user"), pl.col("item")
+    missing = user.is_null() | (user.cast(pl.String).str.strip_chars() == "")
+    if not by_user:
+        missing |= item.is_null() | (item.str.strip_chars() == "")
+    texts = [name for name, kind in frame.collect_schema().items() if kind == pl.String and name in ("user", "item")]
+    counted = frame.select(
+        rows=pl.col("row").max() + 1,
+        events=item.list.len().sum() if by_user else pl.len(),
+        users=pl.len() if by_user else user.approx_n_unique(),
+        missing=pl.col("row").filter(missing & ~pl.col("wrong")).min(),
+        gone=missing.sum(),
+        wrong=pl.col("row").filter("wrong").min(),
+        **{name: scans.are_whole(pl.col(name)) for name in texts},
+    )
+    found = counted.collect(engine="streaming").row(0, named=True)
+    if found["wrong"] is not None:
+        raise ValueError(f"{path}, row {found['wrong'] + 1}: expected ids of text or whole numbers, got a fraction")
+    if found["gone"] and not drop:
+        what = "" if by_user else " and an item id"
+        raise ValueError(f"{path}, row {found['missing'] + 1}: expected a user id{what}, got none; {scans.DROP}")
+    if found["gone"]:
+        warnings.warn(f"{path}: {found['gone']:,} rows without a user or item id dropped", stacklevel=3)
+        frame, found["events"] = frame.filter(~missing), found["events"] - (0 if by_user else found["gone"])
+    if not found["rows"]:
         raise ValueError(f"{path}: the file has no row")
-    return Source(path, frame, columns, bool(history), rows, int(total or 0), users)
+    frame = frame.drop("wrong").with_columns(scans.without_points(pl.col(name)) for name in texts if found[name])
+    return frame, (found["rows"], int(found["events"] or 0), found["users"])
 
 
 def split(source: Source, folder: Path, chosen: range, parts: int) -> None:
@@ -141,7 +205,7 @@ def split(source: Source, folder: Path, chosen: range, parts: int) -> None:
     frame = frame.with_columns(part=part).filter(pl.col("part").is_between(chosen.start, chosen.stop - 1))
     try:
         aside.mkdir(parents=True)
-        with _reading(source.path, input_files(source.path)):
+        with scans.reading(source.path, source.files, *source.layout):
             frame.sink_parquet(
                 pl.PartitionBy(aside, key="part", include_key=False),
                 compression="lz4", row_group_size=max(1_024, OPEN_ROWS // len(chosen)), mkdir=True,
@@ -162,125 +226,29 @@ def read_part(source: Source, folder: Path, number: int) -> Part:
         lengths = frame["item"].list.len().fill_null(0).to_numpy().astype(np.int64)
         items = frame["item"].filter(pl.Series(lengths > 0)).explode()
         return Part(frame["user"], items, np.concatenate([[0], np.cumsum(lengths)]))
-    rows, codes = frame["row"].to_numpy(), frame["user"].rank("dense").to_numpy() - 1
-    keys = [rows, codes]  # the last counts most
+    frame = frame.sort("row")
+    raw_users, codes = _coded(frame["user"])
     if source.columns.time:
-        table = readers.Table(source.path, {"time": frame["time"]}, lambda row: f"row {rows[row] + 1}", {})
-        keys.insert(1, readers.parse_times(table, "time"))
-    order = np.lexsort(keys)
+        table = Table(source.path, {"time": frame["time"]}, lambda row: f"row {frame['row'][row] + 1}", {})
+        times = readers.parse_times(table, "time")
+        raw_items, items = _coded(frame["item"])
+        order, _ = history_order(codes, items, times, raw_users, raw_items, source.equal_times)
+    else:
+        order = np.argsort(codes, kind="stable")
     ends = np.concatenate([[0], np.cumsum(np.bincount(codes))])
-    return Part(frame["user"].gather(order[ends[:-1]]), frame["item"].gather(order), ends)
+    return Part(raw_users, frame["item"].gather(order), ends)
 
 
-def _scan(files: list[Path]) -> tuple[pl.LazyFrame, list[str]]:
-    """The files as one lazy table, and its column names."""
-    format = format_of(files[0])
-    if format == "parquet":
-        frame = pl.scan_parquet(files, glob=False, hive_partitioning=False)
-        return frame, frame.collect_schema().names()
-    if format == "jsonl":
-        first = _first_json_line(files[0])
-        schema = {name: pl.List(pl.String) if isinstance(value, list) else pl.String for name, value in first.items()}
-        return pl.scan_ndjson(files, schema=schema), list(schema)
-    separator = "," if format == "csv" else "\t"
-    frame = pl.scan_csv(files, separator=separator, infer_schema=False, glob=False)
-    return frame, frame.collect_schema().names()
-
-
-def _first_json_line(path: Path) -> dict:
-    """The first line that is not blank."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    return _json_line(path, number, line)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8: {error.reason}") from None
-    raise ValueError(f"{path}: the file is empty")
-
-
-def _ids(path: Path, name: str, kind: Any) -> pl.Expr:
-    """A column of item ids as text."""
-    if isinstance(kind, pl.List):
-        raise ValueError(f"{path}: the column {name!r} holds lists: one row a user? Then name it the history column")
-    if not (kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum)):
-        raise ValueError(f"{path}, column {name!r}: expected ids of integers or text, got {kind}")
-    return pl.col(name).cast(pl.String)
-
-
-def _history(path: Path, name: str, kind: Any) -> pl.Expr:
-    """A column of histories as lists of text; text is ids between blanks, or a JSON list."""
-    if isinstance(kind, pl.List) and (kind.inner == pl.String or kind.inner.is_integer()):  # type: ignore[union-attr]
-        return pl.col(name).cast(pl.List(pl.String))
-    if kind != pl.String:
-        raise ValueError(f"{path}, column {name!r}: expected lists of integers or text, or text, got {kind}")
-    text = pl.col(name).str.strip_chars()
-    is_list = text.str.starts_with("[")
-    listed = pl.when(is_list).then(text).str.json_decode(pl.List(pl.String))
-    return pl.when(is_list).then(listed).otherwise(text.str.extract_all(r"\S+"))
-
-
-@contextmanager
-def _reading(path: Path, files: list[Path]) -> Iterator[None]:
-    """Within: what polars cannot read becomes a `ValueError` that names the file and, where it can be found, the line."""
-    try:
-        yield
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        if "No space left" in str(error) or "File too large" in str(error):
-            raise OSError(str(error).strip().splitlines()[0]) from None
-        for file in files:
-            _find_fault(file)
-        raise ValueError(f"{path}: cannot be read: {str(error).strip().splitlines()[0][:300]}") from None
-
-
-def _find_fault(path: Path) -> None:
-    """Raise `ValueError` naming the first line at fault, if it is one of the usual faults; reads a line at a time."""
-    format = format_of(path)
-    if format == "parquet":
-        try:
-            pl.read_parquet_schema(path)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            raise ValueError(f"{path}: not a readable parquet file: {error}") from None
-        return
-    number = 1
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if format == "jsonl":
-                for number, line in enumerate(file, 1):  # noqa: B007  also read after the loop
-                    if line.strip():
-                        _json_line(path, number, line)
-                return
-            csv.field_size_limit(sys.maxsize)
-            reader = csv.reader(file, delimiter="," if format == "csv" else "\t", strict=True)
-            names = next(reader, [])
-            for row in reader:
-                if len(row) > len(names):
-                    raise readers.wrong_width(path, f"line {number + 1}", len(row), names)
-                number = reader.line_num
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}, after line {number}: expected UTF-8: {error.reason}") from None
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {number + 1}: wrong quoting: {error}") from None
-
-
-def _json_line(path: Path, number: int, line: str) -> dict:
-    try:
-        value = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}, line {number}: not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}, line {number}: expected a JSON object, got {type(value).__name__}")
-    for name, field in value.items():
-        if isinstance(field, dict) or (isinstance(field, list) and any(isinstance(x, dict | list) for x in field)):
-            raise ValueError(f"{path}, line {number}, key {name!r}: expected a plain value or a list of plain values")
-    return value
+def _coded(ids: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """The distinct ids, and the code of each id into them, int64 [ids]."""
+    return ids.unique().sort(), ids.rank("dense").to_numpy().astype(np.int64) - 1
 
 
 def first_histories(path: str | Path, users: int) -> list[list[str]]:
     """Histories of some users of a file, for samples: those whose events stand first in it."""
-    source = open_source(path, readers.Columns("", "", ""))
+    source = open_source(path, Columns("", "", ""))
     head = source.frame.head(users if source.by_user else 1000 * users)
-    with _reading(source.path, input_files(source.path)), tempfile.TemporaryDirectory() as folder:
+    with scans.reading(source.path, source.files, *source.layout), tempfile.TemporaryDirectory() as folder:
         sample = dataclasses.replace(source, frame=head)
         split(sample, Path(folder) / "sample", range(1), 1)
         part = read_part(sample, Path(folder) / "sample", 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from easrec_jax.data.ids import id_text
+from easrec_jax.data.order import check_equal_times, history_order
+
 if TYPE_CHECKING:  # polars is imported only where a file is read
     import polars as pl
 
-    from easrec_jax.data import readers
+    from easrec_jax.data.text import Table
 
-DUPLICATES = ("keep", "drop")
+DUPLICATES, MISSING_IDS = ("keep", "drop"), ("error", "drop")
+NOTABLE, NOTABLE_IN_ORDER = 0.1, 0.02  # shares of tied events that are told: in any file, in one in time order
+NOTABLE_EVENTS = 100  # and how many at least
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,11 @@ class IdMap:
         return len(self.raw)
 
     def encode(self, raw_ids: Iterable[Any]) -> np.ndarray:
-        """Inner ids, int32 [len(raw_ids)], 0 where unknown; an id x is looked up as str(x)."""
+        """Inner ids, int32 [len(raw_ids)], 0 where unknown; an id is looked up as its text (`id_text`: 1.0 is "1")."""
         if isinstance(raw_ids, (str, bytes)):
             raise ValueError(f"raw ids: expected a sequence of ids, got the single id {raw_ids!r}")
-        return np.fromiter((self._inner.get(str(raw_id), 0) for raw_id in raw_ids), np.int32)
+        find = self._inner.get
+        return np.fromiter((find(x if type(x) is str else id_text(x), 0) for x in raw_ids), np.int32)
 
     def decode(self, inner: Sequence[int] | np.ndarray) -> list[str]:
         """Raw ids of inner ids [n]; ValueError where one is padding (0) or out of range."""
@@ -84,6 +91,7 @@ class Interactions:
     user_ids: IdMap
     item_ids: IdMap
     dropped_users: int = 0  # users of the file that k_core or min_history removed
+    notes: tuple[str, ...] = ()  # what the reader left out, a line each
 
     def __post_init__(self) -> None:
         self.items.setflags(write=False)
@@ -190,22 +198,29 @@ class Interactions:
 
 
 def read_interactions(
-    path: str | Path,
+    data: Any,
     *,
     format: str = "auto",
+    separator: str = "",
     user_column: str = "",
     item_column: str = "",
     time_column: str = "",
+    history_column: str = "",
+    equal_times: str = "mixed",
+    missing_ids: str = "error",
     min_history: int = 3,
     k_core: int = 0,
     duplicates: str = "keep",
 ) -> Interactions:
-    """Read a file of interactions; users and items are numbered by first appearance in the file.
+    """Read interactions: a file, a folder of parts, a table in memory (polars, pandas, Arrow), or rows (user, item[, time]).
 
-    A history is in time order, ties and files without times in row order. Then, in this order: duplicates="drop" keeps
-    the earliest interaction of each user with each item; k_core drops users and items with fewer interactions, again
-    and again; min_history drops users with fewer (leave-one-out needs 3). ValueError names file, line and column of
-    bad input; FileNotFoundError for a missing file. Formats: see `readers.FORMATS`.
+    Users are numbered in the order of their ids. A history is in time order; events of one user at the same time are in
+    the order of a fixed hash, so that the order of the rows counts for nothing (equal_times="file": in row order), and
+    without times the row order is the time order. Items are numbered as they come in these histories. Before that, in
+    this order: missing_ids="drop" leaves out rows without an id (else an error); duplicates="drop" keeps the earliest
+    interaction of each user with each item; k_core drops users and items with fewer interactions, again and again;
+    min_history drops users with fewer (leave-one-out needs 3). What is left out is in `notes`.
+    ValueError names file, line and column of bad input; FileNotFoundError for a missing file. Formats: `readers.FORMATS`.
     """
     from easrec_jax.data import readers
 
@@ -215,52 +230,92 @@ def read_interactions(
         raise ValueError(f"k_core: expected 0 or more, got {k_core}")
     if duplicates not in DUPLICATES:
         raise ValueError(f"duplicates: expected one of {', '.join(DUPLICATES)}, got {duplicates!r}")
-    table, columns = readers.read_table(path, format, user_column, item_column, time_column)
-    user, raw_users = encode_column(table, columns.user)
+    check_equal_times(equal_times)
+    if missing_ids not in MISSING_IDS:
+        raise ValueError(f"missing_ids: expected one of {', '.join(MISSING_IDS)}, got {missing_ids!r}")
+    table, columns = readers.read_table(
+        data, format, user_column, item_column, time_column, separator=separator, history_column=history_column,
+        missing_ids=missing_ids,
+    )  # fmt: skip
+    user, raw_users = encode_column(table, columns.user, ordered=True)
     item, raw_items = encode_column(table, columns.item)
-    order = time_order(user, readers.parse_times(table, columns.time) if columns.time else None)
-    if order is not None:
-        user, item = user[order], item[order]
+    times = readers.parse_times(table, columns.time) if columns.time else None
+    user, item = in_time_order(table.path, user, item, times, raw_users, raw_items, equal_times)
+    notes = [f"{table.dropped:,} rows without a user or item id dropped (missing_ids=drop)"] if table.dropped else []
     if duplicates == "drop":
         first = np.sort(np.unique(user.astype(np.int64) * len(raw_items) + item, return_index=True)[1])
+        if len(first) < len(user):
+            notes.append(f"{len(user) - len(first):,} repeated interactions dropped (duplicates=drop)")
         user, item = user[first], item[first]
     keep = keep_core(table.path, user, item, k_core)
+    if not keep.all():
+        people, things = (len(np.unique(codes)) - len(np.unique(codes[keep])) for codes in (user, item))
+        notes.append(
+            f"{np.count_nonzero(~keep):,} interactions, {people:,} users, {things:,} items dropped (k_core={k_core})"
+        )
     user, item = user[keep], item[keep]
     keep = keep_long(table.path, user, min_history)
+    if not keep.all():
+        people = len(np.unique(user[~keep]))
+        notes.append(
+            f"{people:,} users with fewer than {min_history} events dropped, {np.count_nonzero(~keep):,} events in all"
+        )
     user, kept_users = renumber(user[keep], len(raw_users))
-    item, kept_items = renumber(item[keep], len(raw_items))
+    item, kept_items = by_appearance(item[keep], len(raw_items))
     return Interactions(
         items=(item + 1).astype(np.int32),
         offsets=np.concatenate([[0], np.cumsum(np.bincount(user))]).astype(np.int64),
         user_ids=IdMap(tuple(str(raw) for raw in raw_users.gather(kept_users))),
         item_ids=IdMap(tuple(str(raw) for raw in raw_items.gather(kept_items))),
         dropped_users=len(raw_users) - len(kept_users),
+        notes=tuple(notes),
     )
 
 
-def encode_column(table: readers.Table, name: str) -> tuple[np.ndarray, pl.Series]:
-    """Codes from 0 by first appearance, int32 [rows], and the raw id of each code; ValueError for a blank id."""
+def encode_column(table: Table, name: str, *, ordered: bool = False) -> tuple[np.ndarray, pl.Series]:
+    """Codes from 0, int32 [rows], and the raw id of each code; ValueError for a blank id.
+
+    `ordered`: by id, numbers by their size and text by its letters; else in any order.
+    """
     import polars as pl
 
-    from easrec_jax.data import readers
+    from easrec_jax.data.columns import shown
+    from easrec_jax.data.scans import DROP
 
     column = table.columns[name]
     raw = column.unique(maintain_order=True)
+    if ordered:
+        number = raw.cast(pl.Int64, strict=False)
+        keys = ["id"] if number.null_count() else ["number", "id"]
+        raw = pl.DataFrame({"id": raw, "number": number}).sort(keys)["id"]
     codes = pl.DataFrame({"id": raw, "code": np.arange(len(raw), dtype=np.int32)})
     code = column.to_frame("id").join(codes, on="id", how="left", maintain_order="left")["code"].to_numpy()
     if raw.dtype == pl.String:
         blank = raw.str.strip_chars() == ""
         if blank.any():
             row = int(np.argmax(code == (blank.arg_max() or 0)))
-            raise table.error(row, name, f"expected an id, got {readers.shown(column[row])}")
+            raise table.error(row, name, f"expected an id, got {shown(column[row])}; {DROP}")
     return code, raw
 
 
-def time_order(user: np.ndarray, times: np.ndarray | None) -> np.ndarray | None:
-    """The rows by user, then time, then row; None where they are so already."""
-    if times is not None:
-        return np.lexsort((times, user))
-    return None if np.all(user[1:] >= user[:-1]) else np.argsort(user, kind="stable")
+def in_time_order(
+    path: Path, user: np.ndarray, item: np.ndarray, times: np.ndarray | None, raw_users: pl.Series, raw_items: pl.Series,
+    equal_times: str,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """User and item codes with each user's history in order; warns where the order of many ties in the file is not kept."""
+    if times is None and np.all(user[1:] >= user[:-1]):
+        return user, item
+    order, tied = history_order(user, item, times, raw_users, raw_items, equal_times)
+    if times is not None and tied and equal_times == "mixed":
+        rows = np.argsort(user, kind="stable")
+        in_order = bool(np.all((times[rows[1:]] >= times[rows[:-1]]) | (user[rows[1:]] != user[rows[:-1]])))
+        if tied >= max(NOTABLE_EVENTS, len(user) * (NOTABLE_IN_ORDER if in_order else NOTABLE)):
+            warnings.warn(
+                f"{path}: {tied:,} of {len(user):,} events share their time with another of the same user; such events are "
+                "mixed by a fixed hash, equal_times=file (--data.equal_times) keeps the order of the rows",
+                stacklevel=3,
+            )
+    return user[order], item[order]
 
 
 def keep_core(path: Path, user: np.ndarray, item: np.ndarray, k_core: int) -> np.ndarray:
@@ -296,56 +351,11 @@ def renumber(codes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     return new[codes], kept
 
 
-@dataclass(frozen=True, eq=False)
-class Features:
-    """What a RecBole `.item` or `.user` file says of each id: `columns[name][k]` is of inner id k.
-
-    Position 0 (padding) and ids without a row hold "" or NaN. A token_seq stays one string: see `split_tokens`.
-    """
-
-    names: tuple[str, ...]
-    kinds: dict[str, str]  # token, token_seq, float or float_seq
-    columns: dict[str, list[str] | np.ndarray]  # list of str [ids + 1]; float32 [ids + 1] for the kind float
-    missing: int  # ids without a row
-
-
-def split_tokens(text: str) -> tuple[str, ...]:
-    """The tokens of a token_seq value."""
-    return tuple(text.split())
-
-
-def read_features(path: str | Path, ids: IdMap) -> Features:
-    """Read a RecBole `.item` or `.user` file, whose first column is the id; rows of ids not in `ids` are left out."""
-    import polars as pl
-
-    from easrec_jax.data import readers
-
-    table = readers.read_text(readers.check_file(path), "atomic")
-    id_name, *names = table.columns
-    inner = ids.encode(table.columns[id_name])
-    known, counts = np.flatnonzero(inner), np.bincount(inner, minlength=len(ids) + 1)
-    if not known.size:
-        raise ValueError(
-            f"{path}, column {readers.shown(id_name)}: none of its {len(inner)} ids is among the {len(ids)} asked for"
-        )
-    if counts[1:].max() > 1:
-        row = int(np.flatnonzero(inner == counts[1:].argmax() + 1)[1])
-        raise table.error(row, id_name, f"the id {readers.shown(table.columns[id_name][row])} is there twice")
-    columns: dict[str, list[str] | np.ndarray] = {}
-    for name in names:
-        text = table.columns[name]
-        if table.kinds[name] == "float":
-            number = text.cast(pl.Float32, strict=False)
-            wrong = number.is_null() & (text != "")
-            if wrong.any():
-                row = int(wrong.arg_max() or 0)
-                raise table.error(row, name, f"expected a number, got {readers.shown(text[row])}")
-            column: Any = np.full(len(ids) + 1, np.nan, np.float32)
-            column[inner[known]] = number.gather(known).fill_null(float("nan")).to_numpy()
-            columns[name] = column
-        else:
-            values = np.full(len(ids) + 1, "", object)
-            values[inner[known]] = text.gather(known).to_list()
-            columns[name] = values.tolist()
-    kinds = {name: table.kinds[name] for name in names}
-    return Features(tuple(names), kinds, columns, int((counts[1:] == 0).sum()))
+def by_appearance(codes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Codes from 0 in the order in which they first appear, and the old code of each."""
+    first = np.full(size, len(codes), np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # of repeated places the last value stays
+    kept = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
+    new = np.zeros(size, np.int64)
+    new[kept] = np.arange(len(kept))
+    return new[codes], kept

@@ -23,8 +23,8 @@ def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
         )  # fmt: skip
         return made.data, made.truth
     options = {
-        "format": config.format, "user_column": config.user_column, "item_column": config.item_column,
-        "time_column": config.time_column,
+        "format": config.format, "separator": config.separator, "user_column": config.user_column,
+        "item_column": config.item_column, "time_column": config.time_column, "history_column": config.history_column,
     }  # fmt: skip
     path: Any = config.path
     if path.startswith("catalog:"):
@@ -34,8 +34,9 @@ def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
         given = {key: value for key, value in options.items() if value not in ("", "auto")}
         path, options = catalog.fetch(name), options | catalog.find(name).options | given
     data = read_interactions(
-        path, **options, min_history=config.min_history, k_core=config.k_core, duplicates=config.duplicates
-    )
+        path, **options, equal_times=config.equal_times, missing_ids=config.missing_ids, min_history=config.min_history,
+        k_core=config.k_core, duplicates=config.duplicates,
+    )  # fmt: skip
     return data, None
 
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from easrec_jax.data.readers import DEFAULT_NAMES, check_file, detect_format, read_text, shown
+from easrec_jax.data.columns import ITEMS, Columns, shown, usual
+from easrec_jax.data.readers import check_file, detect
+from easrec_jax.data.scans import id_columns, plain_ids
+from easrec_jax.data.text import File, read_text
 
 
 def read_titles(path: str | Path) -> dict[str, str]:
@@ -14,24 +17,25 @@ def read_titles(path: str | Path) -> dict[str, str]:
 
     Raises `ValueError` naming the file and its columns where one of the two is missing.
     """
-    path = check_file(path)
-    format = detect_format(path)
+    file = File(check_file(path))
+    format, separator = detect(file, asked=Columns("-", "", ""))
     if format == "parquet":
         try:
             frame = pl.read_parquet(path, glob=False)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise ValueError(f"{path}: not a readable parquet file: {error}") from error
-        columns = {
-            c.name: c.cast(pl.String) for c in frame.get_columns() if c.dtype == pl.String or c.dtype.is_integer()
-        }
     elif format in ("atomic", "csv", "tsv"):
-        columns = read_text(path, format).columns
+        frame = pl.DataFrame(list(read_text(file, format, separator).columns.values()))
     else:
         raise ValueError(f"{path}: expected titles as .item, .csv, .tsv or .parquet, got the format {format!r}")
-    item = next((name for name in DEFAULT_NAMES[1] if name in columns), None)
-    title = next((name for word in ("title", "name") for name in columns if word in name.lower()), None)
-    if item is None or title is None:
-        missing = f"item column ({', '.join(DEFAULT_NAMES[1])})" if item is None else "title column (*title*, *name*)"
-        raise ValueError(f"{path}: no {missing}; the file has the columns {', '.join(map(shown, list(columns)[:20]))}")
-    pairs = zip(columns[item].to_list(), columns[title].to_list(), strict=True)
+    item = usual(frame.columns, ITEMS)
+    title = next((name for word in ("title", "name") for name in frame.columns if word in name.lower()), None)
+    if not item or title is None:
+        missing = f"item column ({', '.join(ITEMS[:4])}, ...)" if not item else "title column (*title*, *name*)"
+        raise ValueError(f"{path}: no {missing}; the file has the columns {', '.join(map(shown, frame.columns[:20]))}")
+    try:
+        ids = plain_ids(frame.select(id_columns(item, frame.schema[item])[0].alias("id"))["id"])
+    except ValueError as error:
+        raise ValueError(f"{path}, column {item!r}: {error}") from None
+    pairs = zip(ids.cast(pl.String).to_list(), frame[title].cast(pl.String).to_list(), strict=True)
     return {raw: text for raw, text in pairs if raw and text}
