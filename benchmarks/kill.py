@@ -105,11 +105,11 @@ class Subject:
         left = [
             p
             for p in self.run.rglob("*")
-            if p.name.endswith((".tmp", ".old", ".parts", ".lock")) or "orbax-checkpoint-tmp" in p.name
+            if p.name.endswith((".tmp", ".old", ".parts", ".parquet.lock")) or "orbax-checkpoint-tmp" in p.name
         ]
         if left:
             raise SystemExit(f"{self.what}: left behind: {', '.join(map(str, left))}")
-        timed = ("results.json", "manifest.json", "config.json", ".recs.parquet.json")
+        timed = ("results.json", "manifest.json", "config.json", ".recs.parquet.json", ".lock")
         kept = [p for p in files if p.name not in timed and p.suffix != ".png" and "checkpoints" not in p.parts]
         return {str(p.relative_to(self.run)): hashlib.sha256(p.read_bytes()).hexdigest() for p in kept}
 

@@ -39,17 +39,23 @@ def command() -> None:
 
 def print_markdown(arguments: Arguments) -> None:
     from easrec_jax.files import read_json
-    from easrec_jax.report import markdown_table
+    from easrec_jax.report import by_data, markdown_table
 
-    rows = {}
+    rows, results = {}, {}
     for run in arguments.runs:
         path = run / "model" / "results.json"
         name = run.name if run.name not in rows else run.as_posix()
-        rows[name] = read_json(path)
-        rows |= {f"{name}: {baseline}": row for baseline, row in rows[name].get("baselines", {}).items()}
-        if not isinstance(rows[name].get(arguments.part), dict):
+        results[name] = read_json(path)
+        baselines = {f"{name}: {baseline}": row for baseline, row in results[name].get("baselines", {}).items()}
+        rows[name] = {name: results[name]} | baselines
+        if not isinstance(results[name].get(arguments.part), dict):
             raise ValueError(f"{path}: no figures of the {arguments.part} items")
-    print(markdown_table(rows, part=arguments.part))
+    groups = by_data(results)
+    for data, names in groups.items():
+        if len(groups) > 1:
+            print(f"\n{data}\n")
+        table = {name: row for run in names for name, row in rows[run].items()}
+        print(markdown_table(table, part=arguments.part))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 import time
 
-from easrec_jax.cli import Progress, fail, machine, main, run_arguments
+from easrec_jax.cli import Progress, describe_data, fail, machine, main, run_arguments
 
 
 def command() -> None:
@@ -32,17 +32,9 @@ def command() -> None:
     samples = make_samples(config, split)
     strategy, costs = find_strategy(config.search.strategy), cost_table(space, data.num_items)
     check_strategy(strategy, costs, config.search)
-    open_run(
-        folder,
-        config,
-        parts=("data", "model", "search", "evaluate", "seed"),
-        resume=arguments.resume,
-        overwrite=arguments.overwrite,
-    )
-    size = f"{data.num_users} users, {data.num_items} items, {data.num_interactions} interactions"
-    print(
-        "\n".join([f"data: {size}, {samples.num_targets} targets an epoch", *(f"data: {note}" for note in data.notes)])
-    )
+    parts = ("data", "model", "search", "evaluate", "seed")
+    owner = open_run(folder, config, data, parts=parts, resume=arguments.resume, overwrite=arguments.overwrite)
+    print(describe_data(data, samples.num_targets), flush=True)
     log = MetricsLog(folder / "metrics.jsonl")
     options: dict = {"costs": costs}
     if isinstance(space, SearchSpace):  # a wide one has a strategy of its own and counts FLOPs alone
@@ -72,6 +64,7 @@ def command() -> None:
     described = describe_architecture(found.architecture, config, data.num_items, chosen_by)
     if found.weights is not None:
         save_tree(folder / "supernet.npz", found.weights)
+        write_text(folder / "items.json", json.dumps({"ids": data.item_ids.to_json()}))  # of the rows of its item table
     write_text(folder / "architecture.json", json.dumps(described, indent=2) + "\n")
     draw_search(log.records(), config, folder / "search.png")
     print(f"found {found.architecture.describe()}")
@@ -80,6 +73,7 @@ def command() -> None:
         f"{described['flops_over_sasrec']:.1%} of SASRec's; {described['parameters']:,} parameters"
     )
     print(f"  {time.perf_counter() - started:.0f} s, {machine()['peak_memory_mb']} MB at most; written to {folder}")
+    owner.close()
 
 
 if __name__ == "__main__":

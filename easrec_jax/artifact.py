@@ -31,6 +31,7 @@ from easrec_jax.files import (
     write_text,
 )
 from easrec_jax.network import Network, init_network
+from easrec_jax.precision import check_float32, in_float32
 
 FORMAT = "easrec_jax model"
 VERSION = 1
@@ -63,8 +64,9 @@ def save_model(folder: str | Path, model: Model, *, architecture: dict, config: 
     """Write the whole folder aside, then put it in place of what may stand there.
 
     `architecture` is the JSON of architecture.json (the fields of `Architecture` and more), `config` and `metrics` the
-    texts of config.json and metrics.jsonl.
+    texts of config.json and metrics.jsonl. Raises `ValueError` for weights of another type than float32.
     """
+    check_float32(model.weights)
     with whole_folder(Path(folder)) as aside:
         save_tree(aside / "weights.npz", model.weights)
         items = {"ids": model.item_ids.to_json(), "interactions": model.popularity[1:].tolist(), "titles": model.titles}
@@ -77,6 +79,7 @@ def save_model(folder: str | Path, model: Model, *, architecture: dict, config: 
         write_text(aside / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
+@in_float32
 def load_model(folder: str | Path) -> Model:
     """Read and verify a model folder. Raises `FileNotFoundError` or `ValueError` naming the file that is at fault.
 
@@ -87,9 +90,9 @@ def load_model(folder: str | Path) -> Model:
         standing = standing_folder(folder)
         manifest = standing / "manifest.json"
         if not manifest.is_file() or not manifest.resolve().is_relative_to(standing.resolve()):
-            there = f"; there is one in {folder / 'model'}" if (folder / "model" / "manifest.json").is_file() else ""
+            inside = f"; there is one in {folder / 'model'}" if (folder / "model" / "manifest.json").is_file() else ""
             raise FileNotFoundError(
-                f"{folder}: no model here (expected a folder with manifest.json, as bin/retrain.py writes){there}"
+                f"{folder}: no model here (expected a folder with manifest.json, as bin/retrain.py writes){inside}"
             )
         before = manifest.read_bytes()
         try:

@@ -38,6 +38,7 @@ from easrec_jax.cost import request_flops
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.layers import Dense, EmbeddingNorm, LayerNorm, Tables, blocks_of, dropout, normal_init, split_key
+from easrec_jax.precision import in_float32
 
 Items = Int[Array, "batch length"]
 
@@ -184,6 +185,7 @@ class FDSA(nn.Module):
         return 2 * request_flops(arch, self.num_items) - scores + attention + 4 * arch.width**2
 
 
+@in_float32
 def init_baseline(network: SASRecF | FDSA, key: Array) -> dict:
     """Fresh weights; the key is consumed."""
     items = jax.ShapeDtypeStruct((1, min(2, network.architecture.max_length)), jnp.int32)

@@ -1,7 +1,8 @@
 """Checkpoints of a running search or training: the one module that knows Orbax.
 
 A checkpoint is complete or it is not there: Orbax writes aside and renames, and a list of checksums, written last,
-says what the files were. A damaged file is named; it is never restored as something else.
+says what the files were, and which run's. A damaged file is named; it is never restored as something else, nor by
+another run.
 """
 
 from __future__ import annotations
@@ -24,11 +25,19 @@ from easrec_jax.files import check_digests, file_digests, read_json, write_text
 
 
 class Checkpoints:
-    """The newest `keep` checkpoints of one run, under `folder`, numbered by step."""
+    """The newest `keep` checkpoints of one run, under `folder`, numbered by step.
 
-    def __init__(self, folder: str | Path, *, keep: int = 2) -> None:
+    `run` says which run that is: names and values that make JSON. A checkpoint of another one is not restored.
+    """
+
+    def __init__(self, folder: str | Path, *, keep: int = 2, run: dict[str, Any] | None = None) -> None:
         self.folder = Path(folder).absolute()
         self.keep = keep
+        self.run: dict[str, Any] = json.loads(json.dumps(run or {}))  # tuples are lists then, as in what is read back
+
+    def of_run(self, run: dict[str, Any]) -> Checkpoints:
+        """The same folder's, of the run that `run` describes."""
+        return Checkpoints(self.folder, keep=self.keep, run=run)
 
     def steps(self) -> list[int]:
         """Complete checkpoints, oldest first."""
@@ -59,7 +68,7 @@ class Checkpoints:
             self._tidy()
             kept = f"; the one of step {self.latest()} is intact" if self.steps() else ""
             raise OSError(f"{data}: the checkpoint cannot be written: {reason(error)}{kept}") from error
-        write_text(self._list(step), json.dumps(file_digests(data)))
+        write_text(self._list(step), json.dumps({"run": self.run, "sha256": file_digests(data)}))
         for old in self.steps()[: -self.keep]:
             self._list(old).unlink()
             shutil.rmtree(self._data(old))
@@ -67,7 +76,7 @@ class Checkpoints:
     def restore(self, like: Any) -> Any:
         """The newest checkpoint, with the structure, shapes and types of `like`.
 
-        Raises `ValueError` naming the damaged file, or saying that the checkpoint is another network's.
+        Raises `ValueError` naming the damaged file, or saying that the checkpoint is another run's or network's.
         """
         import orbax.checkpoint as ocp
 
@@ -77,7 +86,9 @@ class Checkpoints:
         data = self._data(step)
         older = self.steps()[:-1]
         hint = f"; delete {self._list(step)} to go back to step {older[-1]}" if older else "; no older one is left"
-        check_digests(data, read_json(self._list(step)), source=self._list(step), hint=hint)
+        listed = read_json(self._list(step))
+        self._check_run(listed.get("run"), self._list(step))
+        check_digests(data, listed.get("sha256"), source=self._list(step), hint=hint)
         wanted = jax.tree.map(np.asarray, jax.device_get(like))
         try:
             with ocp.StandardCheckpointer() as checkpointer:
@@ -96,6 +107,16 @@ class Checkpoints:
             return np.asarray(value) if isinstance(model, np.ndarray | np.generic) else jax.numpy.asarray(value)
 
         return jax.tree.map(typed, restored, like)
+
+    def _check_run(self, there: Any, source: Path) -> None:
+        if not isinstance(there, dict):
+            raise ValueError(
+                f"{source}: it does not say which run's checkpoint this is (an older version's?): start anew"
+            )
+        names = sorted(name for name in there.keys() | self.run.keys() if there.get(name) != self.run.get(name))
+        if names:
+            changes = "; ".join(f"{name}: {there.get(name)!r} there, {self.run.get(name)!r} here" for name in names)
+            raise ValueError(f"{source}: the checkpoint is another run's ({changes[:600]}): start anew (--overwrite)")
 
     def _tidy(self) -> None:
         """Remove what killed or failed writers left: all that belongs to no complete checkpoint."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import tyro
 
 from easrec_jax.config import Config
 from easrec_jax.config_files import load_config
+from easrec_jax.data.interactions import Interactions
 from easrec_jax.workdir import MetricsLog
 
 
@@ -63,13 +65,17 @@ def main(command: Callable[[], Any]) -> NoReturn:
     """Run a command: user mistakes become one line, warnings too; EASREC_TRACEBACK=1 shows where they arose."""
     _use_huge_pages()
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-    setup_compilation_cache()
     try:
+        setup_jax()
         status = command()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get("EASREC_TRACEBACK"):
             raise
-        fail(str(error))
+        other = "; other settings are another run: --overwrite, or another --workdir"
+        fail(f"{error}{other if isinstance(error, FloatingPointError) else ''}")
     raise SystemExit(status or 0)
 
 
@@ -86,6 +92,22 @@ def _use_huge_pages() -> None:
     os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, "glibc.malloc.hugetlb=1")))
     sys.stdout.flush()
     os.execv(sys.executable, sys.orig_argv)
+
+
+def setup_jax() -> None:
+    """A device or a clear word that there is none, float32 whatever JAX_ENABLE_X64 says, and a compilation cache."""
+    import jax
+
+    jax.config.update("jax_enable_x64", False)
+    if platforms := os.environ.get("JAX_PLATFORMS"):
+        try:
+            jax.devices()
+        except (RuntimeError, AssertionError) as error:  # the latter, without a word, for CUDA without its plugin
+            reason = str(error).partition(" (set JAX_PLATFORMS")[0].strip() or "no such device, or no plugin for it"
+            raise ValueError(
+                f"JAX_PLATFORMS={platforms}: {reason.splitlines()[0][:200]}; unset it, or use JAX_PLATFORMS=cpu"
+            ) from None
+    setup_compilation_cache()
 
 
 def setup_compilation_cache() -> None:
@@ -112,29 +134,58 @@ def machine() -> dict:
     return {"device": kind, "jax": jax.__version__, "peak_memory_mb": peak}
 
 
+def describe_data(data: Interactions, targets: int) -> str:
+    """The sizes of what was read, and what was left out of it, a line each."""
+    sizes = f"{data.num_users} users, {data.num_items} items, {data.num_interactions} interactions"
+    return "\n".join(f"data: {line}" for line in (f"{sizes}, {targets} targets an epoch", *data.notes))
+
+
+def clock(seconds: float) -> str:
+    """`0:07`, `12:07` or `3:12:07`."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
 def _network(record: dict) -> str:
     """A network trained alone, of a search without a supernet."""
     arch = record["architecture"]
     return f"network {record['epoch']:2d}  {arch['depth']} x {arch['width']}/{arch['inner']} ({record['cost']:.3f})"
 
 
+PLAIN_SECONDS = 30.0  # between lines of progress where they cannot be drawn over each other
+
+
 class Progress:
-    """The live line of a run on stderr, and one lasting line an epoch, there and in `log`."""
+    """One lasting line an epoch on stderr and in `log`, and a live one below it; elsewhere than on a terminal now and then a plain one."""
 
     def __init__(self, title: str, log: MetricsLog | None = None) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(total=1, unit=title, file=sys.stderr, bar_format="{unit} |{bar:16}| {desc}", leave=False)
-        self._known = ""
-        self._log = log
+        self._title, self._log, self._known, self._written = title, log, "", time.monotonic()
+        live = sys.stderr.isatty()
+        self._bar = (
+            tqdm(total=1, unit=title, file=sys.stderr, bar_format="{unit} |{bar:16}| {desc}", leave=False)
+            if live
+            else None
+        )
+        self._show("started")  # to compile may take a while
 
     def step(self, info: dict) -> None:
         """`on_step` of a loop."""
-        self._bar.total, self._bar.n = info["steps"], info["step"]
+        if self._bar is None and time.monotonic() - self._written < PLAIN_SECONDS:
+            return
         finalist = f"finalist {info['finalist']}, alone, " if "finalist" in info else ""
         known = "" if finalist else self._known  # those are the supernet's
-        self._bar.set_description_str(
-            f"{finalist}epoch {info['epoch']}/{info['epochs']}  {info['steps_per_s']:.1f} steps/s  loss {info['loss']:.4f}{known}"
+        rate = f"  {info['steps_per_s']:.1f} steps/s" if info["steps_per_s"] else ""
+        left = f", {clock(info['left_s'])} left at most" if info["left_s"] is not None else ""
+        if self._bar is not None:
+            self._bar.total, self._bar.n = info["steps"], info["step"]
+        else:
+            rate = f", step {info['step']}/{info['steps']}{rate}"
+        self._show(
+            f"{finalist}epoch {info['epoch']}/{info['epochs']}{rate}  loss {info['loss']:.4f}{known}"
+            f"  {clock(info['elapsed_s'])} elapsed{left}"
         )
 
     def epoch(self, record: dict) -> None:
@@ -149,11 +200,24 @@ class Progress:
                 f"  tau {record['temperature']:.3f}" if "temperature" in record else ""
             ) + f"  FLOPs {record['expected_cost']:.3f}  pick {what} ({pick['cost']:.3f})"
         mark = " *" if record["best_epoch"] == record["epoch"] else ""
-        what = f"epoch {record['epoch']:3d}  loss {record['loss']:.4f}" if "loss" in record else _network(record)
-        self._bar.write(f"{what}{self._known}{mark}", file=sys.stderr)
+        if "architecture" in record:
+            what = _network(record)
+        else:
+            loss = f"loss {record['loss']:.4f}" if "loss" in record else "before any step"
+            what = f"epoch {record['epoch']:3d}  {loss}"
+        line = f"{what}{self._known}{mark}"
+        self._bar.write(line, file=sys.stderr) if self._bar is not None else self._show(line)
+
+    def _show(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.set_description_str(text)
+        else:
+            print(f"{self._title}: {text}", file=sys.stderr, flush=True)
+            self._written = time.monotonic()
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from tyro.conf import arg
+
+from easrec_jax.typed import settle_types
 
 Attention = Literal["softmax", "linrec", "causal_linrec", "recent_linrec"]
 CAUSAL_ATTENTIONS = ("softmax", "causal_linrec", "recent_linrec")
@@ -72,6 +76,7 @@ class DataConfig:
     """Planted data: shortest and longest history, events, marker included."""
 
     def __post_init__(self) -> None:
+        settle_types(self, "data")
         check(
             self.min_history >= 3, "data.min_history", "at least 3 (train, validation and test item)", self.min_history
         )
@@ -124,6 +129,7 @@ class ModelConfig:
     """Dropout rate, in steps of 1/256."""
 
     def __post_init__(self) -> None:
+        settle_types(self, "model")
         for name in ("width", "inner", "layers", "heads", "max_length"):
             check(getattr(self, name) >= 1, f"model.{name}", "at least 1", getattr(self, name))
         check(self.width % self.heads == 0, "model.width", f"a multiple of model.heads = {self.heads}", self.width)
@@ -186,6 +192,7 @@ class SearchConfig:
     """Stop after this many epochs without a better validation NDCG@10."""
 
     def __post_init__(self) -> None:
+        settle_types(self, "search")
         check(len(self.prune) >= 1, "search.prune", "at least one candidate", self.prune)
         check(
             all(0.0 <= x < 1.0 for x in self.prune),
@@ -244,6 +251,9 @@ class RetrainConfig:
     """searched: what the search picked; full: the network of the model.* sizes itself (a plain baseline)."""
     weights: Literal["copied", "fresh"] = "copied"
     """Start from the supernet's weights, if the strategy trains one, or from scratch; which is better depends on the data."""
+    from_model: Annotated[str, arg(name="from")] = ""
+    """Go on from a trained model, a folder of bin/retrain.py, instead of a search: its architecture, its weights (unless they shall be
+    fresh), item rows by item id; the data may have new users and items. Its own figures on them count as epoch 0."""
     epochs: int = 30
     """Most epochs over the training interactions."""
     batch_size: int = 32
@@ -271,11 +281,18 @@ class RetrainConfig:
     with softmax, or another attention as in sasrec+causal_linrec."""
 
     def __post_init__(self) -> None:
+        settle_types(self, "retrain")
         for name in ("epochs", "batch_size", "buckets", "negatives", "patience"):
             check(getattr(self, name) >= 1, f"retrain.{name}", "at least 1", getattr(self, name))
         for name in ("learning_rate", "baseline_learning_rate"):
             rate = getattr(self, name)
             check(rate is None or rate > 0, f"retrain.{name}", "a number above 0", rate)
+        check(
+            not self.from_model or self.architecture == "searched",
+            "retrain.from",
+            "none with retrain.architecture = 'full'",
+            self.from_model,
+        )
         check(self.warmup_steps >= 0, "retrain.warmup_steps", "0 or more", self.warmup_steps)
         for name in self.baselines:
             with_features = baseline_parts(name)[0] in ("sasrecf", "fdsa")
@@ -310,6 +327,7 @@ class EvaluateConfig:
     """Seed of the sampled negatives."""
 
     def __post_init__(self) -> None:
+        settle_types(self, "evaluate")
         check(all(k >= 1 for k in self.ks), "evaluate.ks", "cut-offs of at least 1", self.ks)
         if 10 not in self.ks:
             warnings.warn("evaluate.ks: 10 added: the choice of epochs uses NDCG@10", stacklevel=2)
@@ -329,7 +347,7 @@ class Config:
     """Seed of weights, data order, dropout, Gumbel noise and planted data."""
 
     def __post_init__(self) -> None:
-        check(isinstance(self.seed, int), "seed", "an integer", self.seed)
+        settle_types(self, "")
         check(
             self.data.targets == "last" or self.model.attention in CAUSAL_ATTENTIONS,
             "model.attention",

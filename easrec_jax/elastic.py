@@ -22,6 +22,7 @@ from easrec_jax.architecture import Architecture, SearchSpace, WideSpace
 from easrec_jax.attention import MODES, default_decay
 from easrec_jax.layers import GATE_SCALE, convolve, dropout, pick_last, split_key
 from easrec_jax.network import Network, init_network
+from easrec_jax.precision import in_float32
 from easrec_jax.supernet import extract as extract_candidate
 
 Choice = Int[Array, " columns"]
@@ -35,6 +36,7 @@ class Masks(NamedTuple):
     shrink: Array  # channels of a head over those of the largest, []
 
 
+@in_float32
 def init_elastic(space: WideSpace, num_items: int, key: Array) -> dict:
     """Fresh weights: tables, one norm after the embedding, and the layers stacked along axis 0. The key is consumed."""
     keys = jax.random.split(key)

@@ -23,6 +23,7 @@ from jax import Array
 from easrec_jax.data.batches import BUCKETS, bucketed, scoring_samples
 from easrec_jax.data.split import Part, Split
 from easrec_jax.metrics import metrics
+from easrec_jax.precision import in_float32
 
 # scores(weights, items [batch length]) -> [batch items + 1]; column 0 (padding) is ignored
 ScoreFunction = Callable[[Any, Array], Array]
@@ -160,6 +161,7 @@ class Evaluator:
         object.__setattr__(self, "_negatives", sampled)
         object.__setattr__(self, "_seen", _seen_keys(self.split, self.part))
 
+    @in_float32
     def ranks(self, scores: ScoreFunction, weights: Any) -> dict[str, np.ndarray]:
         """int [users] for each protocol: how many items stand above the target, ties resolved as `ties` says."""
         split, parsed = self.split, self._parsed  # type: ignore[attr-defined]

@@ -162,7 +162,7 @@ def read_json(path: Path) -> dict:
 def file_digests(folder: Path) -> dict[str, str]:
     """Relative path -> SHA-256 of every file below `folder`."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return {p.relative_to(folder).as_posix(): _digest(p) for p in files}
+    return {p.relative_to(folder).as_posix(): file_digest(p) for p in files}
 
 
 def check_digests(folder: Path, digests: Any, *, source: Path, needed: Iterable[str] = (), hint: str = "") -> None:
@@ -181,10 +181,11 @@ def check_digests(folder: Path, digests: Any, *, source: Path, needed: Iterable[
             raise ValueError(f"{source}: the list of checksums names a file outside: {name[:100]!r}")
         if not path.is_file():
             raise ValueError(f"{path}: missing{hint}")
-        if _digest(path) != digest:
+        if file_digest(path) != digest:
             raise ValueError(f"{path}: damaged (truncated or altered; its checksum differs){hint}")
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.layers import BlockState, EmbeddingNorm, Tables, blocks_of, split_key
+from easrec_jax.precision import in_float32
 
 Items = Int[Array, "batch length"]
 
@@ -80,6 +81,7 @@ class Network(nn.Module):
         return x, UserState(tuple(states), state.count + 1)
 
 
+@in_float32
 def init_network(network: Network, key: Array) -> dict:
     """Fresh weights; the key is consumed."""
     items = jax.ShapeDtypeStruct((1, min(2, network.architecture.max_length)), jnp.int32)

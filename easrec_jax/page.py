@@ -17,7 +17,7 @@ import numpy as np
 from easrec_jax.config import Config
 from easrec_jax.config_files import from_json, to_json
 from easrec_jax.files import read_json, write_text
-from easrec_jax.report import comparison_figure, draw_search, training_figure
+from easrec_jax.report import by_data, comparison_figure, draw_search, training_figure
 from easrec_jax.workdir import MetricsLog
 
 STYLE = """
@@ -28,7 +28,7 @@ h1, h2, td, pre { overflow-wrap: anywhere; }
 .wide { overflow-x: auto; } img { max-width: 100%; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e4e7ea; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 8rem; } tr.best td { font-weight: 600; }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 8rem; } td.best { font-weight: 600; }
 pre { background: #f5f6f8; padding: .8rem; white-space: pre-wrap; } .note { color: #59636e; font-size: .9rem; }
 .pair { display: flex; flex-wrap: wrap; gap: 0 3rem; }
 """
@@ -89,11 +89,14 @@ def measure_latency(folder: Path, *, calls: int = 300) -> dict:
 
 def write_page(runs: list[Run], path: Path, *, part: str = "test") -> None:
     """Write the page; it appears whole. Needs matplotlib (extra `plot`)."""
-    models = [model for run in runs for model in _models(run)]
     body = [_tag("h1", "EASRec: " + ", ".join(run.name for run in runs))]
-    if any(model["figures"] for model in models):
-        body += [_tag("h2", f"Accuracy and cost, {part} items"), _accuracy(models, part)]
-        body += [_comparison(runs, models, part)]
+    groups = by_data({run.name: run.results for run in runs if run.results})
+    for data, names in groups.items():
+        among = [run for run in runs if run.name in names]
+        models = [model for run in among for model in _models(run)]
+        of = f" of {data}" if len(groups) > 1 else ""
+        body += [_tag("h2", f"Accuracy and cost, {part} items{of}"), _accuracy(models, part)]
+        body += [_comparison(among, models, part)]
     for run in runs:
         body += _run(run)
     title = html.escape(", ".join(run.name for run in runs))
@@ -112,13 +115,15 @@ def _models(run: Run) -> list[dict]:
 def _accuracy(models: list[dict], part: str) -> str:
     protocols = list(dict.fromkeys(p for m in models for p in _dict(m["figures"], part)))
     metrics = ("recall@10", "mrr@10", "ndcg@10")
-    rows = [
-        [
-            m["name"],
-            *(" / ".join(_show(m["figures"], part, p, metric, form=".4f") for metric in metrics) for p in protocols),
-        ]
-        for m in models
-    ]
+    highest = {
+        p: max((x for m in models if (x := _number(m["figures"], part, p, "ndcg@10")) is not None), default=None)
+        for p in protocols
+    }
+    rows = []
+    for m in models:
+        cells = [" / ".join(_show(m["figures"], part, p, metric, form=".4f") for metric in metrics) for p in protocols]
+        first = [_number(m["figures"], part, p, "ndcg@10") == highest[p] is not None for p in protocols]
+        rows.append([m["name"], *(Best(cell) if best else cell for cell, best in zip(cells, first, strict=True))])
     head = ["Recall / MRR / NDCG @10", *protocols]
     cost = ["", "network", "MFLOPs a request", "parameters", "ms a request, p50 / p99", "training, s", "peak MB"]
     lines = []
@@ -198,9 +203,15 @@ def _picture(draw: Callable[[Any], None], alternative: str) -> str:
     return f'<div class="wide"><img alt="{html.escape(alternative)}" src="data:image/png;base64,{data}"></div>'
 
 
+class Best(str):
+    """The text of a cell that is the best of its column."""
+
+
 def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
     text = "<tr>" + "".join(_tag("th", cell) for cell in head) + "</tr>"
-    text += "".join("<tr>" + "".join(_tag("td", cell) for cell in row) + "</tr>" for row in rows)
+    text += "".join(
+        "<tr>" + "".join(_tag("td", cell, "best" * isinstance(cell, Best)) for cell in row) + "</tr>" for row in rows
+    )
     return f'<div class="wide"><table>{text}</table></div>'
 
 

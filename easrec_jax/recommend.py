@@ -20,6 +20,7 @@ from easrec_jax.data.interactions import Interactions
 from easrec_jax.forks import refuse_fork
 from easrec_jax.layers import apply
 from easrec_jax.network import Network, item_table
+from easrec_jax.precision import methods_in_float32
 from easrec_jax.streaming import Stream, load_stream, new_stream, push, save_stream
 
 EVENTS = (
@@ -99,6 +100,7 @@ def best_items(
     return jax.lax.scan(step, nothing, (starts, done))[0]
 
 
+@methods_in_float32
 class Recommender:
     """A trained network with its ids. Shapes are bucketed, so requests of any size compile a few programs once.
 

@@ -96,7 +96,7 @@ def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str
     """Training loss and validation NDCG of a retraining over its epochs, as a PNG."""
     figure, axes = new_figure(1, 2, (8.0, 3.4))
     epochs = [r["epoch"] for r in records]
-    axes[0].plot(epochs, [r["loss"] for r in records], marker="o", markersize=3)
+    axes[0].plot(epochs, [r.get("loss", float("nan")) for r in records], marker="o", markersize=3)  # none of epoch 0
     axes[1].plot(epochs, [r["ndcg@10"] for r in records], marker="o", markersize=3, color="tab:green")
     for axis, title in zip(axes, ("training loss", f"validation NDCG@10 ({select_by})"), strict=True):
         axis.set(title=title, xlabel="epoch")
@@ -185,6 +185,25 @@ def results_table(rows: dict[str, dict], protocols: tuple[str, ...], *, part: st
         size = f"{architecture['parameters']:,}" if architecture else "-"
         lines.append([name, *(f"{row[part][p]['ndcg@10']:.4f}" for p in protocols), flops, size])
     return _aligned(lines)
+
+
+def by_data(results: dict[str, dict]) -> dict[str, list[str]]:
+    """Names of runs by the data that their figures are of, in words; `results` are contents of results.json.
+
+    Figures of different data cannot be compared. Data are the same if their fingerprints are, or, in results without one, the
+    source and all counts.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, result in results.items():
+        data = result.get("data")
+        groups.setdefault(_described(data if isinstance(data, dict) else {}), []).append(name)
+    return groups
+
+
+def _described(data: dict) -> str:
+    counts = [f"{data[name]:,} {name}" for name in ("users", "items", "interactions") if type(data.get(name)) is int]
+    mark = [f"fingerprint {str(data['fingerprint'])[:8]}"] if "fingerprint" in data else []
+    return f"{data.get('source', 'unknown data')}: {', '.join(counts + mark) or 'sizes unknown'}"
 
 
 def markdown_table(rows: dict[str, dict], *, part: str = "test") -> str:

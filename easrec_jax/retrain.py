@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,20 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from easrec_jax.architecture import Architecture, SearchSpace, WideSpace, full_architecture, sasrec_architecture
-from easrec_jax.artifact import load_tree
+from easrec_jax.architecture import Architecture, full_architecture, sasrec_architecture
 from easrec_jax.baselines import FDSA, SASRecF, fit_markov, init_baseline, markov_scores
 from easrec_jax.config import FLOORS, Config, baseline_parts
 from easrec_jax.cost import parameter_count, request_flops
 from easrec_jax.data.batches import Samples, training_samples
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Part, Split
-from easrec_jax.elastic import cut_out
 from easrec_jax.evaluate import Evaluator, ScoreFunction, popularity_scores
-from easrec_jax.files import read_json
-from easrec_jax.loop import Checkpoints
 from easrec_jax.metrics import metrics
-from easrec_jax.network import Network, init_network
+from easrec_jax.network import Network
+from easrec_jax.start import fresh_weights
 from easrec_jax.train import Fitted, fit, network_scores
 
 
@@ -36,21 +32,6 @@ class Retrained(NamedTuple):
     validation: dict
     test: dict
     ranks: dict[str, np.ndarray]  # int [users] by `part/protocol`, what the figures are means of
-
-
-def load_search(folder: Path, space: SearchSpace | WideSpace) -> tuple[Architecture, dict | None]:
-    """The pick of a finished search and its weights cut out of the supernet, None if it trained none. Errors name files."""
-    if not (folder / "architecture.json").is_file():
-        raise FileNotFoundError(
-            f"{folder / 'architecture.json'}: no finished search here (run bin/search.py with the same config first)"
-        )
-    architecture = Architecture.from_json(
-        read_json(folder / "architecture.json"), source=str(folder / "architecture.json")
-    )
-    space.locate(architecture)
-    if not (folder / "supernet.npz").is_file():
-        return architecture, None
-    return architecture, cut_out(load_tree(folder / "supernet.npz"), space, architecture)
 
 
 def make_samples(config: Config, split: Split) -> Samples:
@@ -81,19 +62,15 @@ def retrain(
     weights: dict | None,
     config: Config,
     split: Split,
-    *,
-    checkpoints: Checkpoints | None = None,
-    resume: bool = False,
-    on_step: Callable[[dict], Any] | None = None,
-    on_epoch: Callable[[dict], Any] | None = None,
+    **options: Any,
 ) -> Retrained | None:
-    """Train `architecture` from `weights` (None: fresh), keep the best epoch, evaluate it once; None if interrupted."""
+    """Train `architecture` from `weights` (None: fresh), keep the best epoch, evaluate it once; None if interrupted.
+
+    `options` are those of `fit`.
+    """
     network: Any = Network(architecture, split.data.num_items, config.model.dropout)
-    if weights is None:
-        weights = init_network(network, jax.random.fold_in(jax.random.key(config.seed), 2))
-    return train_and_evaluate(
-        network, weights, config, split, checkpoints=checkpoints, resume=resume, on_step=on_step, on_epoch=on_epoch
-    )
+    weights = fresh_weights(architecture, config, split.data) if weights is None else weights
+    return train_and_evaluate(network, weights, config, split, **options)
 
 
 def train_and_evaluate(network: Any, weights: dict, config: Config, split: Split, **options: Any) -> Retrained | None:
@@ -212,4 +189,5 @@ def data_counts(config: Config, split: Split) -> dict:
     source = Path(config.data.path).name or "planted"
     settings = dataclasses.asdict(config.data) | {"path": source, "titles": Path(config.data.titles).name}
     settings |= {"features": Path(config.data.features).name}
-    return {"source": source} | split.data.counts() | {"settings": settings}
+    known = split.data.counts() | {"fingerprint": split.data.fingerprint()}
+    return {"source": source} | known | {"settings": settings}

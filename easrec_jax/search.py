@@ -26,6 +26,7 @@ from easrec_jax.evaluate import Evaluator
 from easrec_jax.layers import apply
 from easrec_jax.loop import Checkpoints, LoopState, run_epochs
 from easrec_jax.network import Network, init_network
+from easrec_jax.precision import in_float32
 from easrec_jax.strategies import Moment, Strategy, find_strategy
 from easrec_jax.supernet import Supernet, computed, extract, init_supernet
 from easrec_jax.train import fit, held_out_cross_entropy, network_scores, next_item_loss
@@ -184,6 +185,7 @@ def check_strategy(strategy: Strategy, costs: np.ndarray, settings: SearchConfig
     check_budget(costs, settings.budget)
 
 
+@in_float32
 def search(
     space: SearchSpace,
     samples: Samples,
@@ -289,7 +291,8 @@ def batch_plan(space: SearchSpace | WideSpace, settings: SearchConfig) -> dict[s
 
 def alternate(
     state: SearchState, weight_step: Step, architecture_step: Step, evaluate: Callable[[SearchState], dict], *,
-    space: SearchSpace | WideSpace, samples: Samples, split: Split, settings: SearchConfig, seed: int, **options: Any,
+    space: SearchSpace | WideSpace, samples: Samples, split: Split, settings: SearchConfig, seed: int,
+    checkpoints: Checkpoints | None = None, **options: Any,
 ) -> LoopState:  # fmt: skip
     """Algorithm 1: after the warm-up epochs, an architecture step on a validation batch follows every f-th weight step.
 
@@ -307,6 +310,13 @@ def alternate(
             scalars |= more
         return state, scalars
 
+    def advice(step: int) -> str:
+        rates = f"search.learning_rate {settings.learning_rate:.3g}, search.arch_learning_rate {settings.arch_learning_rate:.3g}"
+        return f"lower the learning rates ({rates})"
+
+    if checkpoints is not None:
+        run = dataclasses.asdict(settings) | {"seed": seed, "largest": space.largest.to_json()}
+        checkpoints = checkpoints.of_run(run | split.data.identity())
     return run_epochs(
         LoopState.start(state, keep=()),
         step=step,
@@ -316,6 +326,8 @@ def alternate(
         steps_per_epoch=steps,
         epochs=settings.epochs,
         patience=settings.patience,
+        advice=advice,
+        checkpoints=checkpoints,
         **options,
     )
 
@@ -344,8 +356,7 @@ def train_alone(
             options: dict = {"checkpoints": keep, "resume": resume}
         else:
             weights, options = cut(shared, architecture), {}
-        which = {"finalist": f"{number}/{len(finalists)}"}
-        step = on_step and (lambda info, which=which: on_step(info | which))
+        step = on_step and partial(_of_finalist, on_step, number, len(finalists))
         alone = fit(network, weights, samples, evaluator, settings=training, seed=seed, on_step=step, **options)
         if not alone.finished:
             return finalists[0], False
@@ -356,6 +367,14 @@ def train_alone(
             best = finalists.index(best_of(finalists[:number]))
             on_network({"epoch": number, "best_epoch": best + 1} | entry)
     return best_of(finalists), True
+
+
+def _of_finalist(on_step: Callable, number: int, finalists: int, info: dict) -> None:
+    """`on_step` of the `number`-th of them; the others that are left will take as long."""
+    left = info["left_s"]
+    if left is not None:
+        left += (finalists - number) * (info["elapsed_s"] + left)
+    on_step(info | {"finalist": f"{number}/{finalists}", "left_s": left})
 
 
 def best_of(finalists: list[dict]) -> dict:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.layers import Block, EmbeddingNorm, Tables, pick_last, split_key
+from easrec_jax.precision import in_float32
 
 NEGLIGIBLE = 1e-3  # shares p_i and sums of q_j up to this are taken for zero and their blocks are not computed
 
@@ -106,6 +107,7 @@ def _pad(x: Array, width: int) -> Array:
     return jnp.pad(x, ((0, 0), (0, 0), (0, width - x.shape[-1])))
 
 
+@in_float32
 def init_supernet(supernet: Supernet, key: Array) -> dict:
     """Fresh weights; the key is consumed."""
     largest = supernet.space.largest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from easrec_jax.layers import apply
 from easrec_jax.loop import Checkpoints, LoopState, run_epochs
 from easrec_jax.losses import cross_entropy
 from easrec_jax.network import item_table
+from easrec_jax.precision import check_float32, in_float32
 
 
 class TrainState(NamedTuple):
@@ -94,24 +96,38 @@ def _loss_at_the_end(weights: dict, batch: Batch, *, network: Any) -> Array:
 def optimizer(
     learning_rate: float, schedule: str, warmup_steps: int, total_steps: int, weight_decay: float
 ) -> optax.GradientTransformation:
-    """Adam with a linear warm-up, then a constant rate or a cosine to zero at `total_steps`."""
+    """Adam at the rate of `rate_schedule`."""
+    rate = rate_schedule(learning_rate, schedule, warmup_steps, total_steps)
+    return optax.adamw(rate, weight_decay=weight_decay) if weight_decay else optax.adam(rate)
+
+
+def rate_schedule(learning_rate: float, schedule: str, warmup_steps: int, total_steps: int) -> optax.Schedule:
+    """A linear warm-up, then a constant rate or a cosine to zero at `total_steps`."""
     warmup_steps = min(warmup_steps, total_steps // 2)
     if schedule == "cosine":
-        rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(warmup_steps, 1), max(total_steps, 2))
-    else:
-        rate = optax.schedules.warmup_constant_schedule(0.0, learning_rate, max(warmup_steps, 1))
-    return optax.adamw(rate, weight_decay=weight_decay) if weight_decay else optax.adam(rate)
+        return optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(warmup_steps, 1), max(total_steps, 2))
+    return optax.schedules.warmup_constant_schedule(0.0, learning_rate, max(warmup_steps, 1))
+
+
+OF_THE_COMMAND = (
+    "architecture",
+    "weights",
+    "from_model",
+    "baseline_learning_rate",
+    "baselines",
+)  # `fit` reads none of them
 
 
 class Fitted(NamedTuple):
     """The best epoch by validation NDCG@10."""
 
     weights: dict
-    epoch: int
+    epoch: int  # from 1; 0: nothing was better than the start
     ndcg: float
     finished: bool  # False: interrupted
 
 
+@in_float32
 def fit(
     network: Any,  # a Network, or a baseline of the same methods
     weights: dict,
@@ -120,6 +136,7 @@ def fit(
     *,
     settings: RetrainConfig,
     seed: int,
+    evaluate_start: bool = False,
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
     on_step: Callable[[dict], Any] | None = None,
@@ -127,14 +144,16 @@ def fit(
 ) -> Fitted:
     """Train from `weights`, evaluate each epoch with the evaluator's first protocol, stop early, keep the best epoch.
 
-    Negatives of the sampled loss come from the training part of the evaluator's split.
+    With `evaluate_start` `weights` themselves count as epoch 0. Negatives of the sampled loss come from the training part of
+    the evaluator's split. Raises `ValueError` for weights of another type than float32 and for checkpoints of another run,
+    `FloatingPointError` where the numbers stop being finite.
     """
+    check_float32(weights)
     max_length = network.architecture.max_length
     plan = {"max_length": max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
     steps = batches_per_epoch(samples, **plan)
-    tx = optimizer(
-        settings.learning_rate, settings.schedule, settings.warmup_steps, steps * settings.epochs, settings.weight_decay
-    )
+    rate = settings.learning_rate, settings.schedule, settings.warmup_steps, steps * settings.epochs
+    tx = optimizer(*rate, settings.weight_decay)
     key = jax.random.fold_in(jax.random.key(seed), 1)
     weights = jax.tree.map(jnp.array, weights)  # the step donates its state: never the caller's arrays
     start = TrainState(jnp.int32(0), weights, tx.init(weights))
@@ -155,6 +174,14 @@ def fit(
         results = evaluator(network_scores(network), state.weights)
         return {"validation": results, "ndcg@10": results[evaluator.protocols[0]]["ndcg@10"]}
 
+    def advice(step: int) -> str:
+        now: Any = rate_schedule(*rate)(step - 1)
+        return f"lower the learning rate ({float(now):.3g} at that step), or use more warmup_steps"
+
+    if checkpoints is not None:
+        run = {name: value for name, value in dataclasses.asdict(settings).items() if name not in OF_THE_COMMAND}
+        model = {"network": type(network).__name__, "dropout": network.dropout} | network.architecture.to_json()
+        checkpoints = checkpoints.of_run(run | {"seed": seed} | model | evaluator.split.data.identity())
     loop = run_epochs(
         LoopState.start(start, keep=weights),
         step=step,
@@ -164,6 +191,8 @@ def fit(
         steps_per_epoch=steps,
         epochs=settings.epochs,
         patience=settings.patience,
+        advice=advice,
+        evaluate_start=evaluate_start,
         checkpoints=checkpoints,
         resume=resume,
         on_step=on_step,

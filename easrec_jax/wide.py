@@ -34,6 +34,7 @@ from easrec_jax.elastic import encode, encode_last, extract, init_elastic
 from easrec_jax.evaluate import Evaluator, ScoreFunction
 from easrec_jax.loop import Checkpoints, LoopState
 from easrec_jax.network import item_table
+from easrec_jax.precision import in_float32
 from easrec_jax.search import Found, SearchState, alternate, search, train_alone
 from easrec_jax.train import next_item_loss
 
@@ -134,6 +135,7 @@ def architecture_step(
     return state._replace(arch=arch, arch_opt=opt), {"architecture_loss": jnp.mean(entropies)}
 
 
+@in_float32
 def search_wide(
     space: WideSpace,
     samples: Samples,

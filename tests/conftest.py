@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("easrec_jax", "beartype.beartype")  # before anything imports the package
+import easrec_jax.config  # noqa: F401  before the hook: settings check their types themselves
+
+install_import_hook("easrec_jax", "beartype.beartype")  # before anything else imports the package
 
 from easrec_jax.architecture import Architecture  # noqa: E402
 from easrec_jax.data.interactions import IdMap, Interactions  # noqa: E402

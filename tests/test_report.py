@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from easrec_jax.data.interactions import IdMap
 from easrec_jax.network import Network, init_network
 from easrec_jax.page import read_runs, write_page
 
+ROOT = Path(__file__).parent.parent
 HOSTILE = "<script>alert(1)</script>$\\foo$\"'&"
 CONFIG = Config(
     data=DataConfig(path=HOSTILE),
@@ -117,6 +121,39 @@ def test_runs_stand_beside_each_other_by_distinct_names(run, tmp_path):
     page = page_of([run, other], tmp_path / "report.html")
     assert page.tags.count("img") == 5
     assert run.as_posix() in page.text and other.as_posix() in page.text
+
+
+def test_runs_on_different_data_stand_in_different_tables(run, tmp_path):
+    """The best of each table is marked in it."""
+    others = [make_run(tmp_path / name) for name in ("same", "other", "regrown")]
+    for folder, data in zip(others, ({}, {"users": 5}, {"fingerprint": "a" * 64}), strict=True):
+        path = folder / "model" / "results.json"
+        results = json.loads(path.read_text())
+        path.write_text(json.dumps(results | {"data": results["data"] | data}))
+    page = page_of([run, *others], tmp_path / "report.html")
+    tables = page.text.split("Accuracy and cost, test items of ")[1:]
+    assert (
+        len(tables) == 3 and tables[1].startswith(f"{HOSTILE}: 5 users") and "fingerprint aaaaaaaa" in tables[2][:200]
+    )
+    assert "<b>&run" in tables[0] and "same: popularity" in tables[0] and "other: popularity" not in tables[0]
+    assert "other: popularity" in tables[1] and "regrown: popularity" in tables[2] and "same" not in tables[1]
+    marked = re.findall(r"<td class='best'>([^<]*)</td>", (tmp_path / "report.html").read_text())
+    assert marked == ["0.4000 / 0.2000 / 0.3000"] * 4  # the first table has two of equal figures
+
+
+def test_one_table_of_data_sets_apart_in_markdown_too(run, tmp_path):
+    other = make_run(tmp_path / "other")
+    results = json.loads((other / "model" / "results.json").read_text())
+    results["data"]["users"], results["baselines"] = 5, {}
+    (other / "model" / "results.json").write_text(json.dumps(results))
+    path = tmp_path / "first" / "model"
+    path.mkdir(parents=True)
+    (path / "results.json").write_text(json.dumps(results | {"data": {"source": "x.csv", "users": 6}}))
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bin" / "report.py"), str(other), str(path.parent), "--markdown"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.count("\n| --- |") == 2 and "\nx.csv: 6 users\n" in done.stdout
 
 
 def test_what_is_not_there_yet_is_left_out_and_what_is_wrong_is_named(run, tmp_path):

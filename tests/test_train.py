@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 
@@ -121,10 +122,89 @@ def test_early_stop_keeps_the_best_epoch(split):
     assert kept["full"]["ndcg@10"] == pytest.approx(fitted.ndcg)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_checkpoint(split, tmp_path):
-    checkpoints = Checkpoints(tmp_path)
-    with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        run(split, architecture(), epochs=3, learning_rate=1e30, warmup_steps=0, checkpoints=checkpoints)
+def test_a_loss_that_is_no_number_stops_the_run_with_step_rate_advice_and_the_truth_about_checkpoints(split, tmp_path):
+    """Of 40 epochs in one: noticed while the epoch runs, not at its end."""
+    checkpoints, steps = Checkpoints(tmp_path), []
+    words = r"training loss is (nan|inf) at step 3, in epoch 1: lower the learning rate \(1e\+30 at that step\).*warmup_steps"
+    with pytest.raises(FloatingPointError, match=words + "; no checkpoint was written yet"):
+        run(
+            split,
+            architecture(),
+            epochs=3,
+            learning_rate=1e30,
+            warmup_steps=1,
+            schedule="constant",
+            checkpoints=checkpoints,
+        )
+    assert checkpoints.latest() is None
+    step = train.train_step
+
+    def broken(state, batch, key, **options):
+        steps.append(len(steps))
+        if len(steps) == 24:  # the second epoch's
+            state = state._replace(weights=jax.tree.map(lambda x: x * np.nan, state.weights))
+        return step(state, batch, key, **options)
+
+    train.train_step = broken
+    try:
+        with pytest.raises(FloatingPointError, match=r"at step 24, in epoch 2.*after epoch 1 is good and stays in"):
+            run(split, architecture(), epochs=3, checkpoints=checkpoints)
+    finally:
+        train.train_step = step
+    records = []
+    assert run(split, architecture(), epochs=3, checkpoints=checkpoints, resume=True, on_epoch=records.append).finished
+    assert [record["epoch"] for record in records] == [2, 3]
+
+
+def test_weights_that_are_no_numbers_after_the_last_step_are_not_evaluated(split):
+    """Each target would be first: no score is above a NaN."""
+    step, steps = train.train_step, []
+
+    def broken(state, batch, key, **options):
+        state, scalars = step(state, batch, key, **options)
+        steps.append(0)
+        if len(steps) == batches:
+            state = state._replace(weights=jax.tree.map(lambda x: x * np.nan, state.weights))
+        return state, scalars
+
+    batches = 0
+    run(split, architecture(), epochs=1, on_epoch=lambda record: steps.append(record["step"]))
+    batches = steps.pop()
+    train.train_step = broken
+    try:
+        with pytest.raises(
+            FloatingPointError, match=f"the weights are not finite after step {batches}, the last of epoch 1"
+        ):
+            run(split, architecture(), epochs=1)
+    finally:
+        train.train_step = step
+
+
+def test_a_loss_is_looked_at_while_the_epoch_runs(monkeypatch):
+    from easrec_jax import loop
+
+    clock = itertools.count(0.0)
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))  # a second at each look
+    taken = []
+
+    def step(state, batch, number):
+        taken.append(number)
+        return state, {"loss": jnp.float32(np.nan if number >= 5 else 1.0), "architecture_loss": jnp.float32(0)}
+
+    with pytest.raises(FloatingPointError, match="training loss is nan at step 6, in epoch 1: advice; no checkpoints"):
+        loop.run_epochs(
+            loop.LoopState.start({"w": jnp.zeros(1)}, keep=()), step=step, batches=lambda epoch, skip: iter(range(1000)),
+            evaluate=lambda state: {"ndcg@10": 0.0}, keep=lambda state: (), steps_per_epoch=1000, epochs=1, patience=1,
+            advice=lambda step: "advice",
+        )  # fmt: skip
+    assert len(taken) < 10
+
+
+def test_data_without_a_single_target_are_refused_before_anything_is_compiled(interactions):
+    three = Split(interactions([[1, 2, 3], [3, 2, 1]], 3))
+    for targets in ("all", "last"):
+        with pytest.raises(ValueError, match="no training target is left: none of 2 users has 4 interactions"):
+            training_samples(three, max_length=LENGTH, targets=targets, windows="all")
 
 
 def test_the_padding_row_stays_zero(split):

@@ -61,10 +61,15 @@ def training_samples(split: Split, *, max_length: int, targets: str, windows: st
 
     targets="all": each user's training items in windows of `max_length` inputs counted from the end, every interaction
     but the first a target once; windows="last" keeps the last window alone. targets="last": one sample for each
-    non-empty prefix. A user with a single training item gives no sample.
+    non-empty prefix. A user with a single training item gives no sample; `ValueError` if that is everyone.
     """
     begin, end = split.start, split.train_end
     count = end - begin - 1  # targets of each user
+    if not count.any():
+        raise ValueError(
+            f"no training target is left: none of {len(count)} users has 4 interactions or more (the last two are held out, "
+            "and a target needs one before it); expected longer histories"
+        )
     if targets == "last":
         stop = np.repeat(begin + 1 - (np.cumsum(count) - count), count) + np.arange(count.sum())
         first = np.repeat(begin, count)

@@ -173,6 +173,11 @@ class Interactions:
             digest.update(array.astype(kind).tobytes())
         return digest.hexdigest()
 
+    def identity(self) -> dict[str, Any]:
+        """What tells data apart: their sizes, and the fingerprint of their content."""
+        sizes = {"users": self.num_users, "items": self.num_items, "interactions": self.num_interactions}
+        return sizes | {"fingerprint": self.fingerprint()}
+
     def histories_of(self, user_ids: Sequence[Any]) -> list[list[str]]:
         """Raw item ids of the histories of users, by raw user id; ValueError names users that are not here."""
         inner = self.user_ids.encode(user_ids)

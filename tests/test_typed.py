@@ -1,0 +1,54 @@
+"""Settings have the types that they say: NumPy's numbers are taken for Python's, everything else is refused by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+from easrec_jax.config_files import from_json, to_json
+
+
+def test_numbers_of_numpy_types_are_pythons_and_survive_the_file():
+    config = Config(
+        data=DataConfig(path="x", planted_lengths=[np.int32(4), np.int64(9)]),
+        model=ModelConfig(gate_layers=np.int64(1), dropout=np.float64(0.25), learn_decay=np.bool_(True)),
+        search=SearchConfig(prune=list(np.array([0.0, 0.5])), budget=np.float32(0.5)),
+        retrain=RetrainConfig(epochs=np.int64(3), learning_rate=np.float32(0.5), from_model="m"),
+        evaluate=EvaluateConfig(ks=(np.int32(10),)), seed=np.int64(7),
+    )  # fmt: skip
+    plain = Config(
+        data=DataConfig(path="x", planted_lengths=(4, 9)), model=ModelConfig(gate_layers=1, dropout=0.25, learn_decay=True),
+        search=SearchConfig(prune=(0.0, 0.5), budget=0.5),
+        retrain=RetrainConfig(epochs=3, learning_rate=0.5, from_model="m"), seed=7,
+    )  # fmt: skip
+    assert config == plain and hash(config) == hash(plain) and to_json(config) == to_json(plain)
+    assert from_json(to_json(config)) == plain
+    assert type(config.retrain.epochs) is int and type(config.search.prune[0]) is float and type(config.seed) is int
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("epochs", 2.5, "a whole number"),
+        ("epochs", np.float64(2.0), "a whole number"),
+        ("epochs", True, "a whole number"),
+        ("epochs", "3", "a whole number"),
+        ("epochs", np.array(3), "a whole number"),
+        ("learning_rate", float("nan"), "a finite number"),
+        ("learning_rate", np.float32("inf"), "a finite number"),
+        ("learning_rate", "0.1", "a finite number"),
+        ("baseline_learning_rate", "high", "a finite number"),
+        ("schedule", "linear", "one of 'constant', 'cosine'"),
+        ("baselines", "popularity", "values, each text"),
+        ("from_model", None, "text"),
+    ],
+)
+def test_other_values_are_refused_by_name(name, value, expected):
+    with pytest.raises(ValueError, match=rf"^retrain\.{name}: expected {expected}, got "):
+        RetrainConfig(**{name: value})
+
+
+def test_a_file_with_a_wrong_type_is_named():
+    with pytest.raises(ValueError, match=r"config\.json: search\.epochs: expected a whole number, got '5' \(str\)"):
+        from_json('{"search": {"epochs": "5"}}')
