@@ -105,7 +105,7 @@ class Subject:
         left = [
             p
             for p in self.run.rglob("*")
-            if p.name.endswith((".tmp", ".old", ".parts", ".lock")) or "orbax-checkpoint-tmp" in p.name
+            if p.name.endswith((".tmp", ".old", ".parts", ".parquet.lock")) or "orbax-checkpoint-tmp" in p.name
         ]
         if left:
             raise SystemExit(f"{self.what}: left behind: {', '.join(map(str, left))}")

@@ -34,6 +34,10 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
+    except OSError as error:
+        if error.errno and error.filename is None:  # of a full disk
+            error.filename = str(path)
+        raise
     finally:
         aside.unlink(missing_ok=True)
 

@@ -71,7 +71,7 @@ def join(parts: list[Path], out: Path, format: str, settings: dict) -> None:
         if format == "parquet":
             try:
                 pl.scan_parquet(parts, glob=False).sink_parquet(aside)
-            except pl.exceptions.PolarsError as error:
+            except (pl.exceptions.PolarsError, OSError) as error:
                 raise OSError(f"{out}: {str(error).splitlines()[0]}") from None
         with open(aside, "ab") as file:
             if format != "parquet":
@@ -80,6 +80,10 @@ def join(parts: list[Path], out: Path, format: str, settings: dict) -> None:
             os.fsync(file.fileno())
         write_text(_record(out), json.dumps(settings | _identity(aside), indent=2) + "\n")  # killed here: out is not it
         os.replace(aside, out)
+    except OSError as error:
+        if error.errno and error.filename is None:  # of a full disk
+            error.filename = str(out)
+        raise
     finally:
         aside.unlink(missing_ok=True)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.artifact import Model
+from easrec_jax.artifact import Model, save_model
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.index import ItemIndex, build_index, made_up_histories
 from easrec_jax.network import Network, init_network
@@ -95,3 +95,15 @@ def test_bad_requests_say_what_was_expected(recommender):
         build_index(recommender, [["i1"]])
     with pytest.raises(ValueError, match="at least one known item in each"):
         build_index(recommender, lists=2).recommend([[]], 3)
+
+
+def test_the_command_says_what_it_leaves_out(recommender, tmp_path, call_here):
+    about = {"architecture": recommender.architecture.to_json(), "config": "{}", "metrics": ""}
+    model = Model(recommender.architecture, recommender.weights, recommender.item_ids, recommender.popularity, {})
+    save_model(tmp_path / "model", model, **about)
+    rows = [f"u{user},i{(7 * user + step) % ITEMS}" for user in range(9) for step in range(3)]
+    (tmp_path / "users.csv").write_text("\n".join(["user,item", "u0,new", "lost,new", "lost,newer", *rows]) + "\n")
+    arguments = ("--histories", tmp_path / "users.csv", "--out", tmp_path / "index", "--lists", "5", "--k", "3")
+    with pytest.warns(UserWarning, match="left out 3 events of unknown items, and 1 users with no others"):
+        assert "recall@3" in call_here("index", tmp_path / "model", *arguments)
+    assert ItemIndex.load(tmp_path / "index", Recommender.load(tmp_path / "model")).measured.queries == 5

@@ -11,8 +11,8 @@ import easrec_jax
 
 FOLDER = Path(easrec_jax.__file__).parent
 LAYERS = [
-    {"config", "config_files", "architecture", "metrics", "files"},  # and data.*
-    {"attention", "layers", "controllers", "cost", "losses"},
+    {"config", "config_files", "typed", "architecture", "metrics", "files"},  # and data.*
+    {"attention", "layers", "controllers", "cost", "losses", "precision"},
     {"network", "supernet", "elastic", "baselines"},
 ]  # everything else is layer 3
 MODULES = {
