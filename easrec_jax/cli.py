@@ -104,8 +104,9 @@ def setup_compilation_cache() -> None:
         home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
         folder = home / "easrec_jax" / "xla"
         with contextlib.suppress(OSError):  # a folder that cannot be written is no cache; JAX says so
-            folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(0o700)
+            for own in (folder.parent, folder):
+                own.mkdir(parents=True, exist_ok=True)
+                own.chmod(0o700)
             trim_folder(folder, CACHE_BYTES)
         jax.config.update("jax_compilation_cache_dir", str(folder))
 

@@ -142,9 +142,13 @@ class BoundedHeads(HttpToolsProtocol):
         found = problem("request", expected, got)
         self._shared.complain(client_of(self.client), found["message"])
         cycle = self.cycle
-        due = cycle is not None and not (cycle.response_complete or cycle.more_body and not cycle.response_started)
-        answered = cycle is not None and cycle.response_complete and cycle.more_body  # before its body had ended
-        if not due and not answered:
+        if cycle is None:
+            free = True
+        elif cycle.response_complete:
+            free = not cycle.more_body  # else the answer came before the end of its body, and there is no second one
+        else:
+            free = cycle.more_body and not cycle.response_started  # else its answer is due
+        if free:
             content = orjson.dumps({"errors": [found]})
             head = (
                 f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
