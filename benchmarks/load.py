@@ -113,15 +113,16 @@ async def ask(arguments: Arguments, path: str) -> bytes:
 
 
 async def ready(arguments: Arguments, *, seconds: int = 120) -> None:
-    """Wait until the service answers: its first start compiles."""
+    """Wait until the service is at full speed: its first start compiles."""
     for second in range(seconds):
         connection = Connection(arguments.host, arguments.port)
         try:
-            status = (await connection.send(request_bytes(arguments.host, "GET", "/ready")))[0]
+            status, _, body = await connection.send(request_bytes(arguments.host, "GET", "/ready"))
         except (OSError, asyncio.IncompleteReadError):
-            status = 0
+            status, body = 0, b"{}"
         connection.close()
-        if status == 200:
+        state = json.loads(body)
+        if status == 200 and state.get("compiled") == state.get("programs"):
             return
         if second == 0:
             print(f"waiting for {arguments.host}:{arguments.port} to be ready ...", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import sys
@@ -18,6 +19,8 @@ from easrec_jax.config import Config
 from easrec_jax.config_files import load_config
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.workdir import MetricsLog
+
+CACHE_BYTES = 512 << 20  # of compiled programs
 
 
 @dataclass(frozen=True)
@@ -111,14 +114,35 @@ def setup_jax() -> None:
 
 
 def setup_compilation_cache() -> None:
-    """Compiled programs, small ones too, are kept in the user's cache folder (JAX_COMPILATION_CACHE_DIR overrides where)."""
+    """Compiled programs, small ones too, are kept in the user's cache folder (JAX_COMPILATION_CACHE_DIR overrides where).
+
+    That folder is the user's alone, what is in it being run, and those used longest ago go once it holds more than CACHE_BYTES.
+    """
     import jax
 
     if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(home / "easrec_jax" / "xla"))
+        folder = home / "easrec_jax" / "xla"
+        with contextlib.suppress(OSError):  # a folder that cannot be written is no cache; JAX says so
+            for own in (folder.parent, folder):
+                own.mkdir(parents=True, exist_ok=True)
+                own.chmod(0o700)
+            trim_folder(folder, CACHE_BYTES)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def trim_folder(folder: Path, most: int) -> None:
+    """Delete the files of a folder that were used longest ago, until it holds at most so many bytes."""
+    files = [(entry.stat(), entry.path) for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
+    files.sort(key=lambda file: max(file[0].st_mtime, file[0].st_atime))
+    excess = sum(status.st_size for status, _ in files) - most
+    for status, path in files:
+        if excess <= 0:
+            break
+        Path(path).unlink(missing_ok=True)
+        excess -= status.st_size
 
 
 def machine() -> dict:

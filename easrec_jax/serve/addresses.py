@@ -43,9 +43,8 @@ def is_allowed(host: bytes, names: Sequence[str]) -> bool:
 def check_origin(origin: str) -> str:
     """An origin as browsers send it. Raises `ValueError`."""
     parts = urlsplit(origin)
-    if origin != "*" and (
-        parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}".lower()
-    ):
+    known = parts.scheme in ("http", "https") and parts.netloc
+    if origin != "*" and not (known and origin == f"{parts.scheme}://{parts.netloc}".lower()):
         raise ValueError(
             f"cors: expected origins such as https://shop.example (no path, lower case) or *, got {origin!r}"
         )

@@ -279,7 +279,7 @@ def _about(service: Service) -> APIRouter:
         """Figures for Prometheus."""
         return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
-    refusals = {status: ERRORS[status] for status in (401, 422, 503)}
+    refusals: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (401, 422, 503)}
 
     @router.get("/items", summary="Find items by title or id", response_model=schemas.Found, responses=refusals)
     async def items(query: Annotated[str, Query(max_length=200)] = "", limit: Annotated[int, Query(ge=1, le=100)] = 20):

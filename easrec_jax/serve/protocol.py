@@ -56,7 +56,8 @@ class Connections:
 
 
 class BoundedHeads(HttpToolsProtocol):
-    """uvicorn's protocol, bounded: a head, and what else is no body, in bytes, in headers and in seconds.
+    """uvicorn's protocol, bounded: a head, and what else is no body or the rest of one that is answered already, in bytes,
+    in headers and in seconds.
 
     The seconds count from the connection, or from the end of the answer before. Refusals are answered (400, 431, or 503 for
     a connection too many) and end the connection.
@@ -68,7 +69,7 @@ class BoundedHeads(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._address: str | None = None  # once it is counted
         self._moved = False  # whether the last slice had some of a body, or a beginning or an end of a request
-        self._quiet_bytes = 0  # since then: of a head, of trailers, of empty lines
+        self._quiet_bytes = 0  # since then: of a head, of trailers, of empty lines, of a body that nobody reads
         self._too_many = False
 
     def connection_made(self, transport: Any) -> None:  # uvloop's is no asyncio.Transport
@@ -124,7 +125,7 @@ class BoundedHeads(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        self._moved = True
+        self._moved = not self.cycle.response_complete
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -141,7 +142,13 @@ class BoundedHeads(HttpToolsProtocol):
         found = problem("request", expected, got)
         self._shared.complain(client_of(self.client), found["message"])
         cycle = self.cycle
-        if cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started):
+        if cycle is None:
+            free = True
+        elif cycle.response_complete:
+            free = not cycle.more_body  # else the answer came before the end of its body, and there is no second one
+        else:
+            free = cycle.more_body and not cycle.response_started  # else its answer is due
+        if free:
             content = orjson.dumps({"errors": [found]})
             head = (
                 f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"

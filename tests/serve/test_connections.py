@@ -60,19 +60,25 @@ def endless(start: bytes, part: bytes):
         (b"", b"\r\n" * 500, b"431"),
         (POST + b"1\r\n{\r\n0\r\nX: ", b"a" * 1000, b"431"),
         (POST + b"1;a=", b"a" * 1000, b"431"),
+        (POST.replace(b"POST", b"PUT"), b"1000\r\n" + b" " * 4096 + b"\r\n", b"4"),
+        (POST.replace(b"POST /", b"GET /nowhere/"), b"1000\r\n" + b" " * 4096 + b"\r\n", b"4"),
+        (POST, b"1000\r\n" + b" " * 4096 + b"\r\n", b"413"),
         (HEAD + b"\r\n" + HEAD + b"X: ", b"a" * 1000, b""),
         (b"\x16\x03\x01", b"\x00" * 10, b"400"),
         (POST, b"zz\r\n", b"400"),
     ],
-    ids=["value", "headers", "path", "empty lines", "trailer", "chunk extension", "next head", "TLS", "chunks"],
+    ids=[
+        "value", "headers", "path", "empty lines", "trailer", "chunk extension", "body of no method", "body of no path",
+        "body", "next head", "TLS", "chunks",
+    ],
 )  # fmt: skip
 def test_what_never_ends_is_answered_and_closed(small, start, part, status):
     """Also where the answer to a request before is due: that one comes first, or none."""
     client, limits = small
     answer, _ = sent(client, endless(start, part))
     if status:
-        assert answer.startswith(b"HTTP/1.1 " + status) and b"Connection: close" in answer, answer
-        assert b'{"errors":[{"where":"request","expected":' in answer
+        assert answer.startswith(b"HTTP/1.1 " + status) and answer.count(b"HTTP/1.1 ") == 1, answer
+        assert b'{"errors":[{"where":' in answer
     assert client.get("/health").status_code == 200
 
 

@@ -96,6 +96,29 @@ def test_each_click_changes_the_recommendations(page, folder, tmp_path):
     assert shown(page) == seen[0]
 
 
+def test_the_page_waits_for_the_warm_up_and_for_a_server_that_went(browser, folder):
+    """What is wrong is said, a search that succeeds does not hide it, and the answers come by themselves."""
+    page = browser.new_page()
+    with running(create_app(folder, LIMITS), ready=False) as client:
+        page.route("**/recommend", lambda route: route.abort())
+        page.goto(str(client.base_url))
+        page.wait_for_selector("#problem:visible")
+        assert "cannot be reached" in page.text_content("#problem")
+        page.fill("#query", "walk")
+        page.wait_for_selector("#found button")
+        assert page.is_visible("#problem")
+        page.unroute("**/recommend")
+        page.fill("#query", "")
+        page.wait_for_selector("#results li", timeout=60_000)
+        page.wait_for_selector("#problem", state="hidden")
+        assert "Bars: interactions" in page.text_content("#scale")
+        page.wait_for_selector("#warm", state="hidden", timeout=60_000)
+    page.fill("#query", "x")
+    page.wait_for_selector("#problem:visible")
+    assert "cannot be reached, or was stopped" in page.text_content("#problem")
+    page.close()
+
+
 def test_ids_and_titles_are_text(page):
     page.wait_for_selector("#results li")
     with page.expect_response(lambda r: r.url.endswith("/recommend")):
@@ -106,6 +129,7 @@ def test_ids_and_titles_are_text(page):
     pick(page, "<b>", "i2")
     settled(page, 2)
     assert page.locator("#history b, #history img, #found img, #results img").count() == 0
+    assert page.locator("#times bdi").all_text_contents() == [TITLES["i2"], HOSTILE[2]]  # no id turns the line around
     assert page.title() == "easrec_jax"
     page.fill("#query", "nothing has this name")
     page.wait_for_selector("#found >> text=nothing by that name")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -59,6 +60,8 @@ def test_the_command_serves_load_and_its_end_waits_for_what_is_in_flight(served,
     assert figures["recommendations_per_s"] > 0 and figures["errors"] == figures["refused"] == 0, figures
     assert figures["compiled_meanwhile"] == 0 and figures["server_mb_end"] > 1
 
+    assert client.get("/model", headers={"Host": "evil.example"}).status_code == 421
+
     connection = half_a_request(client, BODY)
     client.get("/health")  # the half was read by now
     process.send_signal(signal.SIGTERM)
@@ -67,7 +70,8 @@ def test_the_command_serves_load_and_its_end_waits_for_what_is_in_flight(served,
     connection.sendall(BODY[-1:])
     answer = received(connection)
     assert answer.startswith(b"HTTP/1.1 200") and b'"results":[[{' in answer
-    _, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=60)
+    assert re.search(r"^ready after \d+ s \(\d+ of \d+ programs\)$", said, re.M)
     assert process.returncode in (0, -signal.SIGTERM) and "Traceback" not in errors, errors
     with pytest.raises(OSError):
         socket.create_connection((client.base_url.host, client.base_url.port), timeout=5)
@@ -81,7 +85,12 @@ def test_mistakes_of_the_command_are_one_line(folder, environment, tmp_path):
 
     assert "no model here" in fails(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert "in use" in fails(folder, f"--port={taken.getsockname()[1]}")
+        port = taken.getsockname()[1]
+        error = f"error: 127.0.0.1:{port}: Address already in use\n"
+        assert fails(tmp_path / "not even looked for", f"--port={port}") == error
+    assert fails(folder, "--port=99999") == "error: port: expected 0 to 65535, got 99999\n"
+    assert "cors: expected origins" in fails(folder, "--port=0", "--cors", "shop.example")
+    assert "root_path: expected a path" in fails(folder, "--port=0", "--root-path", "api/")
     elsewhere = [sys.executable, str(ROOT / "benchmarks" / "load.py"), "--host=192.0.2.1"]
     done = subprocess.run(elsewhere, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and "expected loopback" in done.stderr
@@ -90,3 +99,6 @@ def test_mistakes_of_the_command_are_one_line(folder, environment, tmp_path):
 def test_limits_are_checked():
     with pytest.raises(ValueError, match="limits.batch: expected at least 1, got 0"):
         Limits(batch=0)
+    with pytest.raises(ValueError, match="limits.sessions_per_address: expected at least 0, got -1"):
+        Limits(sessions_per_address=-1)
+    assert Limits(connections_per_address=0).connections_per_address == 0
