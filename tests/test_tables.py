@@ -17,6 +17,7 @@ from easrec_jax.data.synthetic import planted, planted_features
 from easrec_jax.metrics import metrics
 from easrec_jax.reproduce.ablations import ablations, priced_cell, run_table5
 from easrec_jax.reproduce.cells import Cells
+from easrec_jax.reproduce.headline import run_headline
 from easrec_jax.reproduce.models import FLOOR_ROWS, SEARCHED, alone_cell, models, searched_cell, table3_config
 from easrec_jax.reproduce.recipes import recipe
 from easrec_jax.reproduce.tables import run_table3, run_table4
@@ -64,6 +65,7 @@ def tables(made, tmp_path_factory):
         "figure4": lambda: run_figure4(cells(folder), rows=("lambda 0.1",), budgets=(0.001, 1.0), **common),
         "table5": lambda: run_table5(cells(folder), rows=(*SHARED, *OWN), **common),
         "wide": lambda: run_wide(cells(folder), seeds=1, rows=(VARIANTS[0].label, VARIANTS[-1].label)),
+        "headline": lambda: run_headline(cells(folder), epochs=2, rates=(0.001, 0.02), **common),
         "again": lambda: run_table3(cells(folder), rows=ROWS, **common),
         "elsewhere": lambda: run_table3(cells(folder / "x"), rows=ROWS[-1:], seeds=2, dataset="ml-100k"),
     }
@@ -76,6 +78,29 @@ def tables(made, tmp_path_factory):
 
 SHARED = ("no gates", "dynamic, lambda 0.1", "a budget of 1", "copied from the supernet")
 OWN = ("fresh", "DARTS, copied from the supernet", "DARTS, fresh", "convolution without decay")
+
+
+def test_the_headline_chooses_a_rate_by_the_first_seeds_validation_items_and_tests_the_pick_against_both(tables):
+    folder, trained, texts = tables
+    assert trained["headline"] == [
+        "headline-sasrec-1-rate0.001", "headline-sasrec-1-rate0.02", "headline-easrec", "headline-sasrec",
+    ]  # fmt: skip
+    found = results(folder, "headline")
+    rows = {row["model"]: row for row in found["rows"]}
+    assert list(rows) == ["EASRec's pick", "SASRec, 1 layer", "SASRec, 2 layers"]
+    cells = [json.loads((folder / "cells" / f"{name}-seed0.json").read_text()) for name in trained["headline"]]
+    by_rate = dict(zip((0.001, 0.02), (cell["validation"]["full"]["ndcg@10"] for cell in cells), strict=False))
+    assert rows["SASRec, 1 layer"]["rate"] == max(by_rate, key=lambda rate: by_rate[rate])
+    assert cells[2]["changes"] == {"retrain.epochs": 2} if TINY.retrain.epochs != 2 else cells[2]["changes"] == {}
+    pick, two = rows["EASRec's pick"], rows["SASRec, 2 layers"]
+    assert pick["rate"] == 0.01 and two["rate"] == 0.02 and pick["flops"] < pick["flops_all"] and two["parameters"] > 0
+    assert [(test["rival"], test["protocol"]) for test in found["against"]] == [
+        (rival, protocol) for rival in list(rows)[1:] for protocol in TINY.evaluate.protocols
+    ]
+    for test in found["against"]:
+        ours, theirs = (rows[name][f"{test['protocol']} ndcg@10"] for name in ("EASRec's pick", test["rival"]))
+        assert test["difference"] == pytest.approx(ours - theirs) and 0 < test["p"] <= 1
+    assert f"{pick['flops_all'] / 1e6:.2f}" in texts["headline"]
 
 
 def results(folder, name: str) -> dict:
