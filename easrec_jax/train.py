@@ -92,15 +92,25 @@ def _loss_at_the_end(weights: dict, batch: Batch, *, network: Any) -> Array:
 
 @lru_cache(maxsize=64)
 def optimizer(
-    learning_rate: float, schedule: str, warmup_steps: int, total_steps: int, weight_decay: float
+    learning_rate: float,
+    schedule: str,
+    warmup_steps: int,
+    total_steps: int,
+    weight_decay: float,
+    clip_norm: float = 0.0,
 ) -> optax.GradientTransformation:
-    """Adam with a linear warm-up, then a constant rate or a cosine to zero at `total_steps`."""
+    """Adam with a linear warm-up, then a constant rate or a cosine to zero at `total_steps`; `clipped`."""
     warmup_steps = min(warmup_steps, total_steps // 2)
     if schedule == "cosine":
         rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(warmup_steps, 1), max(total_steps, 2))
     else:
         rate = optax.schedules.warmup_constant_schedule(0.0, learning_rate, max(warmup_steps, 1))
-    return optax.adamw(rate, weight_decay=weight_decay) if weight_decay else optax.adam(rate)
+    return clipped(optax.adamw(rate, weight_decay=weight_decay) if weight_decay else optax.adam(rate), clip_norm)
+
+
+def clipped(tx: optax.GradientTransformation, norm: float) -> optax.GradientTransformation:
+    """The optimiser behind a limit of the gradient's global norm; itself, with its state as it was, for 0."""
+    return optax.chain(optax.clip_by_global_norm(norm), tx) if norm else tx
 
 
 class Fitted(NamedTuple):
@@ -133,8 +143,9 @@ def fit(
     plan = {"max_length": max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
     steps = batches_per_epoch(samples, **plan)
     tx = optimizer(
-        settings.learning_rate, settings.schedule, settings.warmup_steps, steps * settings.epochs, settings.weight_decay
-    )
+        settings.learning_rate, settings.schedule, settings.warmup_steps, steps * settings.epochs,
+        settings.weight_decay, settings.clip_norm,
+    )  # fmt: skip
     key = jax.random.fold_in(jax.random.key(seed), 1)
     weights = jax.tree.map(jnp.array, weights)  # the step donates its state: never the caller's arrays
     start = TrainState(jnp.int32(0), weights, tx.init(weights))
