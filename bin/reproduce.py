@@ -2,8 +2,9 @@
 
 space: every network of the space trained alone, and what each search strategy picked of it. wide: what a wide space
 buys over it, at equal FLOPs and at fewer, and what random search finds there. table3: accuracy of all models; table4:
-their inference time and memory; table5: ablations; figure4: the weight lambda of the constraint, and budgets. compare:
-two models by their kept cells, printed. results: everything finished in WORKDIR as one document.
+their inference time and memory; table5: ablations; figure4: the weight lambda of the constraint, and budgets. headline:
+EASRec's pick against SASRec of one and of two layers, all from scratch. compare: two models by their kept cells, printed.
+results: everything finished in WORKDIR as one document.
 """
 
 import shlex
@@ -20,7 +21,8 @@ from easrec_jax.reproduce.recipes import FEATURELESS, Dataset, Scale
 @dataclass(frozen=True)
 class Arguments:
     experiment: Annotated[
-        Literal["space", "wide", "table3", "table4", "table5", "figure4", "compare", "results"], tyro.conf.Positional
+        Literal["space", "wide", "table3", "table4", "table5", "figure4", "headline", "compare", "results"],
+        tyro.conf.Positional,
     ]
     """What to run; finished cells are not run again."""
     dataset: Dataset = "planted"
@@ -42,7 +44,7 @@ class Arguments:
     """results: the document to write (default: WORKDIR.md)."""
 
 
-TRAINED = ("space", "wide", "table3", "table4", "table5", "figure4")
+TRAINED = ("space", "wide", "table3", "table4", "table5", "figure4", "headline")
 TAKERS = {  # which experiments a flag means something to
     "dataset": (*TRAINED, "compare"), "data": TRAINED, "seeds": (*TRAINED, "compare"), "scale": (*TRAINED, "compare"),
     "features": ("table3", "table4"), "rows": (*TRAINED, "compare"), "out": ("results",),
@@ -57,6 +59,7 @@ def command() -> None:
     from easrec_jax.reproduce.ablations import run_table5
     from easrec_jax.reproduce.cells import Cells, Interrupted
     from easrec_jax.reproduce.compare import compare_cells
+    from easrec_jax.reproduce.headline import run_headline
     from easrec_jax.reproduce.recipes import DATA_SEEDS, recipe
     from easrec_jax.reproduce.results import write_document
     from easrec_jax.reproduce.space import run_space
@@ -95,7 +98,10 @@ def command() -> None:
         elif name == "wide":
             text = run_wide(cells, seeds=seeds, rows=arguments.rows)
         else:
-            run = {"table3": run_table3, "table4": run_table4, "table5": run_table5, "figure4": run_figure4}[name]
+            run = {
+                "table3": run_table3, "table4": run_table4, "table5": run_table5, "figure4": run_figure4,
+                "headline": run_headline,
+            }[name]  # fmt: skip
             text = run(cells, seeds=seeds, dataset=dataset, rows=arguments.rows)
     except (Interrupted, KeyboardInterrupt):
         fail(f"interrupted; the finished cells in {folder / 'cells'} are kept: run the same command to go on")

@@ -167,6 +167,8 @@ class SearchConfig:
     """Adam's rate for the weights."""
     arch_learning_rate: float = 0.05
     """Adam's rate for the architecture parameters alpha and beta."""
+    clip_norm: float = 0.0
+    """Highest norm of a weight step's whole gradient; a longer one is scaled down to it. 0: no limit."""
     every: int = 5
     """f: an architecture step follows every f-th weight step."""
     warmup_epochs: int = 1
@@ -222,6 +224,7 @@ class SearchConfig:
         for name in ("learning_rate", "arch_learning_rate", "tau_min", "tau_start"):
             check(getattr(self, name) > 0, f"search.{name}", "a number above 0", getattr(self, name))
         check(self.warmup_epochs >= 0, "search.warmup_epochs", "0 or more", self.warmup_epochs)
+        check(self.clip_norm >= 0, "search.clip_norm", "0 or more", self.clip_norm)
         check(self.cost_weight >= 0, "search.cost_weight", "0 or more", self.cost_weight)
         check(self.tau_decay >= 0, "search.tau_decay", "0 or more", self.tau_decay)
         check(self.budget is None or 0 < self.budget <= 1, "search.budget", "a fraction in (0, 1]", self.budget)
@@ -272,6 +275,8 @@ class RetrainConfig:
     """Steps over which the learning rate rises from zero."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW)."""
+    clip_norm: float = 0.0
+    """Highest norm of a step's whole gradient; a longer one is scaled down to it. 0: no limit."""
     loss: Literal["full", "sampled"] = "full"
     """Softmax over all items; or over each target and sampled negatives, for catalogues beyond some 10^5 items."""
     negatives: int = 1024
@@ -305,6 +310,7 @@ class RetrainConfig:
                 name,
             )
         check(self.weight_decay >= 0, "retrain.weight_decay", "0 or more", self.weight_decay)
+        check(self.clip_norm >= 0, "retrain.clip_norm", "0 or more", self.clip_norm)
 
     def of_baselines(self) -> RetrainConfig:
         """The same at the baselines' rate."""

@@ -29,7 +29,7 @@ from easrec_jax.network import Network, init_network
 from easrec_jax.precision import in_float32
 from easrec_jax.strategies import Moment, Strategy, find_strategy
 from easrec_jax.supernet import Supernet, computed, extract, init_supernet
-from easrec_jax.train import fit, held_out_cross_entropy, network_scores, next_item_loss
+from easrec_jax.train import clipped, fit, held_out_cross_entropy, network_scores, next_item_loss
 
 
 class SearchState(NamedTuple):
@@ -59,7 +59,8 @@ def make_searcher(
     supernet: Any, settings: SearchConfig, strategy: Strategy | None = None, span: tuple[int, int] = (0, 1)
 ) -> Searcher:
     """Adam for both parameter sets, each with its own rate; one object a setting, so that nothing recompiles."""
-    weights_tx, arch_tx = optax.adam(settings.learning_rate), optax.adam(settings.arch_learning_rate)
+    weights_tx = clipped(optax.adam(settings.learning_rate), settings.clip_norm)
+    arch_tx = optax.adam(settings.arch_learning_rate)
     return Searcher(supernet, weights_tx, arch_tx, settings, strategy or find_strategy(settings.strategy), span)
 
 
@@ -358,7 +359,7 @@ def train_alone(
     """
     training = RetrainConfig(
         epochs=epochs, batch_size=settings.batch_size, buckets=settings.buckets,
-        learning_rate=settings.learning_rate,
+        learning_rate=settings.learning_rate, clip_norm=settings.clip_norm,
     )  # fmt: skip
     for number, entry in enumerate(finalists, 1):
         architecture = Architecture.from_json(entry["architecture"])

@@ -94,11 +94,16 @@ def _loss_at_the_end(weights: dict, batch: Batch, *, network: Any) -> Array:
 
 @lru_cache(maxsize=64)
 def optimizer(
-    learning_rate: float, schedule: str, warmup_steps: int, total_steps: int, weight_decay: float
+    learning_rate: float,
+    schedule: str,
+    warmup_steps: int,
+    total_steps: int,
+    weight_decay: float,
+    clip_norm: float = 0.0,
 ) -> optax.GradientTransformation:
-    """Adam at the rate of `rate_schedule`."""
+    """Adam at the rate of `rate_schedule`, `clipped`."""
     rate = rate_schedule(learning_rate, schedule, warmup_steps, total_steps)
-    return optax.adamw(rate, weight_decay=weight_decay) if weight_decay else optax.adam(rate)
+    return clipped(optax.adamw(rate, weight_decay=weight_decay) if weight_decay else optax.adam(rate), clip_norm)
 
 
 def rate_schedule(learning_rate: float, schedule: str, warmup_steps: int, total_steps: int) -> optax.Schedule:
@@ -107,6 +112,11 @@ def rate_schedule(learning_rate: float, schedule: str, warmup_steps: int, total_
     if schedule == "cosine":
         return optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(warmup_steps, 1), max(total_steps, 2))
     return optax.schedules.warmup_constant_schedule(0.0, learning_rate, max(warmup_steps, 1))
+
+
+def clipped(tx: optax.GradientTransformation, norm: float) -> optax.GradientTransformation:
+    """The optimiser behind a limit of the gradient's global norm; itself, with its state as it was, for 0."""
+    return optax.chain(optax.clip_by_global_norm(norm), tx) if norm else tx
 
 
 OF_THE_COMMAND = (
@@ -153,7 +163,7 @@ def fit(
     plan = {"max_length": max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
     steps = batches_per_epoch(samples, **plan)
     rate = settings.learning_rate, settings.schedule, settings.warmup_steps, steps * settings.epochs
-    tx = optimizer(*rate, settings.weight_decay)
+    tx = optimizer(*rate, settings.weight_decay, settings.clip_norm)
     key = jax.random.fold_in(jax.random.key(seed), 1)
     weights = jax.tree.map(jnp.array, weights)  # the step donates its state: never the caller's arrays
     start = TrainState(jnp.int32(0), weights, tx.init(weights))

@@ -36,7 +36,7 @@ from easrec_jax.loop import Checkpoints, LoopState
 from easrec_jax.network import item_table
 from easrec_jax.precision import in_float32
 from easrec_jax.search import Found, SearchState, alternate, search, train_alone
-from easrec_jax.train import next_item_loss
+from easrec_jax.train import clipped, next_item_loss
 
 DRAWS = 4  # networks of an architecture step
 
@@ -217,7 +217,8 @@ def _entry(network: int, space: WideSpace, costs: np.ndarray) -> dict:
 @lru_cache(maxsize=16)
 def make_searcher(space: WideSpace, settings: SearchConfig, dropout: float) -> WideSearcher:
     """Adam for both parameter sets, each with its own rate; one object a setting, so that nothing recompiles."""
-    weights_tx, arch_tx = optax.adam(settings.learning_rate), optax.adam(settings.arch_learning_rate)
+    weights_tx = clipped(optax.adam(settings.learning_rate), settings.clip_norm)
+    arch_tx = optax.adam(settings.arch_learning_rate)
     return WideSearcher(space, weights_tx, arch_tx, settings, dropout)
 
 

@@ -12,7 +12,7 @@ from products import product_flops
 
 from easrec_jax.architecture import Architecture, SearchSpace
 from easrec_jax.controllers import ArchitectureParameters, constraint
-from easrec_jax.cost import cost_table, parameter_count, request_flops, token_flops
+from easrec_jax.cost import all_positions_flops, cost_table, parameter_count, request_flops, token_flops
 from easrec_jax.network import Network, init_network, item_table
 
 ITEMS = 1000
@@ -51,6 +51,51 @@ def test_closed_form_flops_are_xlas_count_within_ten_per_cent(architecture):
     length, depth = architecture.max_length, architecture.depth
     assert 1.0 <= xla_flops(request, weights, items) / request_flops(architecture, ITEMS) <= 1.1
     assert 1.0 <= xla_flops(encode, weights, items) / (depth * length * token_flops(architecture, length)) <= 1.1
+
+
+# MovieLens-1M's networks at N 200, 3,416 items: XLA's count over the closed form, FLOPs of a request, at all positions
+LONG = [
+    (Architecture(128, 256, 1, 4, 200, "recent_linrec", 2, conv_width=4), 1.17, 8_640_512, 97_232_896),
+    (Architecture(128, 256, 1, 4, 200, "softmax", 0), 1.09, 7_913_472, 73_783_296),
+    (Architecture(128, 256, 2, 4, 200, "softmax", 0), 1.07, 80_822_272, 146_692_096),
+]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "margin", "flops", "everywhere"), LONG, ids=lambda x: getattr(x, "depth", None)
+)
+def test_the_networks_of_the_headline_cost_what_is_stated(architecture, margin, flops, everywhere):
+    network, weights = shapes(architecture, 3416)
+    items = jax.ShapeDtypeStruct((1, 200), jnp.int32)
+
+    def request(weights, items):
+        return network.apply({"params": weights}, items, method=Network.encode_last) @ item_table(weights).T
+
+    assert request_flops(architecture, 3416) == flops and all_positions_flops(architecture, 3416) == everywhere
+    assert xla_flops(request, weights, items) / flops == pytest.approx(margin, abs=0.015)
+
+
+@pytest.mark.parametrize("architecture", MEASURED, ids=Architecture.describe)
+def test_all_layers_at_all_positions_are_the_products_of_a_program_that_leaves_nothing_out(architecture):
+    network, weights = shapes(architecture)
+    length, width = architecture.max_length, architecture.width
+
+    def everything(weights, items):
+        last = network.apply({"params": weights}, items, method=Network.encode)[:, -1]
+        return last @ item_table(weights).T
+
+    jaxpr = jax.make_jaxpr(everything)(weights, jax.ShapeDtypeStruct((1, length), jnp.int32)).jaxpr
+    taps = 2 * architecture.conv_width * width * length * architecture.depth
+    assert product_flops(jaxpr) - 2 * width == all_positions_flops(architecture, ITEMS) - taps
+
+
+def test_the_table_at_all_positions_gives_one_layer_its_share():
+    table = cost_table(SPACE, ITEMS, "flops_all")
+    for (i, j), cost in np.ndenumerate(table):
+        network = SPACE.architecture(i, j + 1)
+        assert cost == all_positions_flops(network, ITEMS) / all_positions_flops(SPACE.largest, ITEMS)
+    assert np.ptp(np.diff(table[0])) < 1e-9 and 0.25 < table[0, 0] < 0.3
+    assert cost_table(SPACE, ITEMS)[0, 0] < 0.1
 
 
 @pytest.mark.parametrize("narrow", [8, 64])
@@ -115,7 +160,7 @@ def test_expected_cost_under_one_hot_shares_is_the_table_entry():
     table = cost_table(SPACE, ITEMS)
     parameters = ArchitectureParameters(jnp.zeros(3), jnp.zeros(4))
     for (i, j), cost in np.ndenumerate(table):
-        expected = constraint(jnp.eye(3)[i], jnp.eye(4)[j], parameters, jnp.array(table), dynamic=False)
+        expected = constraint(jnp.zeros((3, 4)).at[i, j].set(1.0), parameters, jnp.array(table), dynamic=False)
         np.testing.assert_allclose(expected, cost, rtol=1e-6)
 
 

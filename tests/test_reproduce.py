@@ -108,7 +108,7 @@ def test_finished_cells_are_not_run_again_and_the_results_are_written(split, fin
     assert results["about"]["cells"] == 6 and all(r["training_flops"] > 0 for r in results["networks"])
     assert (folder / "space.png").read_bytes().startswith(b"\x89PNG")
     assert "| random |" in first and "random search over all its draws of" in first
-    p = [r["over_users"] for r in results["networks"]]
+    p = [r["p"] for r in results["networks"]]
     assert p.count(None) == 1 and all(value is None or 0 <= value <= 1 for value in p)  # None: the oracle itself
     assert (
         run_space(Cells(folder, TINY, split), seeds=1, rows=("easrec",)) == first
@@ -199,6 +199,15 @@ def test_kendalls_tau_is_over_the_networks_that_a_search_may_pick():
     searches = [found | {"strategy": name} for name in ("darts", "easrec")]
     darts, easrec = analyse(alone, searches, flops, np.ones((2, 2)), TINY)["picks"][:2]
     assert darts["kendall"] == pytest.approx(4 / 6) and easrec["kendall"] == pytest.approx(1.0)
+    assert darts["kendall_p"] == pytest.approx(8 / 24) and easrec["kendall_p"] == 1.0  # of 4! and 2! orders, two-sided
+
+
+def test_the_ceiling_of_tau_is_how_well_two_seeds_of_the_networks_agree():
+    flops = np.array([[3.0, 4.0], [1.0, 2.0]])
+    alone = [[[cell(0.6), cell(0.5)], [cell(0.2), cell(0.4)]], [[cell(0.5), cell(0.6)], [cell(0.2), cell(0.4)]]]
+    found = analyse(alone, [], flops, np.ones((2, 2)), TINY)
+    assert found["ceiling_all"] == pytest.approx(4 / 6) and found["ceiling"] == pytest.approx(1.0)
+    assert analyse(alone[:1], [], flops, np.ones((2, 2)), TINY)["ceiling"] is None
 
 
 def test_random_search_over_all_its_draws_is_the_mean_over_subsets():

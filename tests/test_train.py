@@ -9,6 +9,7 @@ import signal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from easrec_jax import train
@@ -242,3 +243,17 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         checkpoints.restore({"a": np.zeros((5, 4))})
     with pytest.raises(ValueError, match="does not fit this network"):
         checkpoints.restore({"b": np.zeros((4, 4))})
+
+
+def test_clipping_limits_the_norm_of_the_whole_gradient_and_off_is_adam_as_it_was():
+    weights = {"a": jnp.ones(3), "b": jnp.ones(4)}
+    grads = {"a": jnp.full(3, 30.0), "b": jnp.full(4, -40.0)}
+    norm = float(jnp.sqrt(3 * 30.0**2 + 4 * 40.0**2))
+    off, on, high = (train.optimizer(0.1, "constant", 1, 100, 0.0, limit) for limit in (0.0, 2.0, 1e6))
+    assert jax.tree.structure(off.init(weights)) == jax.tree.structure(optax.adam(lambda step: 0.1).init(weights))
+    first = on.update(grads, on.init(weights), weights)
+    scaled = off.update(jax.tree.map(lambda g: g * 2.0 / norm, grads), off.init(weights), weights)
+    for found, expected in zip(jax.tree.leaves(first), jax.tree.leaves(scaled), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    same, plain = (jax.tree.leaves(tx.update(grads, tx.init(weights), weights)) for tx in (high, off))
+    assert all(np.array_equal(x, y) for x, y in zip(same, plain, strict=True))

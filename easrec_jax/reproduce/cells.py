@@ -110,7 +110,7 @@ class Cells:
         machine that others use too. Raises `ValueError` for a kept cell of another job.
         """
         self._finish(name, job, wait=True)
-        self.used[name] = self._with_all_positions(name, read_json(self._path(name)))
+        self.used[name] = self._with_all_positions(name, read_json(self.path(name)))
         return self.used[name]
 
     def _with_all_positions(self, name: str, cell: dict) -> dict:
@@ -142,12 +142,13 @@ class Cells:
             raise ValueError(
                 f"rows: expected some of {', '.join(map(repr, known))}, got {', '.join(map(repr, unknown))}"
             )
-        finished = {row for row in known if all(self._path(name).is_file() for name in cells_of(row))}
+        finished = {row for row in known if all(self.path(name).is_file() for name in cells_of(row))}
         shown = [row for row in known if not only or row in only or row in finished]
         self.rows = tuple(shown) if len(shown) < len(known) else ()
         return shown
 
-    def _path(self, name: str) -> Path:
+    def path(self, name: str) -> Path:
+        """Where the cell of that name is, once it is finished."""
         return self.folder / "cells" / f"{name}.json"
 
     def _changes(self, job: Job) -> dict[str, Any]:
@@ -167,7 +168,7 @@ class Cells:
 
     def _finish(self, name: str, job: Job, *, wait: bool) -> None:
         """Make the cell if it is not there; without `wait`, not one that another process is making."""
-        path = self._path(name)
+        path = self.path(name)
         if path.is_file():
             self._check_kept(path, job)
             return
@@ -195,7 +196,7 @@ class Cells:
         ranks: Any = cell.pop("ranks", None)
         spent = {key: round(cell.pop(key, value), 2) for key, value in spent.items()}
         cell = cell | {"changes": self._changes(job)} | spent | machine() | {"commit": self.commit}
-        path = self._path(name)
+        path = self.path(name)
         if ranks is not None:  # first: a cell that is there is whole
             packed = io.BytesIO()
             np.savez_compressed(packed, **{key: value.astype(np.int32) for key, value in ranks.items()})
@@ -204,7 +205,7 @@ class Cells:
 
     def ranks(self, name: str) -> dict[str, np.ndarray] | None:
         """`kept_ranks` of a finished cell."""
-        return kept_ranks(self._path(name))
+        return kept_ranks(self.path(name))
 
     def about(self, seeds: int) -> dict:
         """How results were made: the command, the data, the protocols, and what the cells asked for so far ran on."""

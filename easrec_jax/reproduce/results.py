@@ -14,6 +14,7 @@ EXPERIMENTS = {
     "figure4": "Figure 4: lambda and the budget",
     "space": "The whole space, and what each search picked of it",
     "wide": "The wide space",
+    "headline": "One network against one network",
 }
 
 
