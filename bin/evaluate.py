@@ -1,8 +1,8 @@
 """Evaluate saved models on a data set by any protocols, alone or against others: MODEL is a folder of bin/retrain.py.
 
 Several models are the seeds of one: each user's gain is averaged over them. With --against, the other models' are
-compared user by user: the difference, its standard error over users, and the p of a paired t-test; and their costs are
-measured beside each other, in turn. Events of items that the models do not know are left out, and counted.
+compared user by user: the difference, its standard error by users and, of several seeds, by them too, and the p of a
+t-test; and their costs are measured beside each other, in turn. Events of items that the models do not know are left out, and counted.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ def command() -> None:
     from easrec_jax.data.split import Split
     from easrec_jax.evaluate import Evaluator
     from easrec_jax.latency import BULK_USERS, compare_costs
-    from easrec_jax.metrics import averaged, compare
+    from easrec_jax.metrics import compare_seeds, gains_of_seeds
     from easrec_jax.recommend import Recommender
     from easrec_jax.report import comparison_table, costs_table, metrics_table
     from easrec_jax.train import network_scores
@@ -74,10 +74,10 @@ def command() -> None:
     }
     seconds = time.perf_counter() - prepared
     gained, others = (
-        averaged([ranks[path] for path in paths], settings.ks) for paths in (arguments.models, arguments.against)
+        gains_of_seeds([ranks[path] for path in paths], settings.ks) for paths in (arguments.models, arguments.against)
     )
     figures = {p: {name: float(values.mean()) for name, values in of.items()} for p, of in gained.items()}
-    compared = {p: {name: compare(gained[p][name], of[name]) for name in of} for p, of in others.items()}
+    compared = {p: {name: compare_seeds(gained[p][name], of[name]) for name in of} for p, of in others.items()}
     sides = [[loaded[path].network for path in paths] for paths in (arguments.models, arguments.against)]
     costs = compare_costs(*sides) if compared else {}
     if arguments.json:

@@ -33,12 +33,12 @@ def metrics(ranks: np.ndarray, ks: tuple[int, ...] = (10,)) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in gains(ranks, ks).items()}
 
 
-def averaged(ranks: list[dict[str, np.ndarray]], ks: tuple[int, ...] = (10,)) -> dict[str, dict[str, np.ndarray]]:
-    """Gains of each user by protocol and metric, averaged over models; `ranks` is one {protocol: ranks} a model."""
+def gains_of_seeds(ranks: list[dict[str, np.ndarray]], ks: tuple[int, ...] = (10,)) -> dict[str, dict[str, np.ndarray]]:
+    """Gains by protocol and metric, float64 [models users]; `ranks` is one {protocol: ranks} a model."""
     found = {}
     for protocol in ranks[0] if ranks else ():
         each = [gains(of[protocol], ks) for of in ranks]
-        found[protocol] = {name: np.mean([of[name] for of in each], 0) for name in each[0]}
+        found[protocol] = {name: np.stack([of[name] for of in each]) for name in each[0]}
     return found
 
 

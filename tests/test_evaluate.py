@@ -13,7 +13,7 @@ from easrec_jax.data.batches import scoring_samples, training_samples
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.data.split import Split
 from easrec_jax.evaluate import Evaluator, parse_protocol, popularity_scores, sample_negatives
-from easrec_jax.metrics import averaged, compare, gains, metrics
+from easrec_jax.metrics import compare, gains, gains_of_seeds, metrics
 
 N = 6
 PROTOCOLS = ("full", "full_unseen", "uni5", "uni5_unseen", "pop7", "pop7_unseen")
@@ -275,8 +275,8 @@ def test_a_comparison_is_the_paired_t_test_over_users():
     assert compare(first, first) == {"mean": first.mean(), "difference": 0.0, "standard_error": 0.0, "p": 1.0}
 
 
-def test_several_seeds_are_averaged_user_by_user():
+def test_gains_of_several_seeds_are_kept_apart_by_user():
     one, two = np.array([0, 3, 99]), np.array([1, 3, 0])
-    found = averaged([{"full": one}, {"full": two}], (10,))["full"]
-    np.testing.assert_allclose(found["recall@10"], [1, 1, 0.5])
-    np.testing.assert_allclose(found["ndcg@10"].mean(), (metrics(one)["ndcg@10"] + metrics(two)["ndcg@10"]) / 2)
+    found = gains_of_seeds([{"full": one}, {"full": two}], (10,))["full"]
+    np.testing.assert_allclose(found["recall@10"], [[1, 1, 0], [1, 1, 1]])
+    np.testing.assert_allclose(found["ndcg@10"].mean(1), [metrics(one)["ndcg@10"], metrics(two)["ndcg@10"]])
