@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import sys
 import time
@@ -21,6 +22,7 @@ from easrec_jax.data.interactions import Interactions
 from easrec_jax.workdir import MetricsLog
 
 CACHE_BYTES = 512 << 20  # of compiled programs
+FROM = re.compile(r"^--retrain\.from(?=$|=)")  # a field cannot have this name, a flag can
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def run_arguments(description: str) -> tuple[RunArguments, Path]:
         arguments = arguments[1:]
     parsed = tyro.cli(
         RunArguments,
-        args=arguments,
+        args=[FROM.sub("--retrain.from_model", word) for word in arguments],
         default=RunArguments(default),
         description=description,
         prog=f"{program} CONFIG.py",

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal, get_args
-
-from tyro.conf import arg
+from typing import Any, Literal, get_args
 
 from easrec_jax.typed import settle_types
 
@@ -256,8 +254,8 @@ class RetrainConfig:
     """searched: what the search picked; full: the network of the model.* sizes itself (a plain baseline)."""
     weights: Literal["copied", "fresh"] = "copied"
     """Start from the supernet's weights, if the strategy trains one, or from scratch; which is better depends on the data."""
-    from_model: Annotated[str, arg(name="from")] = ""
-    """Go on from a trained model, a folder of bin/retrain.py, instead of a search: its architecture, its weights (unless they shall be
+    from_model: str = ""
+    """--retrain.from MODEL for short: go on from a trained model, a folder of bin/retrain.py, and not from a search: its architecture, its weights (unless they shall be
     fresh), item rows by item id; the data may have new users and items. Its own figures on them count as epoch 0."""
     epochs: int = 30
     """Most epochs over the training interactions."""
