@@ -74,9 +74,10 @@ def _trajectories(axes: Any, records: list[dict], shares: Shares, config: Config
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
-    for axis in axes[:-1]:
-        axis.set_ylim(0, 1.05 * axis.get_ylim()[1])  # the margin was that of the curves' own range
+    for axis in axes[:-1]:  # the legend's lines in a room of their own above the curves
+        axis.set_ylim(0, (1.05 + 0.1 * len(axis.get_lines())) * axis.get_ylim()[1])
+        axis.legend(fontsize=8, loc="upper left")
+    axes[-1].legend(fontsize=8)
 
 
 def _networks_trained_alone(records: list[dict], config: Config, path: Path | BytesIO) -> None:
