@@ -116,7 +116,7 @@ class Cells:
     def _with_all_positions(self, name: str, cell: dict) -> dict:
         """Cells of versions that counted the FLOPs of a request alone get those with all layers at all positions."""
         known = cell.get("architecture", {})
-        if known and "flops_all" not in known:
+        if "flops" in known and "flops_all" not in known:
             architecture, stacks = Architecture.from_json(known), FDSA.stacks if "-fdsa" in name else 1
             counted = describe_flops(
                 known["flops"], architecture, self.config, self.split.data.num_items, stacks=stacks

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import threading
+import time
 from dataclasses import replace
 
 import httpx
 import pytest
-from serving import BODY, IDS, JSON, LIMITS, bad, good, half_a_request, running
+from serving import BODY, IDS, JSON, LIMITS, bad, good, half_a_request, running, warmed_up
 
 from easrec_jax.serve.addresses import LOCAL, check_origin, client_of, is_allowed
 from easrec_jax.serve.app import create_app
+from easrec_jax.serve.engine import Engine
 from easrec_jax.serve.protocol import SLICE, Connections
 from easrec_jax.serve.run import listen
 
@@ -240,19 +243,28 @@ def test_a_port_that_is_none_is_said():
         listen("127.0.0.1", taken.getsockname()[1])
 
 
-def test_it_answers_while_it_warms_up(folder, recommender):
-    """One user at a time at first, whatever is asked; how far it is can be seen."""
-    app = create_app(folder, LIMITS)
-    with running(app, ready=False) as client:
-        seen = []
+def test_it_answers_while_it_warms_up(folder, recommender, monkeypatch):
+    """One user at a time at first, whatever is asked; how far it is can be seen. Programs wait here until they may go on."""
+    first, rest, whole = threading.Event(), threading.Event(), Engine.programs_of
+
+    def held(engine: Engine, rows: int) -> list:
+        gate = first if rows == 1 else rest
+        return [lambda program=program: (gate.wait(30), program()) for program in whole(engine, rows)]
+
+    monkeypatch.setattr(Engine, "programs_of", held)
+    with running(create_app(folder, LIMITS), ready=False) as client:
+        state = client.get("/ready").json()
+        assert state["status"] != "ready" and state["compiled"] == 0 < state["programs"]
+        refused = client.post("/recommend", content=BODY, headers=JSON)
+        bad(refused, 503, "server", "warm-up at 0 of", "programs")
+        assert int(refused.headers["Retry-After"]) >= 1
+        first.set()
         while (state := client.get("/ready").json())["status"] != "ready":
-            seen.append(state["compiled"])
-            refused = client.post("/recommend", content=BODY, headers=JSON)
-            if refused.status_code != 200:
-                bad(refused, 503, "server", "warm-up at", "programs")
-                assert int(refused.headers["Retry-After"]) >= 1
-        assert seen == sorted(seen) and state["compiled"] < state["programs"]
+            time.sleep(0.05)
+        assert 0 < state["compiled"] < state["programs"]
         histories = [[IDS[n], "i1"] for n in range(6)]
         got = good(client.post("/recommend", json={"histories": histories, "k": 5}))
+        rest.set()
         for found, want in zip(got["results"], recommender.recommend(histories, 5), strict=True):
             assert [row["item"] for row in found] == [item for item, _ in want]
+        assert (state := warmed_up(client).get("/ready").json())["compiled"] == state["programs"]
