@@ -3,7 +3,8 @@
     python bin/search.py  configs/ml1m.py --data.path ml-1m.txt
     python bin/retrain.py configs/ml1m.py --data.path ml-1m.txt
 
-Budget: 0.14 of the largest network's FLOPs is about half of SASRec's (2 softmax layers of width 128: 0.271).
+Budget: 0.14 of the largest network's FLOPs of a request (its last layer at the last position alone) is about half of SASRec's (2
+softmax layers of width 128: 0.271); `--search.cost flops_all` counts all layers at all positions, where one layer is no bargain.
 Reduced for two CPU cores by this rule: f = 5, few epochs of all interactions (a loss at every position does in one of
 them the work of 163 prefix samples a user), Adam at 0.002 and 0.003 rather than 0.001, and the temperature falls from
 0.2 to 0.1 in the first 333 steps, so that nearly every step trains one network of the supernet alone. The first half of

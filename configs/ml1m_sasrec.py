@@ -2,7 +2,7 @@
 
 python bin/retrain.py configs/ml1m_sasrec.py --data.path ml-1m.txt
 
-The learning rate is a third of ml1m.py's: at 0.003 one of two seeds did not leave the plateau (README).
+The learning rate is a third of ml1m.py's: at 0.003 one of two seeds did not leave the plateau (docs/results/movielens-1m.md).
 """
 
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
