@@ -13,7 +13,8 @@ inference pays for one query only. The summary of the linear modes has a constan
 
 Axes: `batch length heads channel`, channels being those of one head (d_h). `mask` is true at real positions, which are
 left-aligned. `decay` is one factor in (0, 1] a head; only `recent_linrec` uses it. `elu` feature maps and norms are
-LinRec's (Liu et al., SIGIR 2023, Eq. 5 of EASRec); the causal form and the decay are this project's.
+LinRec's (Liu et al., SIGIR 2023, Eq. 5 of EASRec); the causal form, the decay and the smooth norm (`EPSILON`) are this
+project's. The linear modes raise `ValueError` for float16 and bfloat16; softmax answers in the dtype it is given.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float
 
-TINY = 1e-12  # floor of squared norms: an all-zero row or column gives zeros, never NaN
+# What every squared norm gets: x / sqrt(x^2 + EPSILON) has a slope of at most 1 / sqrt(EPSILON) = 32, and an all-zero row or
+# column gives zeros. A floor in its place is a step of slope 1 / sqrt(floor) at the first event of a history, where a
+# column's norm is |k| alone. Squares of trained networks' keys are of size 0.1 to 10.
+EPSILON = 1e-3
 CHUNK = 64  # longest chunk of the causal linear modes, positions
 
 Heads = Float[Array, "batch length heads channel"]
@@ -60,12 +64,21 @@ class AttentionMode(NamedTuple):
     push: Callable | None
 
 
-def _unit(x: Array, axis: int = -1) -> Array:
-    return x * lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis, keepdims=True), TINY))
+def _inverse_norm(squares: Array) -> Array:
+    """1 / sqrt(squares + EPSILON): the one norm of all modes and functions, so that they agree exactly."""
+    return lax.rsqrt(squares + EPSILON)
+
+
+def _unit(x: Array) -> Array:
+    return x * _inverse_norm(jnp.sum(x * x, -1, keepdims=True))
 
 
 def _elu(x: Array) -> Array:
-    return jnp.where(x > 0, x, jnp.exp(jnp.minimum(x, 0.0)) - 1.0)  # within 1e-7 of expm1, at a third of its time
+    if x.dtype.itemsize < 4:
+        raise ValueError(f"attention: expected float32 (the linear modes' sums need its precision), got {x.dtype.name}")
+    positive = x > 0  # not minimum(x, 0): its gradient at 0 is one half
+    # within 1e-7 of expm1, at a third of its time
+    return jnp.where(positive, x, jnp.exp(jnp.where(positive, 0.0, x)) - 1.0)
 
 
 def _feature(x: Array, mask: Array | None = None) -> Array:
@@ -85,7 +98,7 @@ def default_decay(heads: int) -> jax.Array:
 def linrec(q: Heads, k: Heads, v: Heads, mask: Mask, decay: Decay | None = None) -> Heads:
     """Bidirectional LinRec (Eq. 5): every position reads all real positions. `O(length d_h^2)`."""
     summary = _summarize_linear(k, v, mask, None)
-    q = _unit(_feature(q)) * lax.rsqrt(jnp.maximum(summary.squares, TINY))[:, None]
+    q = _unit(_feature(q)) * _inverse_norm(summary.squares)[:, None]
     return jnp.einsum("blhc,bhcd->blhd", q, summary.memory) * q.shape[-1] ** -0.5
 
 
@@ -112,7 +125,7 @@ def causal_linear(q: Heads, k: Heads, v: Heads, mask: Mask, decay: Decay | None 
     memory = jnp.einsum("bhnsc,bhnsd->bhncd", k * to_end, v)
     before_memory, before_squares = _scan_chunks(memory, local[:, :, :, -1], whole)
     norms = local + from_start * before_squares[:, :, :, None]
-    q = q * lax.rsqrt(jnp.maximum(norms, TINY))
+    q = q * _inverse_norm(norms)
     weights = jnp.einsum("bhntc,bhnsc->bhnts", q, k) * inside[None, :, None]
     out = jnp.einsum("bhnts,bhnsd->bhntd", weights, v)
     out = out + jnp.einsum("bhntc,bhncd->bhntd", q * from_start, before_memory)
@@ -164,7 +177,7 @@ def _summarize_linear(k: Heads, v: Heads, mask: Mask, decay: Decay | None) -> Li
 
 
 def _scaled_query(q: Query, squares: Query) -> Query:
-    return _unit(_elu(q)) * lax.rsqrt(jnp.maximum(squares, TINY)) * q.shape[-1] ** -0.5
+    return _unit(_elu(q)) * _inverse_norm(squares) * q.shape[-1] ** -0.5
 
 
 def _weights_linear(q: Query, k: Heads, mask: Mask, decay: Decay | None) -> Float[Array, "batch heads length"]:
@@ -194,12 +207,17 @@ def _push_linear(summary: LinearSummary, k: Query, v: Query, decay: Decay | None
 # ------------------------------------------------------------------------------------------------------------ softmax
 
 
+def _hidden(scores: Array) -> float:
+    """The score of what is masked: finite, so that a row without events is no NaN."""
+    return float(jnp.finfo(scores.dtype).min)
+
+
 def softmax(q: Heads, k: Heads, v: Heads, mask: Mask, decay: Decay | None = None) -> Heads:
     """Causal scaled dot-product attention; padded keys are masked."""
     length = q.shape[1]
     scores = jnp.einsum("bthc,bshc->bhts", q, k) * q.shape[-1] ** -0.5
     visible = jnp.tril(jnp.ones((length, length), bool))[None, None] & mask[:, None, None, :]
-    weights = jax.nn.softmax(jnp.where(visible, scores, -1e30), axis=-1)
+    weights = jax.nn.softmax(jnp.where(visible, scores, _hidden(scores)), axis=-1)
     return jnp.einsum("bhts,bshc->bthc", weights, v)
 
 
@@ -209,13 +227,13 @@ def _summarize_softmax(k: Heads, v: Heads, mask: Mask, decay: Decay | None) -> S
 
 def _weights_softmax(q: Query, k: Heads, mask: Mask, decay: Decay | None) -> Float[Array, "batch heads length"]:
     scores = jnp.einsum("bhc,blhc->bhl", q, k) * q.shape[-1] ** -0.5
-    return jax.nn.softmax(jnp.where(mask[:, None], scores, -1e30), axis=-1)
+    return jax.nn.softmax(jnp.where(mask[:, None], scores, _hidden(scores)), axis=-1)
 
 
 def _read_softmax(q: Query, summary: SoftmaxSummary) -> Query:
     scores = jnp.einsum("bhc,bshc->bhs", q, summary.keys) * q.shape[-1] ** -0.5
     visible = jnp.arange(summary.keys.shape[1]) < summary.count[:, None]
-    weights = jax.nn.softmax(jnp.where(visible[:, None], scores, -1e30), axis=-1)
+    weights = jax.nn.softmax(jnp.where(visible[:, None], scores, _hidden(scores)), axis=-1)
     return jnp.einsum("bhs,bshc->bhc", weights, summary.values)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easrec_jax.attention import MODES, causal_linear, default_decay, linrec, softmax
+from easrec_jax.attention import EPSILON, MODES, causal_linear, default_decay, linrec, softmax
 
 BATCH, LENGTH, HEADS, CHANNELS = 2, 5, 3, 4
 MASK = np.arange(LENGTH) < np.array([[LENGTH], [LENGTH - 3]])
@@ -25,6 +25,10 @@ def elu(x: np.ndarray) -> np.ndarray:
     return np.where(x > 0, x, np.expm1(x))
 
 
+def unit(x: np.ndarray, axis: int) -> np.ndarray:
+    return x / np.sqrt(np.sum(x * x, axis, keepdims=True) + EPSILON)
+
+
 def quadratic(q, k, v, decay) -> np.ndarray:
     """out_t = q_t / n_t . S_t / sqrt(d_h), written out; float64."""
     q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
@@ -34,8 +38,8 @@ def quadratic(q, k, v, decay) -> np.ndarray:
             continue
         fade = [decay[h] ** (t - s) for s in range(t + 1)]
         keys = [elu(k[b, s, h]) for s in range(t + 1)]
-        norm = np.sqrt(sum(r * key**2 for r, key in zip(fade, keys, strict=True)))
-        query = elu(q[b, t, h]) / np.linalg.norm(elu(q[b, t, h]))
+        norm = np.sqrt(sum(r * key**2 for r, key in zip(fade, keys, strict=True)) + EPSILON)
+        query = unit(elu(q[b, t, h]), 0)
         for s in range(t + 1):
             out[b, t, h] += fade[s] * np.sum(query * keys[s] / norm) * v[b, s, h] / np.sqrt(CHANNELS)
     return out
@@ -62,8 +66,7 @@ def test_linrec_is_equation_5_over_the_real_positions(qkv):
     out = np.asarray(linrec(*qkv, jnp.array(MASK)))
     for b, h in np.ndindex(BATCH, HEADS):
         q, k, v = (np.asarray(x, np.float64)[b, MASK[b], h] for x in qkv)
-        rows = elu(q) / np.linalg.norm(elu(q), axis=1, keepdims=True)
-        columns = elu(k) / np.linalg.norm(elu(k), axis=0, keepdims=True)
+        rows, columns = unit(elu(q), 1), unit(elu(k), 0)
         np.testing.assert_allclose(out[b, MASK[b], h], rows @ (columns.T @ v) / np.sqrt(CHANNELS), atol=2e-6)
 
 
@@ -113,3 +116,96 @@ def test_padding_contributes_nothing_and_an_empty_row_is_finite(qkv, name):
 def test_default_decay_has_several_time_scales_and_one_head_that_forgets_nothing():
     np.testing.assert_allclose(default_decay(4), [0.5, 0.8, 0.92, 1.0])
     assert default_decay(1) == 1.0
+
+
+# ------------------------------------------------------------------------------------------ gradients where keys are tiny
+
+LINEAR = [name for name in MODES if name != "softmax"]
+
+
+def tiny_keys() -> tuple[jax.Array, ...]:
+    """q, k, v of random numbers, single channels of several heads at 0 or tiny: at the first event, and in the middle."""
+    rng = np.random.default_rng(5)
+    q, k, v = (rng.normal(size=(BATCH, LENGTH, HEADS, CHANNELS)) for _ in range(3))
+    for channel, value in enumerate((0.0, 1e-7, -1e-7, 1e-4)):
+        k[0, 0, :, channel] = k[1, 0, 0, channel] = k[1, 1, :, channel] = k[0, 2, 1, channel] = value
+        q[0, 1, 0, channel] = q[1, 0, 1, channel] = value
+    q[0, 3, 2], k[0, :, 2, 0] = 0.0, 0.0  # a whole query, and a channel that no event has
+    return tuple(jnp.asarray(x, jnp.float32) for x in (q, k, v))
+
+
+def written_out(q, k, v, decay, *, causal: bool) -> jax.Array:
+    """The quadratic definition at all positions, `decay` [heads], for a gradient in float64."""
+    q, k = (jnp.where(x > 0, x, jnp.expm1(jnp.where(x > 0, 0.0, x))) for x in (q, k))
+    age = np.arange(LENGTH)[:, None] - np.arange(LENGTH)
+    counts = MASK[:, None, None, :] & ((age >= 0) | (not causal))
+    fade = counts * decay[:, None, None] ** np.maximum(age, 0)  # batch heads t s
+    norms = jnp.sqrt(jnp.einsum("bhts,bshc->bthc", fade, k**2) + EPSILON)
+    q = q / jnp.sqrt(jnp.sum(q * q, -1, keepdims=True) + EPSILON) / norms
+    return jnp.einsum("bthc,bshc,bhts,bshd->bthd", q, k, fade, v) / np.sqrt(CHANNELS)
+
+
+def reference(q, k, v, decay, at, name: str) -> list[np.ndarray]:
+    """Gradients of sum(at * out) in float64."""
+    with jax.enable_x64(True):
+        q, k, v, at = (jnp.asarray(np.asarray(x, np.float64)) for x in (q, k, v, at))
+        decay = np.asarray(decay, np.float64) if name == "recent_linrec" else np.ones(HEADS)
+        causal = name != "linrec"
+        total = jax.grad(lambda *x: jnp.sum(at * written_out(*x, decay, causal=causal)), argnums=(0, 1, 2))
+        return [np.asarray(x) for x in total(q, k, v)]
+
+
+def by_sequence(mode, q, k, v, decay):
+    return mode.sequence(q, k, v, jnp.array(MASK), decay)
+
+
+def by_weights(mode, q, k, v, decay):
+    last = q[np.arange(BATCH), MASK.sum(1) - 1]
+    return jnp.einsum("bhl,blhc->bhc", mode.weights(last, k, jnp.array(MASK), decay), v)
+
+
+def by_reading(mode, q, k, v, decay):
+    return mode.read(q[np.arange(BATCH), MASK.sum(1) - 1], mode.summarize(k, v, jnp.array(MASK), decay))
+
+
+def by_pushing(mode, q, k, v, decay):
+    """Event by event; what follows the last real event is not read."""
+    summary, out = mode.summarize(k, v, jnp.zeros((BATCH, LENGTH), bool), decay), []
+    for t in range(LENGTH):
+        summary = mode.push(summary, k[:, t], v[:, t], decay)
+        out.append(mode.read(q[:, t], summary))
+    return jnp.stack(out, 1)
+
+
+FORMS = [(name, form) for name in LINEAR for form in (by_sequence, by_weights, by_reading, by_pushing)]
+FORMS = [(name, form) for name, form in FORMS if form is not by_pushing or MODES[name].push is not None]
+
+
+@pytest.mark.parametrize(("name", "form"), FORMS)
+def test_gradients_are_those_of_float64_where_single_channels_are_tiny(name, form):
+    q, k, v = tiny_keys()
+    decay = default_decay(HEADS)
+    at = np.random.default_rng(6).normal(size=q.shape) * MASK[..., None, None]
+    read = at
+    if form in (by_weights, by_reading):  # the last position alone
+        rows, last = np.arange(BATCH), MASK.sum(1) - 1
+        read = at[rows, last]
+        at = np.zeros_like(at)
+        at[rows, last] = read
+    total = jax.jit(jax.grad(lambda *x: jnp.sum(read * form(MODES[name], *x, decay)), argnums=(0, 1, 2)))
+    for found, expected in zip(total(q, k, v), reference(q, k, v, decay, at, name), strict=True):
+        np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+        assert np.abs(found).max() <= 10 * EPSILON**-0.5  # of unit cotangents: what one first event may push at
+
+
+def test_the_linear_modes_refuse_half_precision_by_name_and_softmax_keeps_it(qkv):
+    mask = jnp.zeros((BATCH, LENGTH), bool)
+    for kind in (jnp.float16, jnp.bfloat16):
+        half = [x.astype(kind) for x in qkv]
+        for name in LINEAR:
+            with pytest.raises(ValueError, match=f"expected float32.*got {jnp.dtype(kind).name}"):
+                MODES[name].sequence(*half, mask, default_decay(HEADS))
+            with pytest.raises(ValueError, match="expected float32"):
+                MODES[name].summarize(*half[1:], mask, default_decay(HEADS))
+        out = softmax(*half, mask)  # a row without events too
+        assert out.dtype == kind and np.isfinite(np.asarray(out, np.float32)).all()
