@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import tyro
 from products import Product, request_products, step_products
 
-from easrec_jax.architecture import full_architecture, sasrec_architecture, search_space
+from easrec_jax.architecture import full_architecture, sasrec_architecture
 from easrec_jax.config import Config
-from easrec_jax.cost import parameter_count
+from easrec_jax.models.cost import parameter_count
+from easrec_jax.space import search_space
 
 
 @dataclass(frozen=True)

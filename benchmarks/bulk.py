@@ -47,7 +47,7 @@ def write_users(folder: Path, recommender, users: int, events: int) -> None:
 def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__, use_underscores=True)
 
-    from easrec_jax.recommend import Recommender
+    from easrec_jax.serving.recommend import Recommender
 
     recommender = Recommender.load(arguments.model)
     for users in arguments.users:

@@ -16,14 +16,14 @@ import jax
 import numpy as np
 
 from easrec_jax.architecture import full_architecture
-from easrec_jax.cli import Progress, main, run_arguments
 from easrec_jax.config import Config
-from easrec_jax.cost import request_flops
 from easrec_jax.data.load import load_data
 from easrec_jax.data.split import Split
-from easrec_jax.network import Network, init_network
-from easrec_jax.retrain import make_evaluator, make_samples
-from easrec_jax.train import fit
+from easrec_jax.models.cost import request_flops
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.runs.cli import Progress, main, run_arguments
+from easrec_jax.runs.retrain import make_evaluator, make_samples
+from easrec_jax.train.fit import fit
 
 VARIANTS: dict[str, dict] = {
     "recent linrec": {},

@@ -20,9 +20,9 @@ def scaling(request: dict, *, lengths: tuple[int, ...] = (128, 256, 512, 1024, 2
     import numpy as np
 
     from easrec_jax.data.batches import Batch
-    from easrec_jax.layers import apply
-    from easrec_jax.network import Network, init_network
-    from easrec_jax.train import TrainState, optimizer, train_step
+    from easrec_jax.models.network import Network, init_network
+    from easrec_jax.nn.block import apply
+    from easrec_jax.train.step import TrainState, optimizer, train_step
 
     config, split = setup(request)
     num_items = split.data.num_items
@@ -72,9 +72,9 @@ def catalogue(request: dict, *, sizes: tuple[int, ...] = (10_000, 100_000, 1_000
 
     from easrec_jax.architecture import Architecture
     from easrec_jax.data.batches import Batch
-    from easrec_jax.network import Network, init_network
-    from easrec_jax.sampled import Sampler, sampled_step
-    from easrec_jax.train import TrainState, optimizer
+    from easrec_jax.models.network import Network, init_network
+    from easrec_jax.train.rows import Sampler, sampled_step
+    from easrec_jax.train.step import TrainState, optimizer
 
     arch = Architecture(
         width=64, inner=128, depth=1, heads=4, max_length=50, attention="recent_linrec", gate_layers=2, conv_width=4

@@ -16,9 +16,9 @@ def recommender(name: str, split: Any, config: Any, request: dict, max_length: i
     """A saved model, or random weights: speed does not depend on them."""
     import jax
 
-    from easrec_jax.artifact import Model
-    from easrec_jax.network import Network, init_network
-    from easrec_jax.recommend import Recommender
+    from easrec_jax.models.network import Network, init_network
+    from easrec_jax.serving.artifact import Model
+    from easrec_jax.serving.recommend import Recommender
 
     if name == "model" and request["model"] and max_length is None:
         return Recommender.load(request["model"])

@@ -158,9 +158,9 @@ SAVER = """
 import os, sys
 import numpy as np, jax
 from easrec_jax.architecture import Architecture
-from easrec_jax.artifact import Model, save_model
+from easrec_jax.serving.artifact import Model, save_model
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.network import Network, init_network
+from easrec_jax.models.network import Network, init_network
 arch = Architecture(width=8, inner=8, depth=1, heads=2, max_length=4, attention="softmax", gate_layers=0)
 shapes = jax.eval_shape(lambda key: init_network(Network(arch, 5000), key), jax.random.key(0))
 models = []
@@ -181,7 +181,7 @@ for _ in sys.stdin:  # each line: a child that saves until it is killed
 
 def kill_artifact(folder: Path, rounds: int, rng: random.Random) -> str:
     """Kill a process that writes a model again and again; after each kill the folder must hold one of the two, whole."""
-    from easrec_jax.artifact import load_model
+    from easrec_jax.serving.artifact import load_model
 
     target = folder / "artifact" / "model"
     found = {"a": 0, "b": 0}

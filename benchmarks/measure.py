@@ -11,7 +11,7 @@ from inference import bulk, long, one_user, start
 from subject import limits
 from training import search, train
 
-from easrec_jax.cli import main
+from easrec_jax.runs.cli import main
 
 
 def command() -> None:

@@ -51,7 +51,7 @@ def _seconds(batch: int, m: int, k: int, n: int, transposed: bool) -> float:
 
 def layer_products(arch: Any, rows: int, length: int, layer: int) -> list[Product]:
     """Layer `layer` at all positions of a batch [rows length], forward."""
-    from easrec_jax.attention import CHUNK
+    from easrec_jax.nn.attention import CHUNK
 
     d, inner, heads, tokens = arch.width, arch.inner_sizes[layer], arch.heads, rows * length
     products = [Product(4, 1, tokens, d, d), Product(1, 1, tokens, d, inner), Product(1, 1, tokens, inner, d)]
@@ -71,7 +71,7 @@ def layer_products(arch: Any, rows: int, length: int, layer: int) -> list[Produc
 
 def step_products(arch: Any, rows: int, length: int, num_items: int) -> list[Product]:
     """A training step with a target at every position: each product of the forward pass, and the gradients of its two sides."""
-    from easrec_jax.losses import CHUNK
+    from easrec_jax.nn.losses import CHUNK
 
     tokens = rows * length
     chunk = min(CHUNK, tokens)

@@ -15,7 +15,7 @@ from typing import Literal
 
 import tyro
 
-from easrec_jax.cli import main
+from easrec_jax.runs.cli import main
 
 HERE = Path(__file__).parent
 SUITES = {

@@ -16,9 +16,9 @@ def train(name: str, request: dict, *, steps: int = 80) -> dict:
     import numpy as np
 
     from easrec_jax.data.batches import epoch_batches
-    from easrec_jax.network import Network, init_network
-    from easrec_jax.retrain import make_samples
-    from easrec_jax.train import TrainState, optimizer, train_step
+    from easrec_jax.models.network import Network, init_network
+    from easrec_jax.runs.retrain import make_samples
+    from easrec_jax.train.step import TrainState, optimizer, train_step
 
     config, split = setup(request)
     arch = architecture_of(name, config, request)
@@ -62,12 +62,12 @@ def search(request: dict, *, steps: int = 60) -> dict:
     import jax
     import jax.numpy as jnp
 
-    from easrec_jax.architecture import search_space
-    from easrec_jax.cost import cost_table
     from easrec_jax.data.batches import batches_per_epoch, endless_batch, epoch_batches, scoring_samples
-    from easrec_jax.retrain import make_samples
-    from easrec_jax.search import architecture_step, init_search, make_searcher, weight_step, within_budget
-    from easrec_jax.supernet import Supernet
+    from easrec_jax.models.cost import cost_table
+    from easrec_jax.models.supernet import Supernet
+    from easrec_jax.runs.retrain import make_samples
+    from easrec_jax.search.search import architecture_step, init_search, make_searcher, weight_step, within_budget
+    from easrec_jax.space import search_space
 
     config, split = setup(request)
     space, samples = search_space(config), make_samples(config, split)

@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from easrec_jax.cli import machine, main
 from easrec_jax.config import DataConfig, EvaluateConfig
+from easrec_jax.runs.cli import machine, main
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ def command() -> None:
 
     from easrec_jax.data.load import load_data
     from easrec_jax.data.split import Split
-    from easrec_jax.evaluate import Evaluator
-    from easrec_jax.latency import BULK_USERS, compare_costs
-    from easrec_jax.metrics import compare_seeds, gains_of_seeds
-    from easrec_jax.recommend import Recommender
-    from easrec_jax.report import comparison_table, costs_table, metrics_table
-    from easrec_jax.train import network_scores
+    from easrec_jax.evaluate.evaluator import Evaluator
+    from easrec_jax.evaluate.latency import BULK_USERS, compare_costs
+    from easrec_jax.evaluate.metrics import compare_seeds, gains_of_seeds
+    from easrec_jax.models.network import network_scores
+    from easrec_jax.runs.report import comparison_table, costs_table, metrics_table
+    from easrec_jax.serving.recommend import Recommender
 
     if not arguments.models:
         raise ValueError("models: expected at least one model folder")

@@ -1,6 +1,6 @@
 """Build an approximate index over a model's items, and report its recall against exact search: MODEL -> OUT/.
 
-MODEL is a folder that bin/retrain.py wrote. OUT serves `easrec_jax.index.ItemIndex.load(OUT, Recommender.load(MODEL))`.
+MODEL is a folder that bin/retrain.py wrote. OUT serves `easrec_jax.serving.index.ItemIndex.load(OUT, Recommender.load(MODEL))`.
 """
 
 import warnings
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from easrec_jax.cli import main
+from easrec_jax.runs.cli import main
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Arguments:
 def command() -> None:
     arguments = tyro.cli(Arguments, description=__doc__, use_underscores=True)
 
-    from easrec_jax.index import build_index
-    from easrec_jax.recommend import Recommender
+    from easrec_jax.serving.index import build_index
+    from easrec_jax.serving.recommend import Recommender
 
     recommender = Recommender.load(arguments.model)
     histories = None

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from easrec_jax.cli import machine, main
+from easrec_jax.runs.cli import machine, main
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def command() -> None:
 
 def some_users(arguments: Arguments) -> None:
     """Print the answers for --history, or for --user."""
-    from easrec_jax.recommend import Recommender
+    from easrec_jax.serving.recommend import Recommender
 
     recommender = Recommender.load(arguments.model)
     options = {"exclude_seen": not arguments.include_seen, "on_unknown": arguments.on_unknown}
@@ -165,8 +165,8 @@ def printable(text: str) -> str:
 def all_users(arguments: Arguments, out: Path) -> None:
     from tqdm import tqdm
 
-    from easrec_jax.batch import Request, recommend_file, spare_memory
-    from easrec_jax.recommend import Recommender
+    from easrec_jax.serving.batch import Request, recommend_file, spare_memory
+    from easrec_jax.serving.recommend import Recommender
 
     number, _, shards = arguments.shard.partition("/")
     if not (number.isdecimal() and shards.isdecimal()):

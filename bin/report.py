@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from easrec_jax.cli import main
+from easrec_jax.runs.cli import main
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def command() -> None:
         print_markdown(arguments)
         return
 
-    from easrec_jax.page import read_runs, write_page
+    from easrec_jax.runs.page import read_runs, write_page
 
     write_page(read_runs(arguments.runs, latency=arguments.latency), arguments.out, part=arguments.part)
     print(f"written to {arguments.out}")
@@ -39,7 +39,7 @@ def command() -> None:
 
 def print_markdown(arguments: Arguments) -> None:
     from easrec_jax.files import read_json
-    from easrec_jax.report import by_data, markdown_table
+    from easrec_jax.runs.report import by_data, markdown_table
 
     rows, results = {}, {}
     for run in arguments.runs:

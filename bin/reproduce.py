@@ -8,14 +8,18 @@ results: everything finished in WORKDIR as one document.
 """
 
 import shlex
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from easrec_jax.cli import fail, main
-from easrec_jax.reproduce.recipes import FEATURELESS, Dataset, Scale
+from easrec_jax.runs.cli import fail, main
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # experiments/ lies beside bin/, it is not installed
+
+from experiments.recipes import FEATURELESS, Dataset, Scale  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,16 @@ def command() -> None:
 
     from easrec_jax.data.load import load_data, load_features
     from easrec_jax.data.split import Split
-    from easrec_jax.reproduce.ablations import run_table5
-    from easrec_jax.reproduce.cells import Cells, Interrupted
-    from easrec_jax.reproduce.compare import compare_cells
-    from easrec_jax.reproduce.headline import run_headline
-    from easrec_jax.reproduce.recipes import DATA_SEEDS, recipe
-    from easrec_jax.reproduce.results import write_document
-    from easrec_jax.reproduce.space import run_space
-    from easrec_jax.reproduce.tables import run_table3, run_table4
-    from easrec_jax.reproduce.tradeoff import run_figure4
-    from easrec_jax.reproduce.wide import run_wide
+    from experiments.ablations import run_table5
+    from experiments.cells import Cells, Interrupted
+    from experiments.compare import compare_cells
+    from experiments.headline import run_headline
+    from experiments.recipes import DATA_SEEDS, recipe
+    from experiments.results import write_document
+    from experiments.space import run_space
+    from experiments.tables import run_table3, run_table4
+    from experiments.tradeoff import run_figure4
+    from experiments.wide import run_wide
 
     name, seeds, dataset = arguments.experiment, arguments.seeds, arguments.dataset
     for flag, takers in TAKERS.items():

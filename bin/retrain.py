@@ -7,21 +7,19 @@ import json
 import time
 from pathlib import Path
 
-from easrec_jax.cli import Progress, describe_data, fail, machine, main, run_arguments
+from easrec_jax.runs.cli import Progress, describe_data, fail, machine, main, run_arguments
 
 
 def command() -> None:
     arguments, workdir = run_arguments(__doc__ or "")
     config, folder = arguments.config, workdir / "retrain"
 
-    from easrec_jax.artifact import Model, save_model
     from easrec_jax.config_files import to_json
     from easrec_jax.data.load import load_data, load_features
     from easrec_jax.data.split import Split
     from easrec_jax.data.titles import read_titles
-    from easrec_jax.loop import Checkpoints
-    from easrec_jax.report import results_table, training_figure
-    from easrec_jax.retrain import (
+    from easrec_jax.runs.report import results_table, training_figure
+    from easrec_jax.runs.retrain import (
         baseline,
         data_counts,
         describe_architecture,
@@ -30,8 +28,10 @@ def command() -> None:
         planted_ceiling,
         retrain,
     )
-    from easrec_jax.start import find_start
-    from easrec_jax.workdir import MetricsLog, open_run
+    from easrec_jax.runs.start import find_start
+    from easrec_jax.runs.workdir import MetricsLog, open_run
+    from easrec_jax.serving.artifact import Model, save_model
+    from easrec_jax.train.loop import Checkpoints
 
     started = time.perf_counter()
     data, truth = load_data(config.data, seed=config.seed)

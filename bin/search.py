@@ -3,27 +3,27 @@
 import json
 import time
 
-from easrec_jax.cli import Progress, describe_data, fail, machine, main, run_arguments
+from easrec_jax.runs.cli import Progress, describe_data, fail, machine, main, run_arguments
 
 
 def command() -> None:
     arguments, workdir = run_arguments(__doc__ or "")
     config, folder = arguments.config, workdir / "search"
 
-    from easrec_jax.architecture import SearchSpace, space_of
-    from easrec_jax.artifact import save_tree
-    from easrec_jax.cost import cost_table
     from easrec_jax.data.load import load_data
     from easrec_jax.data.split import Split
+    from easrec_jax.evaluate.latency import latency_table
     from easrec_jax.files import write_text
-    from easrec_jax.latency import latency_table
-    from easrec_jax.loop import Checkpoints
-    from easrec_jax.report import draw_search
-    from easrec_jax.retrain import describe_architecture, make_evaluator, make_samples
-    from easrec_jax.search import check_strategy
-    from easrec_jax.strategies import find_strategy
-    from easrec_jax.wide import search_any
-    from easrec_jax.workdir import MetricsLog, open_run
+    from easrec_jax.models.cost import cost_table
+    from easrec_jax.runs.report import draw_search
+    from easrec_jax.runs.retrain import describe_architecture, make_evaluator, make_samples
+    from easrec_jax.runs.workdir import MetricsLog, open_run
+    from easrec_jax.search.search import check_strategy
+    from easrec_jax.search.strategies import find_strategy
+    from easrec_jax.search.wide import search_any
+    from easrec_jax.serving.artifact import save_tree
+    from easrec_jax.space import SearchSpace, space_of
+    from easrec_jax.train.loop import Checkpoints
 
     started = time.perf_counter()
     data, _ = load_data(config.data, seed=config.seed)

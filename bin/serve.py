@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from easrec_jax.cli import main
-from easrec_jax.serve.settings import Limits
+from easrec_jax.http.settings import Limits
+from easrec_jax.runs.cli import main
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ def command() -> None:
         Arguments, description=f"{__doc__} EASREC_TOKEN: a bearer token to ask for.", use_underscores=True
     )
 
-    from easrec_jax.serve.addresses import LOCAL, is_loopback
-    from easrec_jax.serve.app import create_app
-    from easrec_jax.serve.run import listen, serve
+    from easrec_jax.http.addresses import LOCAL, is_loopback
+    from easrec_jax.http.app import create_app
+    from easrec_jax.http.run import listen, serve
 
     listener = listen(arguments.host, arguments.port)  # before the model is read: an address in use is told at once
     local = is_loopback(listener.getsockname()[0])

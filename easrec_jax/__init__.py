@@ -12,22 +12,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from easrec_jax.architecture import Architecture, SearchSpace, search_space
+    from easrec_jax.architecture import Architecture
     from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
     from easrec_jax.data.interactions import IdMap, Interactions, read_interactions
     from easrec_jax.data.split import Split
-    from easrec_jax.evaluate import Evaluator
-    from easrec_jax.network import Network
-    from easrec_jax.recommend import Recommender
-    from easrec_jax.supernet import Supernet, extract
+    from easrec_jax.evaluate.evaluator import Evaluator
+    from easrec_jax.models.network import Network
+    from easrec_jax.models.supernet import Supernet, extract
+    from easrec_jax.serving.recommend import Recommender
+    from easrec_jax.space import SearchSpace, search_space
 
 _HOMES = {
-    "Architecture": "architecture", "SearchSpace": "architecture", "search_space": "architecture",
+    "Architecture": "architecture", "SearchSpace": "space", "search_space": "space",
     "Config": "config", "DataConfig": "config", "EvaluateConfig": "config", "ModelConfig": "config",
     "RetrainConfig": "config", "SearchConfig": "config",
     "IdMap": "data.interactions", "Interactions": "data.interactions", "read_interactions": "data.interactions",
-    "Split": "data.split", "Evaluator": "evaluate", "Network": "network", "Recommender": "recommend",
-    "Supernet": "supernet", "extract": "supernet",
+    "Split": "data.split", "Evaluator": "evaluate.evaluator", "Network": "models.network", "Recommender": "serving.recommend",
+    "Supernet": "models.supernet", "extract": "models.supernet",
 }  # fmt: skip
 
 __all__ = [

@@ -24,7 +24,7 @@ install_import_hook("easrec_jax", "beartype.beartype")  # before anything else i
 from easrec_jax.architecture import Architecture  # noqa: E402
 from easrec_jax.data.interactions import IdMap, Interactions  # noqa: E402
 from easrec_jax.data.split import Split  # noqa: E402
-from easrec_jax.network import Network, init_network  # noqa: E402
+from easrec_jax.models.network import Network, init_network  # noqa: E402
 
 ITEMS, LENGTH = 20, 9
 SIZES = {"width": 8, "inner": 12, "depth": 2, "heads": 2, "max_length": LENGTH}

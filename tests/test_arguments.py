@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.artifact import Model
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.network import Network, init_network
-from easrec_jax.recommend import Recommender
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.serving.artifact import Model
+from easrec_jax.serving.recommend import Recommender
 
 ROWS = [[1, 17], [1, 3], [2, 4]]
 FRAME = pl.DataFrame(ROWS, schema=["user", "item"], orient="row")

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from easrec_jax import files
 from easrec_jax.architecture import Architecture
-from easrec_jax.artifact import Model, load_model, save_model
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.files import file_digests, read_arrays, read_json, write_arrays
-from easrec_jax.network import Network, init_network
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.serving.artifact import Model, load_model, save_model
 
 IDS = ("a\nb", '"; drop', "<script>", "x" * 1_000_000, "i5", "i6")
 ARCHITECTURE = Architecture(
@@ -316,6 +316,6 @@ def test_a_model_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
             save(target, other)
         return read_json(path)
 
-    monkeypatch.setattr("easrec_jax.artifact.read_json", slow)
+    monkeypatch.setattr("easrec_jax.serving.artifact.read_json", slow)
     model = load_model(target)
     assert model.item_ids.raw == other and reads

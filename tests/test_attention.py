@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easrec_jax.attention import EPSILON, MODES, causal_linear, default_decay, linrec, softmax
+from easrec_jax.nn.attention import EPSILON, MODES, causal_linear, default_decay, linrec, softmax
 
 BATCH, LENGTH, HEADS, CHANNELS = 2, 5, 3, 4
 MASK = np.arange(LENGTH) < np.array([[LENGTH], [LENGTH - 3]])

@@ -13,7 +13,6 @@ import pytest
 from products import product_flops
 
 from easrec_jax.architecture import Architecture, sasrec_architecture
-from easrec_jax.baselines import FDSA, SASRecF, fit_markov, init_baseline, markov_scores
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, baseline_parts
 from easrec_jax.data.batches import epoch_batches, training_samples
 from easrec_jax.data.features import ItemFeatures, read_item_features
@@ -21,11 +20,13 @@ from easrec_jax.data.interactions import IdMap
 from easrec_jax.data.load import load_features
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
-from easrec_jax.evaluate import Evaluator, popularity_scores
-from easrec_jax.layers import apply
-from easrec_jax.network import Network, init_network
-from easrec_jax.retrain import baseline
-from easrec_jax.train import TrainState, fit, network_scores, optimizer, train_step
+from easrec_jax.evaluate.evaluator import Evaluator, popularity_scores
+from easrec_jax.models.network import Network, init_network, network_scores
+from easrec_jax.models.rivals import FDSA, SASRecF, fit_markov, init_baseline, markov_scores
+from easrec_jax.nn.block import apply
+from easrec_jax.runs.retrain import baseline
+from easrec_jax.train.fit import fit
+from easrec_jax.train.step import TrainState, optimizer, train_step
 
 ITEMS, LENGTH, LONG = 20, 9, 40
 MODES = ("softmax", "linrec", "causal_linrec", "recent_linrec")

@@ -14,15 +14,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from easrec_jax import batch
 from easrec_jax.architecture import Architecture
-from easrec_jax.artifact import Model
-from easrec_jax.batch import Request, recommend_file
 from easrec_jax.data.columns import Columns
 from easrec_jax.data.histories import open_source, read_part, split
 from easrec_jax.data.interactions import IdMap, read_interactions
-from easrec_jax.network import Network, init_network
-from easrec_jax.recommend import Recommender
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.serving import batch
+from easrec_jax.serving.artifact import Model
+from easrec_jax.serving.batch import Request, recommend_file
+from easrec_jax.serving.recommend import Recommender
 
 IDS = ("a\nb", 'q"uote', "<b>,", "ü", *(f"i{k}" for k in range(26)), "7")
 ASKED = Columns("", "", "")

@@ -20,8 +20,8 @@ from easrec_jax.data.batches import (
     training_samples,
 )
 from easrec_jax.data.split import Split
-from easrec_jax.network import Network, init_network
-from easrec_jax.train import TrainState, train_step
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.train.step import TrainState, train_step
 
 N = 8
 PLAN = {"max_length": N, "batch_size": 3}

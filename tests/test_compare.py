@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from easrec_jax.metrics import compare as compare_users
-from easrec_jax.metrics import compare_seeds, gains, holm, metrics
-from easrec_jax.reproduce.compare import Row, against_each, beside, best_of, compare, corrected, show_p, tally, welch
+from easrec_jax.evaluate.metrics import compare as compare_users
+from easrec_jax.evaluate.metrics import compare_seeds, gains, holm, metrics
+from experiments.compare import Row, against_each, beside, best_of, compare, corrected, show_p, tally, welch
 
 USERS = 400
 

@@ -7,7 +7,7 @@ import os
 import jax
 import pytest
 
-from easrec_jax import cli
+from easrec_jax.runs import cli
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easrec_jax.architecture import Architecture, SearchSpace
+from easrec_jax.architecture import Architecture
 from easrec_jax.config import SearchConfig
-from easrec_jax.controllers import (
+from easrec_jax.search.distribution import (
     ArchitectureParameters,
     check_budget,
     constraint,
@@ -20,6 +20,7 @@ from easrec_jax.controllers import (
     softmax_over_pairs,
     temperature,
 )
+from easrec_jax.space import SearchSpace
 
 PARAMETERS = ArchitectureParameters(jnp.array([0.5, -0.3, 1.0]), jnp.array([0.2, 1.1, -0.4, 0.0]))
 COSTS = np.array([[0.3, 0.5, 0.8, 1.0], [0.2, 0.35, 0.55, 0.7], [0.1, 0.15, 0.2, 0.25]])

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from products import product_flops
 
-from easrec_jax.architecture import Architecture, SearchSpace
-from easrec_jax.controllers import ArchitectureParameters, constraint
-from easrec_jax.cost import all_positions_flops, cost_table, parameter_count, request_flops, token_flops
-from easrec_jax.network import Network, init_network, item_table
+from easrec_jax.architecture import Architecture
+from easrec_jax.models.cost import all_positions_flops, cost_table, parameter_count, request_flops, token_flops
+from easrec_jax.models.network import Network, init_network, item_table
+from easrec_jax.search.distribution import ArchitectureParameters, constraint
+from easrec_jax.space import SearchSpace
 
 ITEMS = 1000
 SPACE = SearchSpace(Architecture(128, 256, 4, 4, 64, "recent_linrec", 2, 4), ((128, 256), (96, 192), (64, 128)))

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from products import product_flops
 
-from easrec_jax.architecture import Architecture, SearchSpace
+from easrec_jax.architecture import Architecture
 from easrec_jax.config import RetrainConfig, SearchConfig
-from easrec_jax.cost import request_flops, token_flops
 from easrec_jax.data.batches import Batch, training_samples
-from easrec_jax.network import Network, init_network
-from easrec_jax.reproduce.effort import alone_flops, batch_shapes, epochs_run, search_flops, steps_made
-from easrec_jax.search import architecture_step, init_search, make_searcher, moment_of, weight_step
-from easrec_jax.strategies import STRATEGIES
-from easrec_jax.supernet import Supernet
+from easrec_jax.models.cost import request_flops, token_flops
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.supernet import Supernet
+from easrec_jax.search.search import architecture_step, init_search, make_searcher, moment_of, weight_step
+from easrec_jax.search.strategies import STRATEGIES
+from easrec_jax.space import SearchSpace
+from experiments.effort import alone_flops, batch_shapes, epochs_run, search_flops, steps_made
 
 ITEMS, LENGTH = 20, 8
 SPACE = SearchSpace(Architecture(8, 12, 2, 2, LENGTH, "softmax", 2), ((8, 12), (4, 6)))

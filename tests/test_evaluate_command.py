@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.artifact import Model, save_model
 from easrec_jax.config import EvaluateConfig
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.network import Network, init_network
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.serving.artifact import Model, save_model
 
 IDS = tuple(f"i{k}" for k in range(30))
 PROTOCOLS = ("--evaluate.protocols", "full", "full_unseen", "pop10", "uni10_unseen")

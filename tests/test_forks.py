@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.artifact import Model, load_model, save_model
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.network import Network, init_network
-from easrec_jax.recommend import Recommender
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.serving.artifact import Model, load_model, save_model
+from easrec_jax.serving.recommend import Recommender
 
 ARCHITECTURE = Architecture(width=8, inner=16, depth=1, heads=2, max_length=6, attention="recent_linrec", gate_layers=2)
 IDS = IdMap(tuple(f"i{k}" for k in range(30)))

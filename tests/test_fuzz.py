@@ -20,7 +20,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.artifact import Model, save_model
 from easrec_jax.config import Config
 from easrec_jax.config_files import from_json, to_json
 from easrec_jax.data.columns import Columns
@@ -28,8 +27,9 @@ from easrec_jax.data.features import read_features
 from easrec_jax.data.histories import open_source, read_part, split
 from easrec_jax.data.interactions import IdMap, read_interactions
 from easrec_jax.data.titles import read_titles
-from easrec_jax.network import Network, init_network
-from easrec_jax.workdir import MetricsLog
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.runs.workdir import MetricsLog
+from easrec_jax.serving.artifact import Model, save_model
 
 ROOT = Path(__file__).parent.parent
 HEADERS = [

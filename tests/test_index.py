@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.artifact import Model, save_model
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.index import ItemIndex, build_index, made_up_histories
-from easrec_jax.network import Network, init_network
-from easrec_jax.recommend import Recommender
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.serving.artifact import Model, save_model
+from easrec_jax.serving.index import ItemIndex, build_index, made_up_histories
+from easrec_jax.serving.recommend import Recommender
 
 ITEMS = 400
 

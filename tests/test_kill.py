@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from easrec_jax import checkpoint
-from easrec_jax.checkpoint import Checkpoints
 from easrec_jax.files import clear_asides, write_bytes, write_text
+from easrec_jax.train import checkpoint
+from easrec_jax.train.checkpoint import Checkpoints
 
 ROOT = Path(__file__).parent.parent
 

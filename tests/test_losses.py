@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easrec_jax.losses import cross_entropy
+from easrec_jax.nn.losses import cross_entropy
 
 TARGETS, ITEMS, WIDTH = 11, 9, 5
 

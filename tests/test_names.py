@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from easrec_jax import train
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import RetrainConfig
 from easrec_jax.data.batches import training_samples
 from easrec_jax.data.interactions import Interactions, read_interactions
 from easrec_jax.data.order import text_hash
 from easrec_jax.data.split import Split
-from easrec_jax.evaluate import Evaluator
-from easrec_jax.network import Network, init_network
+from easrec_jax.evaluate.evaluator import Evaluator
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.train import fit as train
 
 IDS = st.one_of(
     st.integers(0, 12).map(str), st.text("abé漢", min_size=1, max_size=3), st.sampled_from(["nan", "NA", "None"])

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easrec_jax.attention import MODES, default_decay
-from easrec_jax.layers import Block, Gate, dropout
-from easrec_jax.network import Network, item_table
+from easrec_jax.models.network import Network, item_table
+from easrec_jax.nn.attention import MODES, default_decay
+from easrec_jax.nn.block import Block, Gate, dropout
 
 ITEMS, LENGTH = 20, 9
 LENGTHS = np.array([LENGTH, 5, 1])

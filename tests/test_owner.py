@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from easrec_jax.checkpoint import Checkpoints
 from easrec_jax.config import Config
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.workdir import open_run, own
+from easrec_jax.runs.workdir import open_run, own
+from easrec_jax.train.checkpoint import Checkpoints
 
 ROOT = Path(__file__).parent.parent
 HOLD = """
 import sys
 from pathlib import Path
-from easrec_jax.workdir import own
+from easrec_jax.runs.workdir import own
 file = own(Path(sys.argv[1]))
 print("mine", flush=True)
 sys.stdin.read()

@@ -16,14 +16,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from easrec_jax import batch, parts
 from easrec_jax.architecture import Architecture
-from easrec_jax.artifact import Model, save_model
-from easrec_jax.batch import Request, recommend_file
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.network import Network, init_network
-from easrec_jax.parts import locked, remove_whole
-from easrec_jax.recommend import Recommender
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.serving import batch, parts
+from easrec_jax.serving.artifact import Model, save_model
+from easrec_jax.serving.batch import Request, recommend_file
+from easrec_jax.serving.parts import locked, remove_whole
+from easrec_jax.serving.recommend import Recommender
 
 IDS = ("=1+1", "@SUM(A1)", "\tx", "-5", *(f"i{k}" for k in range(26)))
 TITLES = {"i1": "=cmd()", "i2": "Two, of three", "=1+1": "plain"}
@@ -238,7 +238,7 @@ def test_overwriting_shards_clear_the_folder_once(recommender, users, tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from easrec_jax.parts import locked
+from easrec_jax.serving.parts import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -272,7 +272,7 @@ def test_an_overwriting_shard_does_not_clear_a_folder_where_the_old_run_is_at_wo
 
 
 def test_who_waits_for_a_lock_gets_it_though_the_file_is_another(tmp_path):
-    code = "import sys\nfrom pathlib import Path\nfrom easrec_jax.parts import locked\n"
+    code = "import sys\nfrom pathlib import Path\nfrom easrec_jax.serving.parts import locked\n"
     code += "with locked(Path(sys.argv[1]), wait=True):\n    print('mine')"
     with locked(tmp_path / "folder" / "x"):
         waiter = subprocess.Popen(
@@ -366,8 +366,8 @@ def test_cells_that_no_spreadsheet_computes(tmp_path, suffix):
 NUMPY = """
 import sys
 import numpy as np
-from easrec_jax.batch import Request, recommend_file
-from easrec_jax.recommend import Recommender
+from easrec_jax.serving.batch import Request, recommend_file
+from easrec_jax.serving.recommend import Recommender
 recommender, folder = Recommender.load(sys.argv[1]), sys.argv[2]
 request = Request(k=np.int64(3))
 recommend_file(recommender, folder + "/users.csv", folder + "/a", request, shard=(np.int32(1), np.uint8(1)), format="csv")

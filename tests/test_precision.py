@@ -12,15 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easrec_jax.architecture import Architecture, SearchSpace
-from easrec_jax.artifact import Model, load_model, save_model
+from easrec_jax.architecture import Architecture
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.data.batches import training_samples
-from easrec_jax.evaluate import Evaluator
-from easrec_jax.network import Network, init_network
-from easrec_jax.recommend import Recommender
-from easrec_jax.search import search
-from easrec_jax.train import fit
+from easrec_jax.evaluate.evaluator import Evaluator
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.search.search import search
+from easrec_jax.serving.artifact import Model, load_model, save_model
+from easrec_jax.serving.recommend import Recommender
+from easrec_jax.space import SearchSpace
+from easrec_jax.train.fit import fit
 
 ROOT = Path(__file__).parent.parent
 LENGTH = 9

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easrec_jax import cli, loop
-from easrec_jax.cli import Progress, clock
+from easrec_jax.runs import cli
+from easrec_jax.runs.cli import Progress, clock
+from easrec_jax.train import loop
 
 
 class Clock:

@@ -20,12 +20,12 @@ import polars as pl
 import pytest
 
 from easrec_jax.architecture import full_architecture
-from easrec_jax.artifact import Model, save_model
 from easrec_jax.config import Config
 from easrec_jax.config_files import load_config, to_json
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
-from easrec_jax.network import Network, init_network
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.serving.artifact import Model, save_model
 
 ROOT = Path(__file__).parent.parent
 SHORT = [

@@ -13,15 +13,15 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from easrec_jax import recommend as recommend_module
 from easrec_jax.architecture import Architecture
-from easrec_jax.artifact import Model, load_model, save_model
 from easrec_jax.config import Config
 from easrec_jax.config_files import to_json
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.files import read_arrays
-from easrec_jax.network import Network, init_network
-from easrec_jax.recommend import Recommender
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.serving import recommend as recommend_module
+from easrec_jax.serving.artifact import Model, load_model, save_model
+from easrec_jax.serving.recommend import Recommender
 
 IDS = tuple(["a b", 'q"uote', "<b>", "ü", *(f"i{k}" for k in range(36))])
 ARCHITECTURE = Architecture(
@@ -335,7 +335,7 @@ def test_serving_imports_no_training_code(folder):
         "import sys\nfrom easrec_jax import Recommender\n"
         f"Recommender.load({str(folder)!r}).recommend([['i1']], 2)\n"
         "bad = [m for m in sys.modules if m.split('.')[0] in ('optax', 'orbax', 'polars', 'matplotlib', 'tyro')]\n"
-        "bad += [m for m in sys.modules if m in ('easrec_jax.train', 'easrec_jax.search')]\nprint(bad)"
+        "bad += [m for m in sys.modules if m in ('easrec_jax.train.fit', 'easrec_jax.search.search')]\nprint(bad)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

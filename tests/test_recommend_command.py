@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.artifact import Model, save_model
 from easrec_jax.data.interactions import IdMap, read_interactions
-from easrec_jax.network import Network, init_network
-from easrec_jax.recommend import Recommender
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.serving.artifact import Model, save_model
+from easrec_jax.serving.recommend import Recommender
 
 IDS = tuple(f"i{k}" for k in range(20))
 TITLES = {"i3": "A [red] chair", "i4": "\x1b[31mloud\nlines"}

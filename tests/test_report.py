@@ -16,13 +16,14 @@ import jax
 import numpy as np
 import pytest
 
-from easrec_jax.architecture import full_architecture, search_space
-from easrec_jax.artifact import Model, save_model
+from easrec_jax.architecture import full_architecture
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig
 from easrec_jax.config_files import to_json
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.network import Network, init_network
-from easrec_jax.page import read_runs, write_page
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.runs.page import read_runs, write_page
+from easrec_jax.serving.artifact import Model, save_model
+from easrec_jax.space import search_space
 
 ROOT = Path(__file__).parent.parent
 HOSTILE = "<script>alert(1)</script>$\\foo$\"'&"

@@ -10,24 +10,25 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from easrec_jax.architecture import Architecture, search_space
+from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
-from easrec_jax.cost import request_flops
 from easrec_jax.data.catalog import find
 from easrec_jax.data.load import load_data
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
-from easrec_jax.latency import compare_costs, latency_table
-from easrec_jax.network import Network
-from easrec_jax.reproduce import models as models_module
-from easrec_jax.reproduce import space as space_module
-from easrec_jax.reproduce.cells import Cells, Interrupted, Job
-from easrec_jax.reproduce.compare import pareto
-from easrec_jax.reproduce.effort import batch_shapes, search_flops
-from easrec_jax.reproduce.models import alone_cell
-from easrec_jax.reproduce.recipes import Dataset, recipe
-from easrec_jax.reproduce.space import analyse, networks, random_expected, run_space, search_cell
-from easrec_jax.retrain import make_samples
+from easrec_jax.evaluate.latency import compare_costs, latency_table
+from easrec_jax.models.cost import request_flops
+from easrec_jax.models.network import Network
+from easrec_jax.runs.retrain import make_samples
+from easrec_jax.space import search_space
+from experiments import models as models_module
+from experiments import space as space_module
+from experiments.cells import Cells, Interrupted, Job
+from experiments.compare import pareto
+from experiments.effort import batch_shapes, search_flops
+from experiments.models import alone_cell
+from experiments.recipes import Dataset, recipe
+from experiments.space import analyse, networks, random_expected, run_space, search_cell
 
 LENGTH = 12
 TINY = Config(

@@ -17,11 +17,11 @@ from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
-from easrec_jax.metrics import metrics
-from easrec_jax.reproduce.cells import Cells, Job, commit
-from easrec_jax.reproduce.compare import compare_cells
-from easrec_jax.reproduce.recipes import recipe
-from easrec_jax.reproduce.results import write_document
+from easrec_jax.evaluate.metrics import metrics
+from experiments.cells import Cells, Job, commit
+from experiments.compare import compare_cells
+from experiments.recipes import recipe
+from experiments.results import write_document
 
 ROOT = Path(__file__).parents[1]
 SPLIT = Split(planted(users=50, items=100, seed=0).data)

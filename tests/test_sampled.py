@@ -12,12 +12,13 @@ from easrec_jax.config import RetrainConfig
 from easrec_jax.data.batches import epoch_batches, training_samples
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
-from easrec_jax.evaluate import Evaluator, popularity_scores
-from easrec_jax.layers import apply
-from easrec_jax.losses import cross_entropy, sampled_cross_entropy
-from easrec_jax.network import Network, init_network
-from easrec_jax.sampled import Sampler, draw_negatives, log_expected, make_sampler, sampled_step
-from easrec_jax.train import TrainState, fit
+from easrec_jax.evaluate.evaluator import Evaluator, popularity_scores
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.nn.block import apply
+from easrec_jax.nn.losses import cross_entropy, sampled_cross_entropy
+from easrec_jax.train.fit import fit
+from easrec_jax.train.rows import Sampler, draw_negatives, log_expected, make_sampler, sampled_step
+from easrec_jax.train.step import TrainState
 
 NEGATIVES = 6
 

@@ -11,21 +11,20 @@ import jax
 import numpy as np
 import pytest
 
-from easrec_jax import train
-from easrec_jax.architecture import search_space
-from easrec_jax.artifact import Model, save_model, save_tree
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
-from easrec_jax.evaluate import Evaluator
-from easrec_jax.loop import Checkpoints
-from easrec_jax.network import Network
-from easrec_jax.recommend import Recommender
-from easrec_jax.retrain import evaluate_both, retrain
-from easrec_jax.start import Rows, find_start, fresh_weights
-from easrec_jax.supernet import Supernet, init_supernet
-from easrec_jax.train import network_scores
+from easrec_jax.evaluate.evaluator import Evaluator
+from easrec_jax.models.network import Network, network_scores
+from easrec_jax.models.supernet import Supernet, init_supernet
+from easrec_jax.runs.retrain import evaluate_both, retrain
+from easrec_jax.runs.start import Rows, find_start, fresh_weights
+from easrec_jax.serving.artifact import Model, save_model, save_tree
+from easrec_jax.serving.recommend import Recommender
+from easrec_jax.space import search_space
+from easrec_jax.train import fit as train
+from easrec_jax.train.loop import Checkpoints
 
 CONFIG = Config(
     data=DataConfig(path="clicks.csv"),

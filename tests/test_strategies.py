@@ -9,21 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easrec_jax import search as search_module
-from easrec_jax.architecture import Architecture, SearchSpace, search_space
+from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config, ModelConfig, SearchConfig
-from easrec_jax.cost import cost_table
 from easrec_jax.data.batches import training_samples
 from easrec_jax.data.split import Split
-from easrec_jax.evaluate import Evaluator
-from easrec_jax.loop import Checkpoints
-from easrec_jax.network import Network
-from easrec_jax.search import search
-from easrec_jax.strategies import STRATEGIES, Moment, find_strategy
-from easrec_jax.strategies.proxyless import FAINT
-from easrec_jax.strategies.recnas import PrunedParameters
-from easrec_jax.supernet import extract
-from easrec_jax.train import network_scores
+from easrec_jax.evaluate.evaluator import Evaluator
+from easrec_jax.models.cost import cost_table
+from easrec_jax.models.network import Network, network_scores
+from easrec_jax.models.supernet import extract
+from easrec_jax.search import search as search_module
+from easrec_jax.search.search import search
+from easrec_jax.search.strategies import STRATEGIES, Moment, find_strategy
+from easrec_jax.search.strategies.proxyless import FAINT
+from easrec_jax.search.strategies.recnas import PrunedParameters
+from easrec_jax.space import SearchSpace, search_space
+from easrec_jax.train.loop import Checkpoints
 
 SPACE = SearchSpace(Architecture(8, 8, 4, 2, 5, "softmax", 0), ((8, 8), (6, 6), (4, 4)))
 COSTS = np.outer([1.0, 0.6, 0.3], [0.25, 0.5, 0.75, 1.0])
@@ -309,7 +309,7 @@ def test_networks_trained_alone_are_not_trained_again_on_resume(chain, tmp_path)
 def test_a_strategy_is_one_file(tmp_path):
     own = tmp_path / "own.py"
     own.write_text(
-        "from easrec_jax.strategies import Strategy\n"
+        "from easrec_jax.search.strategies import Strategy\n"
         "STRATEGY = Strategy(choose=lambda costs, settings, seed: [(0, 1)])\n"
     )
     choose = find_strategy(str(own)).choose

@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from easrec_jax import streaming
 from easrec_jax.architecture import Architecture
-from easrec_jax.artifact import Model
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.layers import apply
-from easrec_jax.network import Network, init_network
-from easrec_jax.recommend import Recommender
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.nn.block import apply
+from easrec_jax.serving import streaming
+from easrec_jax.serving.artifact import Model
+from easrec_jax.serving.recommend import Recommender
 
 IDS = tuple(f"i{k}" for k in range(30))
 

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easrec_jax.architecture import Architecture, SearchSpace
-from easrec_jax.network import Network
-from easrec_jax.supernet import NEGLIGIBLE, Supernet, computed, extract, init_supernet
+from easrec_jax.architecture import Architecture
+from easrec_jax.models.network import Network
+from easrec_jax.models.supernet import NEGLIGIBLE, Supernet, computed, extract, init_supernet
+from easrec_jax.space import SearchSpace
 
 ITEMS = 20
 

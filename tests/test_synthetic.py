@@ -10,7 +10,7 @@ from easrec_jax.config import DataConfig
 from easrec_jax.data.load import load_data
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import Planted, ideal_scores, myopic_scores, planted
-from easrec_jax.evaluate import Evaluator, popularity_scores
+from easrec_jax.evaluate.evaluator import Evaluator, popularity_scores
 
 CLUSTERS, TASTES, LENGTHS = 10, 32, (12, 40)
 

@@ -10,15 +10,16 @@ from functools import partial
 import numpy as np
 import pytest
 
-from easrec_jax.architecture import Architecture, search_space, wide_space
+from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
-from easrec_jax.metrics import metrics
-from easrec_jax.reproduce.ablations import ablations, priced_cell, run_table5
-from easrec_jax.reproduce.cells import Cells
-from easrec_jax.reproduce.headline import run_headline
-from easrec_jax.reproduce.models import (
+from easrec_jax.evaluate.metrics import metrics
+from easrec_jax.space import search_space, wide_space
+from experiments.ablations import ablations, priced_cell, run_table5
+from experiments.cells import Cells
+from experiments.headline import run_headline
+from experiments.models import (
     FLOOR_ROWS,
     SEARCHED,
     alone_cell,
@@ -27,10 +28,10 @@ from easrec_jax.reproduce.models import (
     searched_cell,
     table3_config,
 )
-from easrec_jax.reproduce.recipes import recipe
-from easrec_jax.reproduce.tables import run_table3, run_table4
-from easrec_jax.reproduce.tradeoff import run_figure4
-from easrec_jax.reproduce.wide import VARIANTS, run_wide, widened
+from experiments.recipes import recipe
+from experiments.tables import run_table3, run_table4
+from experiments.tradeoff import run_figure4
+from experiments.wide import VARIANTS, run_wide, widened
 
 TINY = Config(
     data=DataConfig(planted_users=60, planted_items=100),

@@ -12,15 +12,15 @@ import numpy as np
 import optax
 import pytest
 
-from easrec_jax import train
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import RetrainConfig
 from easrec_jax.data.batches import training_samples
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
-from easrec_jax.evaluate import Evaluator, popularity_scores
-from easrec_jax.loop import Checkpoints
-from easrec_jax.network import Network, init_network
+from easrec_jax.evaluate.evaluator import Evaluator, popularity_scores
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.train import fit as train
+from easrec_jax.train.loop import Checkpoints
 
 LENGTH = 40
 
@@ -182,7 +182,7 @@ def test_weights_that_are_no_numbers_after_the_last_step_are_not_evaluated(split
 
 
 def test_a_loss_is_looked_at_while_the_epoch_runs(monkeypatch):
-    from easrec_jax import loop
+    from easrec_jax.train import loop
 
     clock = itertools.count(0.0)
     monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))  # a second at each look

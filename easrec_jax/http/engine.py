@@ -1,0 +1,308 @@
+"""What the device thread does: jobs of many requests become a few device calls of shapes that were compiled before.
+
+Rows come in powers of two up to `Limits.batch`, lengths in the recommender's four, k and the seen items in two sizes.
+`programs_of` lists what each number of rows needs; `rows` is the largest number whose programs are there, and larger
+batches are taken apart until more are. When all are there, nothing compiles any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from easrec_jax.data.batches import bucket_lengths
+from easrec_jax.http.sessions import Advance, Sessions, padded_rows
+from easrec_jax.http.settings import Limits
+from easrec_jax.models.network import item_table
+from easrec_jax.serving.recommend import Recommender, finite
+
+SMALL_K = 16  # most requests ask for no more; larger k are answered from a second size
+
+
+class Best(NamedTuple):
+    """The best items of one user, best first."""
+
+    items: np.ndarray  # int32 [found], inner ids; fewer than k where no more may be recommended
+    scores: np.ndarray  # float32 [found]
+    popular: bool  # no event is known: the scores are interactions
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How to choose: `offsets` [items + 1] are added to all scores (-inf: never), None for none."""
+
+    k: int
+    exclude_seen: bool = True
+    offsets: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Recommend:
+    """-> `Best` of each history (inner ids)."""
+
+    histories: list[np.ndarray]
+    choice: Choice
+
+
+@dataclass(frozen=True)
+class Score:
+    """-> float32 [candidates], of one history (inner ids)."""
+
+    history: np.ndarray
+    candidates: np.ndarray
+
+
+@dataclass(frozen=True)
+class Similar:
+    """-> `Best` of each item (inner ids), its scores being cosines."""
+
+    items: np.ndarray
+    k: int
+
+
+@dataclass(frozen=True)
+class Session:
+    """-> (events that count, `Best` if there is a choice), of a session after further events; `fresh` starts it."""
+
+    name: str
+    events: np.ndarray
+    choice: Choice | None = None
+    fresh: bool = False
+    client: str = ""  # who starts it
+
+
+@dataclass(frozen=True)
+class EndSession:
+    """-> None."""
+
+    name: str
+
+
+class _Row(NamedTuple):
+    """One user whose best items are asked for."""
+
+    hidden: np.ndarray
+    seen: np.ndarray
+    choice: Choice
+
+
+class Engine:
+    """Answers batches of jobs; to be used by one thread. Without streaming attention there is no `sessions`."""
+
+    def __init__(self, recommender: Recommender, limits: Limits) -> None:
+        self._recommender = recommender
+        self._weights, self._programs = recommender.weights, recommender.programs
+        architecture = recommender.architecture
+        self._length, self._width = architecture.max_length, architecture.width
+        self._lengths = np.array(bucket_lengths(self._length))
+        self.row_counts = sorted({padded_rows(rows, limits.batch) for rows in range(1, limits.batch + 1)})
+        self._most = limits.batch
+        self.rows = self.row_counts[0]  # of a device call, at most; grows with the warm-up
+        self._num_items = len(recommender.item_ids)
+        self._ks = self._sizes(SMALL_K, limits.k, self._num_items)
+        self._seen = self._sizes(self._length, max(self._length, limits.history))
+        self._table = np.asarray(item_table(self._weights))
+        self._no_offsets = jnp.zeros(self._num_items + 1)
+        self._popular = np.argsort(-recommender.popularity[1:], kind="stable").astype(np.int32) + 1
+        self._popularity = recommender.popularity.astype(np.float32)
+        self.sessions: Sessions | None = None
+        if architecture.causal:
+            self.sessions = Sessions(limits.sessions, limits.session_seconds, limits.sessions_per_address)
+            self._advance = Advance(recommender)
+
+    @staticmethod
+    def _sizes(small: int, large: int, most: int | None = None) -> list[int]:
+        """A small size and one that holds everything: all that is ever compiled."""
+        most = large if most is None else most
+        return sorted({min(small, most), min(large, most)})
+
+    # ------------------------------------------------------------------------------------------------------------------- jobs
+
+    def run(self, jobs: Sequence[Any]) -> list[Any]:
+        """One answer a job, in order; an exception is the answer of a job that cannot be done."""
+        answers: list[Any] = [None] * len(jobs)
+        rows: list[_Row] = []
+        waiting: list[tuple[int, int, int]] = []  # (job, its first row, their number)
+        self._run_sessions(jobs, answers, rows, waiting)
+        whole = [n for n, job in enumerate(jobs) if isinstance(job, (Recommend, Score))]
+        histories = [
+            h for n in whole for h in (jobs[n].histories if isinstance(jobs[n], Recommend) else [jobs[n].history])
+        ]
+        hidden = iter(zip(self.encode(histories), histories, strict=True))
+        for number in whole:
+            job = jobs[number]
+            if isinstance(job, Score):
+                answers[number] = self._score(job, next(hidden)[0])
+            else:
+                waiting.append((number, len(rows), len(job.histories)))
+                rows += [_Row(state, seen, job.choice) for state, seen in islice(hidden, len(job.histories))]
+        best = self.best(rows)
+        for number, first, count in waiting:
+            found = best[first : first + count]
+            answers[number] = found if isinstance(jobs[number], Recommend) else (*answers[number], found[0])
+        self._run_similar(jobs, answers)
+        return answers
+
+    def _run_sessions(self, jobs: Sequence[Any], answers: list, rows: list[_Row], waiting: list) -> None:
+        """Sessions advance together, each at most once a round: two clicks of one user stay in order."""
+        left = [n for n, job in enumerate(jobs) if isinstance(job, (Session, EndSession))]
+        while left:
+            names: set[str] = set()
+            now, later = [], []
+            for number in left:
+                (later if jobs[number].name in names else now).append(number)
+                names.add(jobs[number].name)
+            self._session_round(jobs, now, answers, rows, waiting)
+            left = later
+
+    def _session_round(self, jobs: Sequence[Any], now: list[int], answers: list, rows: list, waiting: list) -> None:
+        assert self.sessions is not None
+        found: dict[int, Any] = {}
+        for number in now:
+            job = jobs[number]
+            try:
+                if isinstance(job, EndSession):
+                    self.sessions.drop(job.name)
+                else:
+                    found[number] = self._advance.blank if job.fresh else self.sessions.get(job.name)
+            except KeyError as error:
+                answers[number] = error
+        after = self._advance.advance(list(found.values()), [jobs[n].events for n in found], self.rows)
+        for number, stream in zip(found, after, strict=True):
+            job = jobs[number]
+            self.sessions.put(job.name, stream, job.client if job.fresh else None)
+            answers[number] = (int(stream.count),)
+            if job.choice is None:
+                answers[number] += (None,)
+            else:
+                waiting.append((number, len(rows), 1))
+                rows.append(_Row(np.asarray(stream.hidden), stream.recent[: stream.count], job.choice))
+
+    def _score(self, job: Score, hidden: np.ndarray) -> np.ndarray:
+        if not len(job.history):
+            return self._popularity[job.candidates]
+        return finite(self._table[job.candidates] @ hidden)
+
+    def _run_similar(self, jobs: Sequence[Any], answers: list) -> None:
+        chosen = [n for n, job in enumerate(jobs) if isinstance(job, Similar)]
+        if not chosen:
+            return
+        items = np.concatenate([jobs[n].items for n in chosen])
+        ks = np.concatenate([np.full(len(jobs[n].items), jobs[n].k) for n in chosen])
+        found: list[Best] = []
+        rows = self.rows
+        for first in range(0, len(items), rows):
+            part = items[first : first + rows]
+            padded = np.pad(part, (0, padded_rows(len(part), self._most) - len(part)))
+            size = self._size(self._ks, int(ks[first : first + rows].max()))
+            found += _unpack(self._programs.nearest(self._weights, padded, k=size), ks[first : first + rows])
+        answer = iter(found)
+        for number in chosen:
+            answers[number] = [next(answer) for _ in jobs[number].items]
+
+    # ----------------------------------------------------------------------------------------------------------- device calls
+
+    def encode(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        """float32 [histories width], the hidden state after each history (inner ids); zeros after an empty one."""
+        hidden = np.zeros((len(histories), self._width), np.float32)
+        tails = [history[-self._length :] for history in histories]
+        lengths = np.array([len(tail) for tail in tails], np.int64)
+        buckets = np.searchsorted(self._lengths, lengths)
+        pending = []
+        rows = self.rows
+        for bucket in np.unique(buckets[lengths > 0]):
+            chosen = np.flatnonzero((buckets == bucket) & (lengths > 0))
+            for first in range(0, len(chosen), rows):
+                index = chosen[first : first + rows]
+                batch = self._padded([tails[n] for n in index], int(self._lengths[bucket]))
+                pending.append((index, self._programs.hidden(self._weights, batch)))
+        for index, states in pending:
+            hidden[index] = np.asarray(states)[: len(index)]
+        return hidden
+
+    def best(self, rows: Sequence[_Row]) -> list[Best]:
+        """The best items of each user; those without a known event are answered by popularity."""
+        answers: list[Any] = [None] * len(rows)
+        groups: dict[int, list[int]] = {}  # users whose scores get the same offsets share device calls
+        for number, row in enumerate(rows):
+            if len(row.seen):
+                groups.setdefault(id(row.choice.offsets), []).append(number)
+            else:
+                answers[number] = self._most_popular(row.choice)
+        most = self.rows
+        for group in groups.values():
+            for first in range(0, len(group), most):
+                chosen = group[first : first + most]
+                for number, best in zip(chosen, self._best([rows[n] for n in chosen]), strict=True):
+                    answers[number] = best
+        return answers
+
+    def _best(self, rows: list[_Row]) -> list[Best]:
+        hidden = np.zeros((padded_rows(len(rows), self._most), self._width), np.float32)
+        hidden[: len(rows)] = [row.hidden for row in rows]
+        unseen = np.zeros(0, np.int32)
+        histories = [row.seen if row.choice.exclude_seen else unseen for row in rows]
+        seen = self._padded(histories, self._size(self._seen, max(map(len, histories))))
+        ks = [row.choice.k for row in rows]
+        offsets = rows[0].choice.offsets
+        top = self._programs.top_of_hidden(
+            self._weights,
+            hidden,
+            seen,
+            self._no_offsets if offsets is None else offsets,
+            k=self._size(self._ks, max(ks)),
+        )
+        return _unpack(top, ks)
+
+    def _most_popular(self, choice: Choice) -> Best:
+        order = self._popular
+        if choice.offsets is not None:
+            order = order[np.isfinite(choice.offsets[order])]
+        order = order[: choice.k]
+        return Best(order, self._popularity[order], True)
+
+    def _padded(self, histories: list[np.ndarray], length: int) -> np.ndarray:
+        """int32 [rows length], left-aligned, 0 padding."""
+        batch = np.zeros((padded_rows(len(histories), self._most), length), np.int32)
+        for row, history in zip(batch, histories, strict=False):
+            row[: len(history)] = history
+        return batch
+
+    @staticmethod
+    def _size(sizes: list[int], wanted: int) -> int:
+        return next(size for size in sizes if size >= wanted)
+
+    # ---------------------------------------------------------------------------------------------------------------- warm-up
+
+    def programs_of(self, rows: int) -> list[Callable[[], Any]]:
+        """Calls that compile all that device calls of so many rows need, one program each."""
+        hidden = np.zeros((rows, self._width), np.float32)
+        ones = np.ones(rows, np.int32)
+        calls: list[Callable[[], Any]] = [
+            partial(self._programs.hidden, self._weights, np.ones((rows, int(length)), np.int32))
+            for length in self._lengths
+        ]
+        for k in self._ks:
+            calls.append(partial(self._programs.nearest, self._weights, ones, k=k))
+            for size in self._seen:
+                seen = np.ones((rows, size), np.int32)
+                calls.append(partial(self._programs.top_of_hidden, self._weights, hidden, seen, self._no_offsets, k=k))
+        if self.sessions is not None:
+            calls += self._advance.programs_of(rows)
+        return calls
+
+
+def _unpack(top: Any, ks: Sequence[int] | np.ndarray) -> list[Best]:
+    """The first k of each row, without those that may not be recommended."""
+    answers = []
+    scores, items = map(np.asarray, top)
+    for k, row, best in zip(ks, finite(scores[: len(ks)]), items, strict=False):
+        possible = np.isfinite(row[:k])
+        answers.append(Best(best[:k][possible], row[:k][possible], False))
+    return answers

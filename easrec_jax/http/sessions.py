@@ -1,0 +1,155 @@
+"""Sessions: users as streaming states in memory, bounded in number and in age, advanced many at a time.
+
+A session is a row of a `Stream`: the same arrays without the batch axis, on the host. Its answers are those of
+`Recommender.update`, event by event. Only the device thread touches sessions, so there are no locks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from easrec_jax.serving.recommend import Recommender
+from easrec_jax.serving.streaming import Stream, new_stream, push
+
+
+class UnknownSession(KeyError):
+    """No such session: it never was, expired, gave way to newer ones, or was deleted."""
+
+
+class Sessions:
+    """Streams by name, least recently used first. `evicted` counts those that gave way before their time.
+
+    Where memory is full, a client that holds more than its share (the limit over the number of clients) replaces its own
+    oldest, so that nobody pushes the others out; `per_client` bounds it before that (0: not).
+    """
+
+    def __init__(
+        self, limit: int, seconds: float, per_client: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limit, self._seconds, self._per_client, self._clock = limit, seconds, per_client, clock
+        self._held: OrderedDict[str, tuple[float, Stream, str]] = OrderedDict()
+        self._of: dict[str, OrderedDict[str, None]] = {}  # client -> its sessions, least recently used first
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, name: str) -> Stream:
+        """The session, used now. Raises `UnknownSession`."""
+        self.expire()
+        if name not in self._held:
+            raise UnknownSession(name)
+        stream = self._held[name][1]
+        self.put(name, stream)
+        return stream
+
+    def put(self, name: str, stream: Stream, client: str | None = None) -> None:
+        """Keep a session, used now; a new one is its client's, and may make another give way."""
+        if client is None:
+            if name not in self._held:
+                return  # it gave way meanwhile
+            client = self._held[name][2]
+        self._held[name] = (self._clock(), stream, client)
+        self._held.move_to_end(name)
+        own = self._of.setdefault(client, OrderedDict())
+        own[name] = None
+        own.move_to_end(name)
+        full = len(self._held) > self._limit
+        if full and len(own) > max(1, self._limit // len(self._of)) or 0 < self._per_client < len(own):
+            self._evict(next(iter(own)))
+        elif full:
+            self._evict(next(iter(self._held)))
+
+    def _evict(self, name: str) -> None:
+        self._forget(name)
+        self.evicted += 1
+
+    def _forget(self, name: str) -> None:
+        client = self._held.pop(name)[2]
+        del self._of[client][name]
+        if not self._of[client]:
+            del self._of[client]
+
+    def drop(self, name: str) -> None:
+        """Forget a session. Raises `UnknownSession`."""
+        self.get(name)
+        self._forget(name)
+
+    def expire(self) -> None:
+        """Forget what was not used for too long."""
+        oldest = self._clock() - self._seconds
+        while self._held and next(iter(self._held.values()))[0] < oldest:
+            self._forget(next(iter(self._held)))
+
+
+class Advance:
+    """Starts and advances rows of streams, so many at most in a device call, in powers of two."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._network, self._weights = recommender.network, recommender.weights
+        self._length = recommender.architecture.max_length
+        self._blank = _rows(new_stream(self._network, self._weights, [np.zeros(0, np.int32)]), 1)[0]
+
+    @property
+    def blank(self) -> Stream:
+        """The session of a user without events."""
+        return self._blank
+
+    def advance(self, sessions: list[Stream], events: list[np.ndarray], rows: int) -> list[Stream]:
+        """Each session after its further events (inner ids), as if `update` had been called for one after the other."""
+        after = list(sessions)
+        one = [n for n, e in enumerate(events) if len(e) == 1 and sessions[n].count < self._length]
+        many = [n for n, e in enumerate(events) if len(e) and n not in set(one)]
+        for first in range(0, len(one), rows):
+            chosen = one[first : first + rows]
+            self._set(
+                after, chosen, self._step([sessions[n] for n in chosen], [int(events[n][0]) for n in chosen], rows)
+            )
+        for first in range(0, len(many), rows):
+            chosen = many[first : first + rows]
+            self._set(after, chosen, self._start([self._history(sessions[n], events[n]) for n in chosen], rows))
+        return after
+
+    def programs_of(self, rows: int) -> list[Callable[[], Any]]:
+        """Calls that compile both programs for so many rows."""
+        start = partial(self._start, [np.ones(1, np.int32)] * rows, rows)
+        return [start, partial(self._step, [self._blank] * rows, [1] * rows, rows)]
+
+    def _history(self, session: Stream, events: np.ndarray) -> np.ndarray:
+        """The events that count after `events`: where N are reached, the next cuts to the latest N/2 (`Recommender.update`)."""
+        whole = np.concatenate([session.recent[: session.count], events])
+        overflow, cut = len(whole) - self._length, self._length - self._length // 2
+        return whole[max(0, -(-overflow // cut)) * cut :]
+
+    def _step(self, sessions: list[Stream], items: list[int], rows: int) -> list[Stream]:
+        padded = sessions + [self._blank] * (padded_rows(len(sessions), rows) - len(sessions))
+        stream: Any = jax.tree.map(lambda *rows: np.stack(rows), *padded)
+        inner = np.array(items + [0] * (len(padded) - len(items)), np.int32)
+        return _rows(push(self._network, self._weights, stream, inner), len(sessions))
+
+    def _start(self, histories: list[np.ndarray], rows: int) -> list[Stream]:
+        padding = [np.zeros(0, np.int32)] * (padded_rows(len(histories), rows) - len(histories))
+        return _rows(new_stream(self._network, self._weights, histories + padding), len(histories))
+
+    @staticmethod
+    def _set(after: list[Stream], chosen: list[int], new: list[Stream]) -> None:
+        for number, stream in zip(chosen, new, strict=True):
+            after[number] = stream
+
+
+def padded_rows(rows: int, most: int) -> int:
+    """The next power of two, at most `most`: how many rows a device call has."""
+    return min(1 << (rows - 1).bit_length(), most)
+
+
+def _rows(stream: Stream, count: int) -> list[Stream]:
+    """The first rows of a stream, each by itself (copies: a view would keep the whole batch in memory)."""
+    host = jax.tree.map(np.asarray, stream)
+    return [jax.tree.map(lambda x, row=row: x[row].copy(), host) for row in range(count)]

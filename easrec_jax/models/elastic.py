@@ -1,0 +1,217 @@
+"""One set of weights for all networks of a `WideSpace`, and `extract`, which cuts one out.
+
+Every network's matrices are corners of the largest one's (as in Once-for-all, Cai et al., ICLR 2020, and slimmable
+networks), so nothing but masks tells networks apart: one program runs them all, whichever is drawn. Its price is that a
+narrow network costs what a wide one does; layers beyond the depth, other attentions and other gates cost nothing.
+
+A choice is a row of `WideSpace.choices`, as a traced int32 vector.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jaxtyping import Float, Int
+
+from easrec_jax.architecture import Architecture
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.supernet import extract as extract_candidate
+from easrec_jax.nn.attention import MODES, default_decay
+from easrec_jax.nn.block import GATE_SCALE, convolve, dropout, pick_last, split_key
+from easrec_jax.precision import in_float32
+from easrec_jax.space import SearchSpace, WideSpace
+
+Choice = Int[Array, " columns"]
+
+
+class Masks(NamedTuple):
+    """What a choice leaves of each axis, 1.0 or 0.0, and the sizes that its formulas need."""
+
+    width: Float[Array, " width"]
+    heads: Float[Array, " width"]  # channels of queries, keys and values: the first of each head
+    shrink: Array  # channels of a head over those of the largest, []
+
+
+@in_float32
+def init_elastic(space: WideSpace, num_items: int, key: Array) -> dict:
+    """Fresh weights: tables, one norm after the embedding, and the layers stacked along axis 0. The key is consumed."""
+    keys = jax.random.split(key)
+    gates = [layers for layers in space.gate_layers if layers]
+    trees = {layers: _largest(space, num_items, layers, k) for layers, k in zip((2, 1), keys, strict=True)}
+    layers = [trees[2][f"blocks_{i}"] for i in range(space.num_layers)]
+    for i, layer in enumerate(layers):
+        other = trees[1][f"blocks_{i}"]
+        for name in ("gate_hidden", "gate_inner"):
+            both = {2: layer.pop(name), 1: other[name]}
+            layer |= {f"{name}_{n}": both[n] for n in gates}
+    return {
+        "tables": trees[2]["tables"],
+        "embedding_norm": trees[2]["embedding_norm"],
+        "layers": jax.tree.map(lambda *same: jnp.stack(same), *layers),
+    }
+
+
+def _largest(space: WideSpace, num_items: int, gate_layers: int, key: Array) -> dict:
+    convolved = "recent_linrec" in space.attentions
+    largest = dataclasses.replace(
+        space.largest, inner=max(space.inners), gate_layers=gate_layers, conv_width=space.conv_width if convolved else 0
+    )
+    network: Any = Network(largest, num_items)
+    return jax.tree.map(jnp.asarray, init_network(network, key))
+
+
+def encode(
+    weights: dict, items: Int[Array, "batch length"], choice: Choice, *, space: WideSpace, rate: float = 0.0,
+    key: Array | None = None,
+) -> Float[Array, "batch length width"]:  # fmt: skip
+    """The chosen network's hidden states, zero beyond its width; a key switches dropout of that rate on."""
+    embedding_key, key = split_key(key, 2)
+    mask, masks = items > 0, _masks(choice, space)
+    tables = weights["tables"]
+    summed = tables["items"][items] + tables["positions"][: items.shape[1]]
+    summed = jnp.where(mask[..., None], summed, 0.0)
+    embedded = dropout(_norm(weights["embedding_norm"]["norm"], summed, masks.width), rate, embedding_key)
+    inner = choice[len(space.factors) :]
+    depth = choice[1] + 1
+
+    def layer(x: Array, of: tuple) -> tuple[Array, None]:
+        parameters, number, size, layer_key = of
+
+        def run(x: Array) -> Array:
+            kept = (jnp.arange(max(space.inners)) < jnp.array(space.inners)[size]).astype(x.dtype)
+            return _block(parameters, x, embedded, mask, choice, masks, kept, space, rate, layer_key)
+
+        return lax.cond(number < depth, run, lambda x: x, x), None
+
+    layer_keys = None if key is None else jax.random.split(key, space.num_layers)
+    numbers = jnp.arange(space.num_layers)
+    return lax.scan(layer, embedded, (weights["layers"], numbers, inner, layer_keys))[0]
+
+
+def encode_last(weights: dict, items: Array, choice: Choice, **options: Any) -> Float[Array, "batch width"]:
+    """`encode` at each user's last event."""
+    return pick_last(encode(weights, items, choice, **options), items > 0)
+
+
+def _masks(choice: Choice, space: WideSpace) -> Masks:
+    largest = space.largest.width
+    width, heads = jnp.array(space.widths)[choice[0]], jnp.array(space.heads)[choice[2]]
+    channel = jnp.arange(largest)
+    of_head = channel % (largest // heads) < width // heads
+    return Masks((channel < width).astype(jnp.float32), of_head.astype(jnp.float32), width / largest)
+
+
+def _block(
+    weights: dict, x: Array, embedded: Array, mask: Array, choice: Choice, masks: Masks, inner: Array, space: WideSpace,
+    rate: float, key: Array | None,
+) -> Array:  # fmt: skip
+    """`layers.Block` of the chosen network; `inner` is the mask of its inner channels."""
+    key_attention, key_output = split_key(key, 2)
+    convolved = x
+    if "taps" in weights:
+        recent = choice[4] == space.attentions.index("recent_linrec")
+        convolved = lax.cond(recent, lambda x: convolve(weights["taps"], x), lambda x: x, x)
+    q, k, v = (_dense(weights[name], convolved) * masks.heads for name in ("query", "key", "value"))
+    mixed = _dense(weights["merge"], _attend(q, k, v, mask, choice, masks, space)) * masks.width
+    state = _norm(weights["attention_norm"], x + dropout(mixed, rate, key_attention), masks.width)
+    hidden = _gate(weights, "gate_hidden", embedded, choice, masks, space) * state
+    hidden = jax.nn.gelu(_dense(weights["expand"], hidden), approximate=False) * inner
+    hidden = _gate(weights, "gate_inner", embedded, choice, masks, space) * hidden
+    contracted = _dense(weights["contract"], hidden) * masks.width
+    return _norm(weights["output_norm"], state + dropout(contracted, rate, key_output), masks.width)
+
+
+def _attend(
+    q: Array, k: Array, v: Array, mask: Array, choice: Choice, masks: Masks, space: WideSpace
+) -> Float[Array, "batch length width"]:
+    """The chosen attention with the chosen heads; `1 / sqrt(d_h)` is that of the channels that are left."""
+    scale = lax.rsqrt(masks.shrink)
+
+    def branch(heads: int, name: str) -> Any:
+        def run(q: Array, k: Array, v: Array) -> Array:
+            q = q * scale if name == "softmax" else q  # the linear modes normalise their queries
+            split = [a.reshape(*a.shape[:-1], heads, -1) for a in (q, k, v)]
+            out = MODES[name].sequence(*split, mask, default_decay(heads)).reshape(q.shape)
+            return out if name == "softmax" else out * scale
+
+        return run
+
+    branches = [branch(heads, name) for heads in space.heads for name in space.attentions]
+    return lax.switch(choice[2] * len(space.attentions) + choice[4], branches, q, k, v)
+
+
+def _gate(weights: dict, name: str, embedded: Array, choice: Choice, masks: Masks, space: WideSpace) -> Array:
+    """The gate with the chosen number of layers; 1 without."""
+
+    def branch(layers: int, out: tuple) -> Any:
+        def run(x: Array) -> Array:
+            if layers == 0:
+                return jnp.ones(out)
+            gate = weights[f"{name}_{layers}"]
+            x = jax.nn.relu(_dense(gate["middle"], x)) * masks.width if layers == 2 else x
+            return GATE_SCALE * jax.nn.sigmoid(_dense(gate["out"], x))
+
+        return run
+
+    out = (*embedded.shape[:2], space.largest.width if name == "gate_hidden" else max(space.inners))
+    return lax.switch(choice[3], [branch(layers, out) for layers in space.gate_layers], embedded)
+
+
+def _dense(weights: dict, x: Array) -> Array:
+    return (x.reshape(-1, x.shape[-1]) @ weights["kernel"] + weights["bias"]).reshape(*x.shape[:-1], -1)
+
+
+def _norm(weights: dict, x: Array, kept: Array) -> Array:
+    """Layer norm over the channels that are kept; the others are zero."""
+    share = 1.0 / jnp.sum(kept)
+    centred = (x - jnp.sum(x * kept, -1, keepdims=True) * share) * kept
+    inverse = lax.rsqrt(jnp.sum(centred * centred, -1, keepdims=True) * share + 1e-6)
+    return (centred * inverse * weights["scale"] + weights["bias"]) * kept
+
+
+def extract(weights: dict, space: WideSpace, architecture: Architecture) -> dict:
+    """The weights of one architecture of the space, as `Network` wants them.
+
+    Law: it encodes as `encode` with the architecture's choice. Raises `ValueError` if it is not of this space.
+    """
+    space.locate(architecture)
+    width, heads, largest = architecture.width, architecture.heads, space.largest.width
+    channel = np.arange(largest)
+    of_head = np.flatnonzero(channel % (largest // heads) < width // heads)
+    blocks = {}
+    for i, inner in enumerate(architecture.inner_sizes):
+        layer = jax.tree.map(lambda a, i=i: np.asarray(a[i]), weights["layers"])
+        hidden, feed = np.arange(width), np.arange(inner)
+        block = {name: _cut(layer[name], hidden, of_head) for name in ("query", "key", "value")}
+        block |= {"merge": _cut(layer["merge"], of_head, hidden)}
+        block |= {"expand": _cut(layer["expand"], hidden, feed), "contract": _cut(layer["contract"], feed, hidden)}
+        for name in ("attention_norm", "output_norm"):
+            block[name] = {key: value[:width] for key, value in layer[name].items()}
+        if architecture.gate_layers:
+            for name, out in (("gate_hidden", hidden), ("gate_inner", feed)):
+                gate = layer[f"{name}_{architecture.gate_layers}"]
+                block[name] = {key: _cut(gate[key], hidden, hidden if key == "middle" else out) for key in gate}
+        if architecture.conv_width:
+            block["taps"] = layer["taps"][:, :width]
+        blocks[f"blocks_{i}"] = block
+    norm = weights["embedding_norm"]["norm"]
+    return {
+        "tables": {name: table[:, :width] for name, table in weights["tables"].items()},
+        "embedding_norm": {"norm": {key: value[:width] for key, value in norm.items()}},
+    } | blocks
+
+
+def _cut(dense: dict, rows: np.ndarray, columns: np.ndarray) -> dict:
+    return {"kernel": dense["kernel"][np.ix_(rows, columns)], "bias": dense["bias"][columns]}
+
+
+def cut_out(weights: dict, space: SearchSpace | WideSpace, architecture: Architecture) -> dict:
+    """`extract` of either space."""
+    if isinstance(space, WideSpace):
+        return extract(weights, space, architecture)
+    return extract_candidate(weights, space, architecture)

@@ -1,0 +1,112 @@
+"""The compact network of one `Architecture`: what is retrained, evaluated and served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+from easrec_jax.architecture import Architecture
+from easrec_jax.nn.block import BlockState, EmbeddingNorm, Tables, apply, blocks_of, split_key
+from easrec_jax.precision import in_float32
+
+Items = Int[Array, "batch length"]
+
+
+class UserState(NamedTuple):
+    """A batch of users after some events: one state a layer, and how many events each has seen."""
+
+    blocks: tuple[BlockState, ...]
+    count: Int[Array, " batch"]
+
+
+class Network(nn.Module):
+    """Item and position embedding, `depth` equal blocks; scores are inner products with the item table (Eq. 12).
+
+    Items are inner ids, left-aligned, 0 padding. `encode`, `encode_last`, `start` and `step` are one function seen from
+    four sides: all positions, the last one, the state after it, one more event.
+    """
+
+    architecture: Architecture
+    num_items: int
+    dropout: float = 0.0
+
+    def setup(self):
+        arch = self.architecture
+        self.tables = Tables(self.num_items, arch.max_length, arch.width)
+        self.embedding_norm = EmbeddingNorm(self.dropout)
+        self.blocks = blocks_of(arch, self.dropout)
+
+    def encode(self, items: Items, *, key: Array | None = None) -> Float[Array, "batch length width"]:
+        """Hidden state at every position; a key switches dropout on and is consumed."""
+        keys = split_key(key, self.architecture.depth + 1)
+        mask = items > 0
+        embedded = x = self.embedding_norm(self.tables(items), key=keys[0])
+        for block, block_key in zip(self.blocks, keys[1:], strict=True):
+            x = block(x, embedded, mask, key=block_key)
+        return x
+
+    def encode_last(self, items: Items, *, key: Array | None = None) -> Float[Array, "batch width"]:
+        """Hidden state at each user's last event; the last layer is computed there alone."""
+        keys = split_key(key, self.architecture.depth + 1)
+        mask = items > 0
+        embedded = x = self.embedding_norm(self.tables(items), key=keys[0])
+        for block, block_key in zip(self.blocks[:-1], keys[1:-1], strict=True):
+            x = block(x, embedded, mask, key=block_key)
+        return self.blocks[-1].last(x, embedded, mask, key=keys[-1])
+
+    def start(self, items: Items) -> tuple[Float[Array, "batch width"], UserState]:
+        """Hidden state at the last event, and the state from which `step` continues (causal modes)."""
+        mask = items > 0
+        embedded = x = self.embedding_norm(self.tables(items))
+        states = []
+        for block in self.blocks[:-1]:
+            states.append(block.states(x, mask))
+            x = block(x, embedded, mask)
+        states.append(self.blocks[-1].states(x, mask))
+        last = self.blocks[-1].last(x, embedded, mask)
+        return last, UserState(tuple(states), jnp.sum(mask, -1, dtype=jnp.int32))
+
+    def step(self, state: UserState, items: Int[Array, " batch"]) -> tuple[Float[Array, "batch width"], UserState]:
+        """Hidden state after one more event a user, at constant cost in the linear modes."""
+        embedded = x = self.embedding_norm(self.tables.at(items, state.count))
+        states = []
+        for block, block_state in zip(self.blocks, state.blocks, strict=True):
+            x, block_state = block.step(x, embedded, block_state)
+            states.append(block_state)
+        return x, UserState(tuple(states), state.count + 1)
+
+
+@in_float32
+def init_network(network: Network, key: Array) -> dict:
+    """Fresh weights; the key is consumed."""
+    items = jax.ShapeDtypeStruct((1, min(2, network.architecture.max_length)), jnp.int32)
+    variables: Any = network.lazy_init(key, items, method=Network.encode)  # no forward pass: it compiles long
+    return variables["params"]
+
+
+def item_table(weights: dict) -> Float[Array, "rows width"]:
+    """The item embeddings that score: row v is inner id v, row 0 is padding."""
+    return weights["tables"]["items"]
+
+
+def network_scores(network: Any) -> Callable[[Any, Array], Array]:
+    """`scores(weights, items) -> [batch items + 1]` of a network; one function object a network, so that nothing recompiles.
+
+    Scoring knows no dropout, so networks that differ in it alone share the function.
+    """
+    return _scores_of(network.clone(dropout=0.0))
+
+
+@lru_cache(maxsize=64)
+def _scores_of(network: Any) -> Callable[[Any, Array], Array]:
+    def scores(weights: dict, items: Array) -> Array:
+        return apply(network, weights, items, method="encode_last") @ item_table(weights).T
+
+    return scores

@@ -1,0 +1,166 @@
+"""A trained model as a folder: weights, ids, architecture, config, figures, checksums. No pickle, no code.
+
+manifest.json       format name and version, SHA-256 of every other file
+architecture.json   what network it is, its FLOPs and parameters, how it was chosen
+weights.npz         the parameters, one array a name (`blocks_0/query/kernel`)
+items.json          raw item ids by inner id (from 1), how often each was trained on, titles to show (may be none)
+config.json, results.json, metrics.jsonl    how it came about, figures with their protocol, the training curve
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from easrec_jax.architecture import Architecture
+from easrec_jax.data.interactions import IdMap
+from easrec_jax.files import (
+    check_digests,
+    file_digests,
+    read_arrays,
+    read_json,
+    standing_folder,
+    whole_folder,
+    write_arrays,
+    write_text,
+)
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.precision import check_float32, in_float32
+
+FORMAT = "easrec_jax model"
+VERSION = 1
+NEEDED = ("weights.npz", "items.json", "architecture.json", "results.json")
+
+
+class Model(NamedTuple):
+    """What a model folder holds."""
+
+    architecture: Architecture
+    weights: dict
+    item_ids: IdMap
+    popularity: np.ndarray  # int64 [items + 1], training interactions by inner id
+    results: dict
+    titles: dict[str, str] = {}  # raw item id -> text to show
+    fingerprint: str = ""  # checksum of the weights; filled in by `load_model`
+
+
+def save_tree(path: Path, tree: dict) -> None:
+    """Nested dict of arrays -> one .npz, written aside and renamed."""
+    write_arrays(path, {name: np.asarray(leaf) for name, leaf in flatten_dict(tree, sep="/").items()})
+
+
+def load_tree(path: Path) -> dict:
+    """The inverse of `save_tree`; `ValueError` names a file that is no such thing."""
+    return unflatten_dict(read_arrays(path), sep="/")
+
+
+def save_model(folder: str | Path, model: Model, *, architecture: dict, config: str, metrics: str) -> None:
+    """Write the whole folder aside, then put it in place of what may stand there.
+
+    `architecture` is the JSON of architecture.json (the fields of `Architecture` and more), `config` and `metrics` the
+    texts of config.json and metrics.jsonl. Raises `ValueError` for weights of another type than float32.
+    """
+    check_float32(model.weights)
+    with whole_folder(Path(folder)) as aside:
+        save_tree(aside / "weights.npz", model.weights)
+        items = {"ids": model.item_ids.to_json(), "interactions": model.popularity[1:].tolist(), "titles": model.titles}
+        write_text(aside / "items.json", json.dumps(items))
+        write_text(aside / "architecture.json", json.dumps(architecture, indent=2) + "\n")
+        write_text(aside / "results.json", json.dumps(model.results, indent=2) + "\n")
+        write_text(aside / "config.json", config)
+        write_text(aside / "metrics.jsonl", metrics)
+        manifest = {"format": FORMAT, "version": VERSION, "sha256": file_digests(aside)}
+        write_text(aside / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+
+@in_float32
+def load_model(folder: str | Path) -> Model:
+    """Read and verify a model folder. Raises `FileNotFoundError` or `ValueError` naming the file that is at fault.
+
+    Nothing in it is executed and nothing outside it is read. A folder that is replaced meanwhile is read again.
+    """
+    folder = Path(folder)
+    while True:
+        standing = standing_folder(folder)
+        manifest = standing / "manifest.json"
+        if not manifest.is_file() or not manifest.resolve().is_relative_to(standing.resolve()):
+            inside = f"; there is one in {folder / 'model'}" if (folder / "model" / "manifest.json").is_file() else ""
+            raise FileNotFoundError(
+                f"{folder}: no model here (expected a folder with manifest.json, as bin/retrain.py writes){inside}"
+            )
+        before = manifest.read_bytes()
+        try:
+            return _read_model(standing)
+        except (FileNotFoundError, ValueError):
+            now = standing_folder(folder) / "manifest.json"
+            if not now.is_file() or now.read_bytes() == before:
+                raise
+
+
+def _read_model(folder: Path) -> Model:
+    path = folder / "manifest.json"
+    manifest = read_json(path)
+    if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
+        got = f"{manifest.get('format')!r} version {manifest.get('version')!r}"
+        raise ValueError(f"{path}: expected {FORMAT!r} version {VERSION}, got {got[:200]}")
+    check_digests(folder, manifest.get("sha256"), source=path, needed=NEEDED)
+    path = folder / "architecture.json"
+    architecture = Architecture.from_json(read_json(path), source=str(path))
+    item_ids, popularity, titles = _read_items(folder / "items.json")
+    return Model(
+        architecture=architecture,
+        weights=_read_weights(folder / "weights.npz", architecture, len(item_ids)),
+        item_ids=item_ids,
+        popularity=popularity,
+        results=read_json(folder / "results.json"),
+        titles=titles,
+        fingerprint=manifest["sha256"]["weights.npz"],
+    )
+
+
+def _read_items(path: Path) -> tuple[IdMap, np.ndarray, dict[str, str]]:
+    """(ids, interactions by inner id, titles) of items.json."""
+    items = read_json(path)
+    ids, counts, titles = items.get("ids"), items.get("interactions"), items.get("titles", {})
+    if not isinstance(ids, list) or not ids or not all(isinstance(raw, str) for raw in ids):
+        raise ValueError(f"{path}: ids: expected a list of raw item ids, each of them text")
+    if (
+        not isinstance(counts, list)
+        or len(counts) != len(ids)
+        or not all(type(x) is int and 0 <= x < 2**63 for x in counts)
+    ):
+        raise ValueError(f"{path}: interactions: expected {len(ids)} integers of 0 or more, one an item")
+    if not isinstance(titles, dict) or not all(isinstance(text, str) for text in titles.values()):
+        raise ValueError(f"{path}: titles: expected an object of item ids and text")
+    try:
+        item_ids = IdMap.from_json(ids)
+        "".join([*ids, *titles, *titles.values()]).encode()  # half a surrogate pair could never be printed
+    except ValueError as error:
+        raise ValueError(f"{path}: ids: {error}") from None
+    return item_ids, np.array([0, *counts], np.int64), titles
+
+
+def _read_weights(path: Path, architecture: Architecture, num_items: int) -> dict:
+    """The weights, if they are exactly the arrays that the architecture has, and finite."""
+    arrays = read_arrays(path)
+    depth = len({name.split("/")[0] for name in arrays if name.startswith("blocks_")})
+    if depth != architecture.depth:  # before a network of any depth is traced
+        raise ValueError(f"{path}: expected weights of {architecture.depth} layers, got {depth}")
+    network = Network(architecture, num_items)
+    expected: dict[str, Any] = flatten_dict(jax.eval_shape(partial(init_network, network), jax.random.key(0)), sep="/")
+    for name in expected.keys() ^ arrays.keys():
+        raise ValueError(f"{path}: {name}: {'missing' if name in expected else 'not a weight of this architecture'}")
+    for name, want in expected.items():
+        got = arrays[name]
+        if got.shape != want.shape or got.dtype != want.dtype:
+            shapes = f"{want.dtype} of shape {want.shape}, got {got.dtype} of shape {got.shape}"
+            raise ValueError(f"{path}: {name}: expected {shapes}")
+        if not np.isfinite(got).all():
+            raise ValueError(f"{path}: {name}: expected finite numbers, got NaN or infinity")
+    return unflatten_dict(arrays, sep="/")

@@ -1,0 +1,80 @@
+"""One step of training a network: the loss, its gradient, the optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jax import Array
+
+from easrec_jax.data.batches import Batch
+from easrec_jax.models.network import item_table
+from easrec_jax.nn.block import apply
+from easrec_jax.nn.losses import cross_entropy
+
+
+class TrainState(NamedTuple):
+    """Everything a training step reads and writes."""
+
+    step: Array  # int32 []
+    weights: Any
+    opt: optax.OptState
+
+
+def next_item_loss(
+    weights: dict, encode: Callable[..., Array], encode_last: Callable[..., Array], batch: Batch
+) -> Array:
+    """Cross entropy of the batch; both encoders are `items -> hidden`, and the shape of the targets says which applies."""
+    hidden = encode_last(batch.items) if batch.targets.ndim == 1 else encode(batch.items)
+    return cross_entropy(hidden.reshape(-1, hidden.shape[-1]), item_table(weights), batch.targets.reshape(-1))
+
+
+@partial(jax.jit, static_argnames=("network", "tx"), donate_argnames="state")
+def train_step(
+    state: TrainState, batch: Batch, key: Array, *, network: Any, tx: optax.GradientTransformation
+) -> tuple[TrainState, dict[str, Array]]:
+    """One optimiser step of a `Network`, or a baseline of the same methods.
+
+    Dropout's key is `fold_in(key, step)`: a resumed run sees the same randomness.
+    """
+    dropout_key = jax.random.fold_in(key, state.step)
+
+    def loss_of(weights: dict) -> Array:
+        def encoder(method: str) -> Callable[[Array], Array]:
+            return lambda items: apply(network, weights, items, key=dropout_key, method=method)
+
+        return next_item_loss(weights, encoder("encode"), encoder("encode_last"), batch)
+
+    loss, grads = jax.value_and_grad(loss_of)(state.weights)
+    updates, opt = tx.update(grads, state.opt, state.weights)
+    return TrainState(state.step + 1, optax.apply_updates(state.weights, updates), opt), {"loss": loss}
+
+
+@lru_cache(maxsize=64)
+def optimizer(
+    learning_rate: float,
+    schedule: str,
+    warmup_steps: int,
+    total_steps: int,
+    weight_decay: float,
+    clip_norm: float = 0.0,
+) -> optax.GradientTransformation:
+    """Adam at the rate of `rate_schedule`, `clipped`."""
+    rate = rate_schedule(learning_rate, schedule, warmup_steps, total_steps)
+    return clipped(optax.adamw(rate, weight_decay=weight_decay) if weight_decay else optax.adam(rate), clip_norm)
+
+
+def rate_schedule(learning_rate: float, schedule: str, warmup_steps: int, total_steps: int) -> optax.Schedule:
+    """A linear warm-up, then a constant rate or a cosine to zero at `total_steps`."""
+    warmup_steps = min(warmup_steps, total_steps // 2)
+    if schedule == "cosine":
+        return optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(warmup_steps, 1), max(total_steps, 2))
+    return optax.schedules.warmup_constant_schedule(0.0, learning_rate, max(warmup_steps, 1))
+
+
+def clipped(tx: optax.GradientTransformation, norm: float) -> optax.GradientTransformation:
+    """The optimiser behind a limit of the gradient's global norm; itself, with its state as it was, for 0."""
+    return optax.chain(optax.clip_by_global_norm(norm), tx) if norm else tx
