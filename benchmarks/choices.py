@@ -22,7 +22,7 @@ from easrec_jax.data.split import Split
 from easrec_jax.models.cost import request_flops
 from easrec_jax.models.network import Network, init_network
 from easrec_jax.runs.cli import Progress, main, run_arguments
-from easrec_jax.runs.retrain import make_evaluator, make_samples
+from easrec_jax.train.task import make_evaluator, samples_of
 from easrec_jax.train.fit import fit
 
 VARIANTS: dict[str, dict] = {
@@ -53,7 +53,7 @@ def train(name: str, config: Config, split: Split) -> dict:
     begun = time.perf_counter()
     with Progress(name) as progress:
         fitted = fit(
-            network, weights, make_samples(config, split), evaluator, settings=config.retrain, seed=config.seed,
+            network, weights, samples_of(config, split), evaluator, settings=config.retrain, seed=config.seed,
             on_step=progress.step, on_epoch=progress.epoch,
         )  # fmt: skip
     flops = request_flops(network.architecture, split.data.num_items)

@@ -17,12 +17,12 @@ def train(name: str, request: dict, *, steps: int = 80) -> dict:
 
     from easrec_jax.data.batches import epoch_batches
     from easrec_jax.models.network import Network, init_network
-    from easrec_jax.runs.retrain import make_samples
+    from easrec_jax.train.task import samples_of
     from easrec_jax.train.step import TrainState, optimizer, train_step
 
     config, split = setup(request)
     arch = architecture_of(name, config, request)
-    samples = make_samples(config, split)
+    samples = samples_of(config, split)
     network: Any = Network(arch, split.data.num_items, config.model.dropout)
     weights = init_network(network, jax.random.key(0))
     tx = optimizer(0.001, "constant", 10, 1000, 0.0)
@@ -65,12 +65,12 @@ def search(request: dict, *, steps: int = 60) -> dict:
     from easrec_jax.data.batches import batches_per_epoch, endless_batch, epoch_batches, scoring_samples
     from easrec_jax.models.cost import cost_table
     from easrec_jax.models.supernet import Supernet
-    from easrec_jax.runs.retrain import make_samples
+    from easrec_jax.train.task import samples_of
     from easrec_jax.search.search import architecture_step, init_search, make_searcher, weight_step, within_budget
     from easrec_jax.space import search_space
 
     config, split = setup(request)
-    space, samples = search_space(config), make_samples(config, split)
+    space, samples = search_space(config), samples_of(config, split)
     settings = config.search
     supernet: Any = Supernet(space, split.data.num_items, config.model.dropout)
     searcher = make_searcher(supernet, settings)

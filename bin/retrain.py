@@ -18,20 +18,15 @@ def command() -> None:
     from easrec_jax.data.load import load_data, load_features
     from easrec_jax.data.split import Split
     from easrec_jax.data.titles import read_titles
+    from easrec_jax.runs.described import data_counts, describe_architecture
     from easrec_jax.runs.report import results_table, training_figure
-    from easrec_jax.runs.retrain import (
-        baseline,
-        data_counts,
-        describe_architecture,
-        make_samples,
-        needs_features,
-        planted_ceiling,
-        retrain,
-    )
+    from easrec_jax.runs.retrain import baseline, needs_features, planted_ceiling, retrain
     from easrec_jax.runs.start import find_start
     from easrec_jax.runs.workdir import MetricsLog, open_run
     from easrec_jax.serving.artifact import Model, save_model
-    from easrec_jax.train.loop import Checkpoints
+    from easrec_jax.train.checkpoint import Checkpoints
+    from easrec_jax.train.loop import Run
+    from easrec_jax.train.task import samples_of
 
     started = time.perf_counter()
     data, truth = load_data(config.data, seed=config.seed)
@@ -39,7 +34,7 @@ def command() -> None:
     split = Split(data)
     featured = any(needs_features(name) for name in config.retrain.baselines)
     features = load_features(config.data, data, truth) if featured else None
-    targets = make_samples(config, split).num_targets
+    targets = samples_of(config, split).num_targets
     start, going_on = find_start(config, workdir, data), bool(config.retrain.from_model)
     architecture, asked = start.architecture, arguments.overwrite or (arguments.resume and folder.is_dir())
     if going_on and Path(config.retrain.from_model).resolve() == (workdir / "model").resolve() and not asked:
@@ -60,11 +55,10 @@ def command() -> None:
     )
     log = MetricsLog(folder / "metrics.jsonl")
     with Progress("retrain", log) as progress:
+        run = Run(Checkpoints(folder / "checkpoints"), arguments.resume, progress.step, progress.epoch)
         done = retrain(
-            architecture, start.weights, config, split, evaluate_start=going_on and start.rows is not None,
-            checkpoints=Checkpoints(folder / "checkpoints"), resume=arguments.resume, on_step=progress.step,
-            on_epoch=progress.epoch,
-        )  # fmt: skip
+            architecture, start.weights, config, split, evaluate_start=going_on and start.rows is not None, run=run
+        )
     if done is None:
         fail(f"interrupted; the checkpoint in {folder} is good: --resume continues")
     if done.fitted.epoch == 0:
@@ -80,7 +74,9 @@ def command() -> None:
     extra = {}
     for name in config.retrain.baselines:
         with Progress(name) as progress:
-            extra[name] = baseline(name, config, split, features, on_step=progress.step, on_epoch=progress.epoch)
+            extra[name] = baseline(
+                name, config, split, features, run=Run(on_step=progress.step, on_epoch=progress.epoch)
+            )
         if extra[name] is None:
             fail(f"interrupted while training the baseline {name}: run the same command with --resume")
     if truth is not None:

@@ -1,6 +1,5 @@
 """Search an architecture: CONFIG.py -> WORKDIR/search/ (architecture.json, supernet.npz, metrics.jsonl, search.png)."""
 
-import json
 import time
 
 from easrec_jax.runs.cli import Progress, describe_data, fail, machine, main, run_arguments
@@ -13,59 +12,35 @@ def command() -> None:
     from easrec_jax.data.load import load_data
     from easrec_jax.data.split import Split
     from easrec_jax.evaluate.latency import latency_table
-    from easrec_jax.files import write_text
     from easrec_jax.models.cost import cost_table
+    from easrec_jax.nas.search import check_strategy, search
+    from easrec_jax.nas.strategies.known import find_strategy
     from easrec_jax.runs.report import draw_search
-    from easrec_jax.runs.retrain import describe_architecture, make_evaluator, make_samples
+    from easrec_jax.runs.search_folder import write_search
     from easrec_jax.runs.workdir import MetricsLog, open_run
-    from easrec_jax.search.search import check_strategy
-    from easrec_jax.search.strategies import find_strategy
-    from easrec_jax.search.wide import search_any
-    from easrec_jax.serving.artifact import save_tree
-    from easrec_jax.space import SearchSpace, space_of
-    from easrec_jax.train.loop import Checkpoints
+    from easrec_jax.space import space_of
+    from easrec_jax.train.checkpoint import Checkpoints
+    from easrec_jax.train.loop import Run
+    from easrec_jax.train.task import task_of
 
     started = time.perf_counter()
     data, _ = load_data(config.data, seed=config.seed)
-    split, space = Split(data), space_of(config)
-    evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
-    samples = make_samples(config, split)
-    strategy, costs = find_strategy(config.search.strategy), cost_table(space, data.num_items, config.search.cost)
-    check_strategy(strategy, costs, config.search)
+    space, task, strategy = space_of(config), task_of(config, Split(data)), find_strategy(config.search.strategy)
+    costs = cost_table(space, data.num_items, config.search.cost)
+    check_strategy(strategy, space, costs, config.search)
     parts = ("data", "model", "search", "evaluate", "seed")
     owner = open_run(folder, config, data, parts=parts, resume=arguments.resume, overwrite=arguments.overwrite)
-    print(describe_data(data, samples.num_targets), flush=True)
+    print(describe_data(data, task.samples.num_targets), flush=True)
     log = MetricsLog(folder / "metrics.jsonl")
-    options: dict = {"costs": costs}
-    if isinstance(space, SearchSpace):  # a wide one has a strategy of its own and counts FLOPs alone
-        options["strategy"] = strategy
-        if config.search.cost == "latency":
-            seconds = latency_table(space, data.num_items, folder / "latency.json")
-            options["costs"] = seconds / seconds.max()
+    if config.search.cost == "latency":
+        seconds = latency_table(space, data.num_items, folder / "latency.json")
+        costs = seconds / seconds.max()
     with Progress("search", log) as progress:
-        found = search_any(
-            space, samples, evaluator, settings=config.search, dropout=config.model.dropout, seed=config.seed,
-            checkpoints=Checkpoints(folder / "checkpoints"), resume=arguments.resume,
-            on_step=progress.step, on_epoch=progress.epoch, **options,
-        )  # fmt: skip
+        run = Run(Checkpoints(folder / "checkpoints"), arguments.resume, progress.step, progress.epoch)
+        found = search(space, task, settings=config.search, strategy=strategy, costs=costs, run=run)
     if not found.finished:
         fail(f"interrupted after {found.epochs} whole epochs; the checkpoint in {folder} is good: --resume continues")
-    last = log.records()[-1]
-    chosen_by = {
-        "method": config.search.strategy,
-        "epochs": found.epochs,
-        "cost": config.search.cost,
-        "budget": config.search.budget,
-        "cost_weight": config.search.cost_weight,
-        "seed": config.seed,
-    }
-    chosen_by |= {key: last[key] for key in ("p", "q", "shares", "expected_cost", "temperature") if key in last}
-    chosen_by["finalists"] = found.finalists
-    described = describe_architecture(found.architecture, config, data.num_items, chosen_by)
-    if found.weights is not None:
-        save_tree(folder / "supernet.npz", found.weights)
-        write_text(folder / "items.json", json.dumps({"ids": data.item_ids.to_json()}))  # of the rows of its item table
-    write_text(folder / "architecture.json", json.dumps(described, indent=2) + "\n")
+    described = write_search(folder, found, config, data)
     draw_search(log.records(), config, folder / "search.png")
     print(f"found {found.architecture.describe()}")
     print(

@@ -18,23 +18,21 @@ if TYPE_CHECKING:
     from easrec_jax.data.split import Split
     from easrec_jax.evaluate.evaluator import Evaluator
     from easrec_jax.models.network import Network
-    from easrec_jax.models.supernet import Supernet, extract
     from easrec_jax.serving.recommend import Recommender
-    from easrec_jax.space import SearchSpace, search_space
+    from easrec_jax.space import Space, space_of
 
 _HOMES = {
-    "Architecture": "architecture", "SearchSpace": "space", "search_space": "space",
+    "Architecture": "architecture", "Space": "space", "space_of": "space",
     "Config": "config", "DataConfig": "config", "EvaluateConfig": "config", "ModelConfig": "config",
     "RetrainConfig": "config", "SearchConfig": "config",
     "IdMap": "data.interactions", "Interactions": "data.interactions", "read_interactions": "data.interactions",
     "Split": "data.split", "Evaluator": "evaluate.evaluator", "Network": "models.network", "Recommender": "serving.recommend",
-    "Supernet": "models.supernet", "extract": "models.supernet",
+    
 }  # fmt: skip
 
 __all__ = [
     "Architecture", "Config", "DataConfig", "EvaluateConfig", "Evaluator", "IdMap", "Interactions", "ModelConfig",
-    "Network", "Recommender", "RetrainConfig", "SearchConfig", "SearchSpace", "Split", "Supernet", "extract",
-    "read_interactions", "search_space",
+    "Network", "Recommender", "RetrainConfig", "SearchConfig", "Space", "Split", "read_interactions", "space_of",
 ]  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from easrec_jax.data.split import Split
 from easrec_jax.files import read_json, write_bytes, write_text
 from easrec_jax.models.rivals import FDSA
 from easrec_jax.runs.cli import Progress, machine
-from easrec_jax.runs.retrain import data_counts, describe_flops
+from easrec_jax.runs.described import data_counts, describe_flops
 from easrec_jax.runs.workdir import changed_fields, differences
 
 

@@ -11,7 +11,9 @@ from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.models.elastic import cut_out
-from easrec_jax.runs.retrain import Retrained, baseline, describe_architecture, make_evaluator, make_samples, retrain
+from easrec_jax.runs.retrain import Retrained, baseline, retrain
+from easrec_jax.train.task import make_evaluator, samples_of
+from easrec_jax.runs.described import describe_architecture
 from easrec_jax.search.strategies import STRATEGIES
 from easrec_jax.search.wide import search_any
 from easrec_jax.space import space_of
@@ -79,7 +81,7 @@ def table3_config(config: Config, name: str) -> Config:
 def searched_cell(split: Split, config: Config, callbacks: dict) -> dict | None:
     """Search, cut the pick out, retrain it; figures of its best epoch, the test items looked at once."""
     space, evaluator = space_of(config), make_evaluator(config, split, "validation", (config.evaluate.select_by,))
-    samples, dropout = make_samples(config, split), config.model.dropout
+    samples, dropout = samples_of(config, split), config.model.dropout
     found = search_any(
         space, samples, evaluator, settings=config.search, dropout=dropout, seed=config.seed, **callbacks
     )

@@ -18,7 +18,7 @@ from easrec_jax.evaluate.latency import space_latency
 from easrec_jax.models.cost import all_positions_flops, request_flops
 from easrec_jax.models.network import Network, network_scores
 from easrec_jax.models.supernet import extract
-from easrec_jax.runs.retrain import make_evaluator, make_samples
+from easrec_jax.train.task import make_evaluator, samples_of
 from easrec_jax.search.search import Found, search
 from easrec_jax.search.strategies import STRATEGIES
 from easrec_jax.space import SearchSpace, search_space
@@ -99,7 +99,7 @@ def search_cell(space: SearchSpace, split: Split, config: Config, callbacks: dic
     """
     wall, cpu = time.perf_counter(), time.process_time()
     evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
-    samples, dropout = make_samples(config, split), config.model.dropout
+    samples, dropout = samples_of(config, split), config.model.dropout
     found: Found = search(
         space, samples, evaluator, settings=config.search, dropout=dropout, seed=config.seed, **callbacks
     )
@@ -126,7 +126,7 @@ def search_cell(space: SearchSpace, split: Split, config: Config, callbacks: dic
 
 def add_flops(alone: list, searches: list[dict], space: SearchSpace, config: Config, split: Split) -> None:
     """`training_flops` of every cell."""
-    samples, length, items = make_samples(config, split), config.model.max_length, split.data.num_items
+    samples, length, items = samples_of(config, split), config.model.max_length, split.data.num_items
     every = samples.every_position
     shapes = batch_shapes(samples, length, config.retrain)
     for row in alone:

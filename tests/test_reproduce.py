@@ -19,7 +19,7 @@ from easrec_jax.data.synthetic import planted
 from easrec_jax.evaluate.latency import compare_costs, latency_table
 from easrec_jax.models.cost import request_flops
 from easrec_jax.models.network import Network
-from easrec_jax.runs.retrain import make_samples
+from easrec_jax.train.task import samples_of
 from easrec_jax.space import search_space
 from experiments import models as models_module
 from experiments import space as space_module
@@ -121,7 +121,7 @@ def test_finished_cells_are_not_run_again_and_the_results_are_written(split, fin
 def test_a_search_counts_what_it_computed(split, finished):
     folder = finished[0]
     cell = json.loads((folder / "cells" / "search-easrec-seed0.json").read_text())
-    shapes = batch_shapes(make_samples(TINY, split), LENGTH, TINY.search)
+    shapes = batch_shapes(samples_of(TINY, split), LENGTH, TINY.search)
     for step in ("weight", "architecture"):
         steps, blocks = cell["drawn"][step]["steps"], np.asarray(cell["drawn"][step]["blocks"])
         assert steps == 2 * shapes.total()

@@ -14,8 +14,9 @@ import numpy as np
 
 from easrec_jax.files import read_json, write_text
 from easrec_jax.models.cost import request_flops
+from easrec_jax.models.encoder import Encoder
 from easrec_jax.models.network import Network, network_scores
-from easrec_jax.space import SearchSpace
+from easrec_jax.space import Space
 
 BULK_USERS = 128  # of a batch, where whole sets of users are answered
 
@@ -27,7 +28,7 @@ class Measured(NamedTuple):
     temporary_bytes: np.ndarray  # int64 [networks], what XLA allots beside weights, input and scores
 
 
-def measure_latency(networks: Sequence[Any], *, rows: int = 16, repeats: int = 15) -> Measured:
+def measure_latency(networks: Sequence[Encoder], *, rows: int = 16, repeats: int = 15) -> Measured:
     """Score all items for `rows` users of N events; networks are `Network`s or baselines of the same methods.
 
     Weights are random. The networks take turns, and the fastest call counts: what else the machine does only ever adds.
@@ -35,7 +36,7 @@ def measure_latency(networks: Sequence[Any], *, rows: int = 16, repeats: int = 1
     calls, temporary = [], []
     for network in networks:
         items = jnp.ones((rows, network.architecture.max_length), jnp.int32)
-        weights = network.lazy_init(jax.random.key(0), items[:1, :2], method=type(network).encode)["params"]
+        weights = network.init(jax.random.key(0))
         compiled = jax.jit(network_scores(network)).lower(weights, items).compile()
         jax.block_until_ready(compiled(weights, items))
         calls.append((compiled, weights, items))
@@ -51,7 +52,7 @@ def measure_latency(networks: Sequence[Any], *, rows: int = 16, repeats: int = 1
 
 
 def compare_costs(
-    mine: Sequence[Any], others: Sequence[Any], *, rows: int = BULK_USERS, repeats: int = 7
+    mine: Sequence[Encoder], others: Sequence[Encoder], *, rows: int = BULK_USERS, repeats: int = 7
 ) -> dict[str, tuple[float, float]]:
     """What a user of N events costs in batches of `rows`, (mine, others'), averaged over each side's `Network`s.
 
@@ -68,26 +69,24 @@ def compare_costs(
     return {name: (float(np.mean(np.take(v, at[0]))), float(np.mean(np.take(v, at[1])))) for name, v in each.items()}
 
 
-def space_latency(space: SearchSpace, num_items: int) -> np.ndarray:
-    """Seconds of candidate i exiting after layer j + 1, [candidates depths], measured now."""
-    pairs = [(i, j) for i in range(space.num_candidates) for j in range(1, space.num_layers + 1)]
-    networks = [Network(space.architecture(*pair), num_items) for pair in pairs]
-    return measure_latency(networks).seconds.reshape(space.num_candidates, space.num_layers)
+def space_latency(space: Space, num_items: int) -> np.ndarray:
+    """Seconds of each network, in the space's shape, measured now."""
+    networks = [Network(space.architecture(number), num_items) for number in range(len(space.networks))]
+    return measure_latency(networks).seconds.reshape(space.shape)
 
 
-def latency_table(space: SearchSpace, num_items: int, path: Path) -> np.ndarray:
+def latency_table(space: Space, num_items: int, path: Path) -> np.ndarray:
     """`space_latency`, from `path` if it is there, else measured.
 
     A resumed search reads what it measured first: a second measurement would be another table. Raises `ValueError`
     where the file is another space's.
     """
-    pairs = [(i, j) for i in range(space.num_candidates) for j in range(1, space.num_layers + 1)]
-    described = [space.architecture(*pair).to_json() for pair in pairs]
+    described = [space.architecture(number).to_json() for number in range(len(space.networks))]
     if path.is_file():
         there = read_json(path)
         if there.get("networks") != described or there.get("items") != num_items:
             raise ValueError(f"{path}: measured on other networks or items; delete it to measure anew")
-        return np.array(there["seconds"], np.float64).reshape(space.num_candidates, space.num_layers)
+        return np.array(there["seconds"], np.float64).reshape(space.shape)
     seconds = space_latency(space, num_items)
     tree = {"networks": described, "items": num_items, "device": str(jax.devices()[0].device_kind)}
     write_text(path, json.dumps(tree | {"seconds": seconds.ravel().tolist()}, indent=2) + "\n")

@@ -15,7 +15,7 @@ import numpy as np
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.nn.attention import CHUNK
-from easrec_jax.space import SearchSpace, WideSpace
+from easrec_jax.space import Space
 
 
 def request_flops(arch: Architecture, num_items: int, length: int | None = None) -> int:
@@ -77,17 +77,12 @@ def parameter_count(arch: Architecture, num_items: int) -> int:
 COUNTS = {"flops": request_flops, "flops_all": all_positions_flops}  # by the value of search.cost
 
 
-def cost_table(space: SearchSpace | WideSpace, num_items: int, cost: str = "flops") -> np.ndarray:
-    """FLOPs of every network over the largest one's, counted by one of `COUNTS`; any other `cost`: by the first.
+def cost_table(space: Space, num_items: int, cost: str = "flops") -> np.ndarray:
+    """FLOPs of every network over the largest one's, in the space's `shape`, [widths networks-of-a-width].
 
-    F(i, j), [candidates depths], of candidate i exiting after layer j + 1; of a wide space [networks].
+    Counted by one of `COUNTS`; any other `cost`: by the first. In the paper's space this is F(i, j), candidate i exiting after
+    layer j + 1.
     """
     count = COUNTS.get(cost, request_flops)
-    if isinstance(space, WideSpace):
-        networks = [count(space.architecture(n), num_items) for n in range(len(space.choices))]
-        return np.array(networks, np.float64) / count(space.largest, num_items)
-    flops = [
-        [count(space.architecture(i, j), num_items) for j in range(1, space.num_layers + 1)]
-        for i in range(space.num_candidates)
-    ]
-    return np.array(flops, np.float64) / count(space.largest, num_items)
+    flops = [count(space.architecture(network), num_items) for network in range(len(space.networks))]
+    return np.array(flops, np.float64).reshape(space.shape) / count(space.largest, num_items)

@@ -1,15 +1,17 @@
-"""One set of weights for all networks of a `WideSpace`, and `extract`, which cuts one out.
+"""The elastic supernet: one set of weights for all networks of a space, whatever it leaves open.
 
 Every network's matrices are corners of the largest one's (as in Once-for-all, Cai et al., ICLR 2020, and slimmable
 networks), so nothing but masks tells networks apart: one program runs them all, whichever is drawn. Its price is that a
 narrow network costs what a wide one does; layers beyond the depth, other attentions and other gates cost nothing.
 
-A choice is a row of `WideSpace.choices`, as a traced int32 vector.
+A choice is a row of `Space.networks`, as a traced int32 vector.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -19,14 +21,63 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.models.network import Network, init_network
-from easrec_jax.models.supernet import extract as extract_candidate
+from easrec_jax.models.encoder import Items, ScoreFunction
+from easrec_jax.models.network import Network, item_table
 from easrec_jax.nn.attention import MODES, default_decay
 from easrec_jax.nn.block import GATE_SCALE, convolve, dropout, pick_last, split_key
-from easrec_jax.precision import in_float32
-from easrec_jax.space import SearchSpace, WideSpace
+from easrec_jax.space import FIRST_INNER, Space
 
 Choice = Int[Array, " columns"]
+
+
+@dataclass(frozen=True)
+class Corners:
+    """A supernet whose networks' matrices are corners of the largest one's (`models.encoder.Supernet`); one network at a time."""
+
+    space: Space
+    num_items: int
+    dropout: float = 0.0
+
+    @property
+    def mixes(self) -> bool:
+        """False."""
+        return False
+
+    def init(self, key: Array) -> dict:
+        """Fresh weights: tables, one norm after the embedding, and the layers stacked along axis 0. The key is consumed."""
+        return _init(self.space, self.num_items, key)
+
+    def encode(
+        self, weights: dict, items: Items, drawn: Choice, *, key: Array | None = None
+    ) -> Float[Array, "batch length width"]:
+        """The chosen network's hidden states, zero beyond its width; a key switches dropout on and is consumed."""
+        return _encode(weights, items, drawn, space=self.space, rate=self.dropout, key=key)
+
+    def encode_last(
+        self, weights: dict, items: Items, drawn: Choice, *, key: Array | None = None
+    ) -> Float[Array, "batch width"]:
+        """`encode` at each user's last event."""
+        return pick_last(self.encode(weights, items, drawn, key=key), items > 0)
+
+    def cut(self, weights: dict, architecture: Architecture) -> dict:
+        """The weights of one architecture of the space, as `Network` wants them.
+
+        Law: it encodes as `encode` with the architecture's choice. Raises `ValueError` if it is not of this space.
+        """
+        self.space.network(architecture)
+        return _extract(weights, self.space, architecture)
+
+    def alone(self, weights: dict, network: int) -> tuple[ScoreFunction, tuple[dict, Array]]:
+        """A network of the space as it stands in the supernet: one scoring function for all, (weights, choice) for this one."""
+        return _scores_of_any(replace(self, dropout=0.0)), (weights, jnp.asarray(self.space.networks[network]))
+
+
+@lru_cache(maxsize=16)
+def _scores_of_any(supernet: Corners) -> ScoreFunction:
+    def scores(weights: tuple[dict, Array], items: Array) -> Array:
+        return supernet.encode_last(weights[0], items, weights[1]) @ item_table(weights[0]).T
+
+    return scores
 
 
 class Masks(NamedTuple):
@@ -37,9 +88,7 @@ class Masks(NamedTuple):
     shrink: Array  # channels of a head over those of the largest, []
 
 
-@in_float32
-def init_elastic(space: WideSpace, num_items: int, key: Array) -> dict:
-    """Fresh weights: tables, one norm after the embedding, and the layers stacked along axis 0. The key is consumed."""
+def _init(space: Space, num_items: int, key: Array) -> dict:
     keys = jax.random.split(key)
     gates = [layers for layers in space.gate_layers if layers]
     trees = {layers: _largest(space, num_items, layers, k) for layers, k in zip((2, 1), keys, strict=True)}
@@ -56,27 +105,26 @@ def init_elastic(space: WideSpace, num_items: int, key: Array) -> dict:
     }
 
 
-def _largest(space: WideSpace, num_items: int, gate_layers: int, key: Array) -> dict:
+def _largest(space: Space, num_items: int, gate_layers: int, key: Array) -> dict:
     convolved = "recent_linrec" in space.attentions
     largest = dataclasses.replace(
         space.largest, inner=max(space.inners), gate_layers=gate_layers, conv_width=space.conv_width if convolved else 0
     )
-    network: Any = Network(largest, num_items)
-    return jax.tree.map(jnp.asarray, init_network(network, key))
+    network = Network(largest, num_items)
+    return jax.tree.map(jnp.asarray, network.init(key))
 
 
-def encode(
-    weights: dict, items: Int[Array, "batch length"], choice: Choice, *, space: WideSpace, rate: float = 0.0,
+def _encode(
+    weights: dict, items: Int[Array, "batch length"], choice: Choice, *, space: Space, rate: float = 0.0,
     key: Array | None = None,
 ) -> Float[Array, "batch length width"]:  # fmt: skip
-    """The chosen network's hidden states, zero beyond its width; a key switches dropout of that rate on."""
     embedding_key, key = split_key(key, 2)
     mask, masks = items > 0, _masks(choice, space)
     tables = weights["tables"]
     summed = tables["items"][items] + tables["positions"][: items.shape[1]]
     summed = jnp.where(mask[..., None], summed, 0.0)
     embedded = dropout(_norm(weights["embedding_norm"]["norm"], summed, masks.width), rate, embedding_key)
-    inner = choice[len(space.factors) :]
+    inner = choice[FIRST_INNER:]
     depth = choice[1] + 1
 
     def layer(x: Array, of: tuple) -> tuple[Array, None]:
@@ -93,12 +141,7 @@ def encode(
     return lax.scan(layer, embedded, (weights["layers"], numbers, inner, layer_keys))[0]
 
 
-def encode_last(weights: dict, items: Array, choice: Choice, **options: Any) -> Float[Array, "batch width"]:
-    """`encode` at each user's last event."""
-    return pick_last(encode(weights, items, choice, **options), items > 0)
-
-
-def _masks(choice: Choice, space: WideSpace) -> Masks:
+def _masks(choice: Choice, space: Space) -> Masks:
     largest = space.largest.width
     width, heads = jnp.array(space.widths)[choice[0]], jnp.array(space.heads)[choice[2]]
     channel = jnp.arange(largest)
@@ -107,7 +150,7 @@ def _masks(choice: Choice, space: WideSpace) -> Masks:
 
 
 def _block(
-    weights: dict, x: Array, embedded: Array, mask: Array, choice: Choice, masks: Masks, inner: Array, space: WideSpace,
+    weights: dict, x: Array, embedded: Array, mask: Array, choice: Choice, masks: Masks, inner: Array, space: Space,
     rate: float, key: Array | None,
 ) -> Array:  # fmt: skip
     """`layers.Block` of the chosen network; `inner` is the mask of its inner channels."""
@@ -127,7 +170,7 @@ def _block(
 
 
 def _attend(
-    q: Array, k: Array, v: Array, mask: Array, choice: Choice, masks: Masks, space: WideSpace
+    q: Array, k: Array, v: Array, mask: Array, choice: Choice, masks: Masks, space: Space
 ) -> Float[Array, "batch length width"]:
     """The chosen attention with the chosen heads; `1 / sqrt(d_h)` is that of the channels that are left."""
     scale = lax.rsqrt(masks.shrink)
@@ -145,7 +188,7 @@ def _attend(
     return lax.switch(choice[2] * len(space.attentions) + choice[4], branches, q, k, v)
 
 
-def _gate(weights: dict, name: str, embedded: Array, choice: Choice, masks: Masks, space: WideSpace) -> Array:
+def _gate(weights: dict, name: str, embedded: Array, choice: Choice, masks: Masks, space: Space) -> Array:
     """The gate with the chosen number of layers; 1 without."""
 
     def branch(layers: int, out: tuple) -> Any:
@@ -174,12 +217,7 @@ def _norm(weights: dict, x: Array, kept: Array) -> Array:
     return (centred * inverse * weights["scale"] + weights["bias"]) * kept
 
 
-def extract(weights: dict, space: WideSpace, architecture: Architecture) -> dict:
-    """The weights of one architecture of the space, as `Network` wants them.
-
-    Law: it encodes as `encode` with the architecture's choice. Raises `ValueError` if it is not of this space.
-    """
-    space.locate(architecture)
+def _extract(weights: dict, space: Space, architecture: Architecture) -> dict:
     width, heads, largest = architecture.width, architecture.heads, space.largest.width
     channel = np.arange(largest)
     of_head = np.flatnonzero(channel % (largest // heads) < width // heads)
@@ -208,10 +246,3 @@ def extract(weights: dict, space: WideSpace, architecture: Architecture) -> dict
 
 def _cut(dense: dict, rows: np.ndarray, columns: np.ndarray) -> dict:
     return {"kernel": dense["kernel"][np.ix_(rows, columns)], "bias": dense["bias"][columns]}
-
-
-def cut_out(weights: dict, space: SearchSpace | WideSpace, architecture: Architecture) -> dict:
-    """`extract` of either space."""
-    if isinstance(space, WideSpace):
-        return extract(weights, space, architecture)
-    return extract_candidate(weights, space, architecture)

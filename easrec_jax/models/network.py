@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,10 +13,9 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.nn.block import BlockState, EmbeddingNorm, Tables, apply, blocks_of, split_key
+from easrec_jax.models.encoder import Encoder, Items, ScoreFunction
+from easrec_jax.nn.block import BlockState, EmbeddingNorm, Tables, blocks_of, split_key
 from easrec_jax.precision import in_float32
-
-Items = Int[Array, "batch length"]
 
 
 class UserState(NamedTuple):
@@ -26,12 +25,8 @@ class UserState(NamedTuple):
     count: Int[Array, " batch"]
 
 
-class Network(nn.Module):
-    """Item and position embedding, `depth` equal blocks; scores are inner products with the item table (Eq. 12).
-
-    Items are inner ids, left-aligned, 0 padding. `encode`, `encode_last`, `start` and `step` are one function seen from
-    four sides: all positions, the last one, the state after it, one more event.
-    """
+class NetworkModule(nn.Module):
+    """The layers of a `Network`: item and position embedding, `depth` equal blocks."""
 
     architecture: Architecture
     num_items: int
@@ -83,12 +78,56 @@ class Network(nn.Module):
         return x, UserState(tuple(states), state.count + 1)
 
 
+@dataclass(frozen=True)
+class Network:
+    """The compact network of an architecture; scores are inner products with the item table (Eq. 12).
+
+    Items are inner ids, left-aligned, 0 padding. `encode`, `encode_last`, `start` and `step` are one function seen from
+    four sides: all positions, the last one, the state after it, one more event. Each is a pure function of the weights.
+    """
+
+    architecture: Architecture
+    num_items: int
+    dropout: float = 0.0
+
+    def init(self, key: Array) -> dict:
+        """Fresh weights; the key is consumed."""
+        items = jax.ShapeDtypeStruct((1, min(2, self.architecture.max_length)), jnp.int32)
+        variables: Any = self._module.lazy_init(
+            key, items, method=NetworkModule.encode
+        )  # no forward pass: it compiles long
+        return variables["params"]
+
+    def encode(self, weights: dict, items: Items, *, key: Array | None = None) -> Float[Array, "batch length width"]:
+        """Hidden state at every position; a key switches dropout on and is consumed."""
+        return self._apply("encode", weights, items, key=key)
+
+    def encode_last(self, weights: dict, items: Items, *, key: Array | None = None) -> Float[Array, "batch width"]:
+        """Hidden state at each user's last event; the last layer is computed there alone."""
+        return self._apply("encode_last", weights, items, key=key)
+
+    def start(self, weights: dict, items: Items) -> tuple[Float[Array, "batch width"], UserState]:
+        """Hidden state at the last event, and the state from which `step` continues (causal modes)."""
+        return self._apply("start", weights, items)
+
+    def step(
+        self, weights: dict, state: UserState, items: Int[Array, " batch"]
+    ) -> tuple[Float[Array, "batch width"], UserState]:
+        """Hidden state after one more event a user, at constant cost in the linear modes."""
+        return self._apply("step", weights, state, items)
+
+    @property
+    def _module(self) -> NetworkModule:
+        return NetworkModule(self.architecture, self.num_items, self.dropout)
+
+    def _apply(self, method: str, weights: dict, *args: Any, **options: Any) -> Any:
+        return self._module.apply({"params": weights}, *args, method=method, **options)
+
+
 @in_float32
 def init_network(network: Network, key: Array) -> dict:
     """Fresh weights; the key is consumed."""
-    items = jax.ShapeDtypeStruct((1, min(2, network.architecture.max_length)), jnp.int32)
-    variables: Any = network.lazy_init(key, items, method=Network.encode)  # no forward pass: it compiles long
-    return variables["params"]
+    return network.init(key)
 
 
 def item_table(weights: dict) -> Float[Array, "rows width"]:
@@ -96,17 +135,17 @@ def item_table(weights: dict) -> Float[Array, "rows width"]:
     return weights["tables"]["items"]
 
 
-def network_scores(network: Any) -> Callable[[Any, Array], Array]:
+def network_scores(encoder: Encoder) -> ScoreFunction:
     """`scores(weights, items) -> [batch items + 1]` of a network; one function object a network, so that nothing recompiles.
 
     Scoring knows no dropout, so networks that differ in it alone share the function.
     """
-    return _scores_of(network.clone(dropout=0.0))
+    return _scores_of(replace(encoder, dropout=0.0))  # type: ignore[type-var]
 
 
 @lru_cache(maxsize=64)
-def _scores_of(network: Any) -> Callable[[Any, Array], Array]:
+def _scores_of(encoder: Encoder) -> ScoreFunction:
     def scores(weights: dict, items: Array) -> Array:
-        return apply(network, weights, items, method="encode_last") @ item_table(weights).T
+        return encoder.encode_last(weights, items) @ item_table(weights).T
 
     return scores

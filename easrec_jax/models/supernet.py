@@ -1,7 +1,8 @@
-"""The weight-sharing network of a `SearchSpace` (Eq. 10-12), and `extract`, which cuts one network out of it."""
+"""The published weight-sharing network (Eq. 10-12): a candidate computes with weights of its own."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -11,9 +12,10 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.models.encoder import Items, ScoreFunction
+from easrec_jax.models.network import Network, network_scores
 from easrec_jax.nn.block import Block, EmbeddingNorm, Tables, pick_last, split_key
-from easrec_jax.precision import in_float32
-from easrec_jax.space import SearchSpace
+from easrec_jax.space import Space
 
 NEGLIGIBLE = 1e-3  # what a block counts in the mixture, up to this, is taken for zero and the block is not computed
 
@@ -30,8 +32,8 @@ def computed(shares: Shares) -> Bool[Array, "candidates depths"]:
     return tails(shares) > NEGLIGIBLE
 
 
-class Supernet(nn.Module):
-    """All candidates at all depths, mixed by the share s_ij of each network (candidate i, depth j).
+class CandidatesModule(nn.Module):
+    """The layers of `OwnWeights`: all candidates at all depths, mixed by the share s_ij of each network (candidate i, depth j).
 
         O_i^(l) = zero_pad(P_i^(l)(T^(l-1)[..., :d_i]))        Y = sum_ij s_ij O_i^(j)
         T^(l) = sum_i c_i^(l) O_i^(l),  c_i^(l) = sum_{j>l} s_ij / sum_{k, j>l} s_kj
@@ -42,21 +44,21 @@ class Supernet(nn.Module):
     costs what it really costs. Each block's activations are computed again in the backward pass instead of being kept.
     """
 
-    space: SearchSpace
+    space: Space
     num_items: int
     dropout: float = 0.0
 
     def setup(self):
         largest = self.space.largest
         self.tables = Tables(self.num_items, largest.max_length, largest.width)
-        self.embedding_norms = [EmbeddingNorm(self.dropout) for _ in self.space.sizes]
+        self.embedding_norms = [EmbeddingNorm(self.dropout) for _ in self.space.widths]
         self.blocks = [
             [
                 Block(
                     width, inner, largest.heads, largest.attention, largest.gate_layers,
                     largest.conv_width, largest.learn_decay, self.dropout,
                 )
-                for width, inner in self.space.sizes
+                for width, inner in zip(self.space.widths, self.space.inners, strict=True)
             ]
             for _ in range(largest.depth)
         ]  # fmt: skip
@@ -69,13 +71,13 @@ class Supernet(nn.Module):
         key: Array | None = None,
     ) -> Float[Array, "batch length width"]:
         """The mixture Y at every position; a key switches dropout on and is consumed."""
-        candidates = self.space.num_candidates
+        candidates = len(self.space.widths)
         keys = split_key(key, candidates * (self.space.num_layers + 1))
         mask = items > 0
         summed = self.tables(items)
         embedded = [
             norm(summed[..., :width], key=k)
-            for norm, (width, _), k in zip(self.embedding_norms, self.space.sizes, keys[:candidates], strict=True)
+            for norm, width, k in zip(self.embedding_norms, self.space.widths, keys[:candidates], strict=True)
         ]
         inputs, mixture, runs, onward = embedded, jnp.zeros_like(summed), computed(shares), tails(shares)
         for depth, blocks in enumerate(self.blocks):
@@ -90,17 +92,13 @@ class Supernet(nn.Module):
                 total = jnp.sum(deeper)
                 # below that nothing deeper is computed
                 stack = self._mix(outputs, deeper / jnp.where(total > NEGLIGIBLE, total, 1.0))
-                inputs = [stack[..., :width] for width, _ in self.space.sizes]
+                inputs = [stack[..., :width] for width in self.space.widths]
         return mixture
 
     def _mix(self, outputs: list[Array], shares: Array) -> Array:
         width = self.space.largest.width
         parts = [_pad(share * out, width) for share, out in zip(shares, outputs, strict=True)]
         return sum(parts[1:], parts[0])
-
-    def encode_last(self, items: Array, shares: Array, *, key: Array | None = None) -> Float[Array, "batch width"]:
-        """The mixture at each user's last event."""
-        return pick_last(self.encode(items, shares, key=key), items > 0)
 
 
 def _output(block: Block, runs: Array, x: Array, embedded: Array, mask: Array, key: Array | None) -> Array:
@@ -124,27 +122,75 @@ def _pad(x: Array, width: int) -> Array:
     return jnp.pad(x, ((0, 0), (0, 0), (0, width - x.shape[-1])))
 
 
-@in_float32
-def init_supernet(supernet: Supernet, key: Array) -> dict:
-    """Fresh weights; the key is consumed."""
-    largest = supernet.space.largest
-    items = jax.ShapeDtypeStruct((1, min(2, largest.max_length)), jnp.int32)
-    shares = jax.ShapeDtypeStruct((supernet.space.num_candidates, supernet.space.num_layers), jnp.float32)
-    variables: Any = supernet.lazy_init(key, items, shares, method=Supernet.encode)  # no forward pass: it compiles long
-    return variables["params"]
+@dataclass(frozen=True)
+class OwnWeights:
+    """The published supernet: each candidate's layers have weights of their own, the tables are shared (`models.encoder.Supernet`).
 
-
-def extract(weights: dict, space: SearchSpace, architecture: Architecture) -> dict:
-    """The weights of one architecture of the space, as `Network` wants them; the tables sliced to its width.
-
-    Law: with a one-hot share the supernet and the network with these weights score alike. Raises `ValueError` if the
-    architecture is not of this space.
+    The space pairs inner sizes with widths and leaves nothing else open but the depth, so a share of each network is
+    [candidates depths].
     """
-    candidate, depth = space.locate(architecture)
-    compact = {
-        "tables": {name: table[:, : architecture.width] for name, table in weights["tables"].items()},
-        "embedding_norm": weights[f"embedding_norms_{candidate}"],
-    }
-    for layer in range(depth):
-        compact[f"blocks_{layer}"] = weights[f"blocks_{layer}_{candidate}"]
-    return compact
+
+    space: Space
+    num_items: int
+    dropout: float = 0.0
+
+    @property
+    def mixes(self) -> bool:
+        """True."""
+        return True
+
+    def __post_init__(self) -> None:
+        if self.space.shape[1] != self.space.num_layers or self.space.inner_of != "width":
+            raise ValueError(
+                "a supernet of own weights: expected a space of paired sizes and depths, nothing else open"
+            )
+
+    def init(self, key: Array) -> dict:
+        """Fresh weights; the key is consumed."""
+        items = jax.ShapeDtypeStruct((1, min(2, self.space.largest.max_length)), jnp.int32)
+        shares = jax.ShapeDtypeStruct(self.space.shape, jnp.float32)
+        variables: Any = self._module.lazy_init(
+            key, items, shares, method=CandidatesModule.encode
+        )  # no forward pass: it compiles long
+        return variables["params"]
+
+    def encode(
+        self, weights: dict, items: Items, drawn: Shares, *, key: Array | None = None
+    ) -> Float[Array, "batch length width"]:
+        """The mixture at every position; a key switches dropout on and is consumed."""
+        if jnp.shape(drawn) != self.space.shape:
+            raise ValueError(
+                f"search.strategy: expected shares of shape [candidates depths] = {self.space.shape}, got {drawn}"
+            )
+        hidden: Any = self._module.apply({"params": weights}, items, drawn, key=key, method="encode")
+        return hidden
+
+    def encode_last(
+        self, weights: dict, items: Items, drawn: Shares, *, key: Array | None = None
+    ) -> Float[Array, "batch width"]:
+        """The mixture at each user's last event."""
+        return pick_last(self.encode(weights, items, drawn, key=key), items > 0)
+
+    def cut(self, weights: dict, architecture: Architecture) -> dict:
+        """The weights of one architecture of the space, as `Network` wants them; the tables sliced to its width.
+
+        Law: with a one-hot share the supernet and the network with these weights score alike. Raises `ValueError` if the
+        architecture is not of this space.
+        """
+        candidate = int(self.space.networks[self.space.network(architecture), 0])
+        compact = {
+            "tables": {name: table[:, : architecture.width] for name, table in weights["tables"].items()},
+            "embedding_norm": weights[f"embedding_norms_{candidate}"],
+        }
+        for layer in range(architecture.depth):
+            compact[f"blocks_{layer}"] = weights[f"blocks_{layer}_{candidate}"]
+        return compact
+
+    def alone(self, weights: dict, network: int) -> tuple[ScoreFunction, dict]:
+        """A network of the space cut out: its scoring function and weights."""
+        architecture = self.space.architecture(network)
+        return network_scores(Network(architecture, self.num_items)), self.cut(weights, architecture)
+
+    @property
+    def _module(self) -> CandidatesModule:
+        return CandidatesModule(self.space, self.num_items, self.dropout)

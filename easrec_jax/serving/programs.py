@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from easrec_jax.models.network import Network, item_table
-from easrec_jax.nn.block import apply
 
 ITEMS = 1 << 17  # items scored at a time at most
 
@@ -26,11 +25,11 @@ class Programs(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def programs(network: Any) -> Programs:
+def programs(network: Network) -> Programs:
     """One set of programs a network, so that nothing recompiles."""
 
     def hidden(weights: dict, items: Array) -> Array:
-        return apply(network, weights, items, method=Network.encode_last)
+        return network.encode_last(weights, items)
 
     def top_of_hidden(weights: dict, states: Array, seen: Array, offsets: Array, k: int) -> tuple[Array, Array]:
         return best_items(states, item_table(weights), offsets.at[0].set(-jnp.inf), seen, k)

@@ -18,8 +18,7 @@ import numpy as np
 from jax import Array
 
 from easrec_jax.files import read_arrays, write_arrays
-from easrec_jax.models.network import Network, UserState
-from easrec_jax.nn.block import apply
+from easrec_jax.models.network import UserState
 
 FORMAT = "easrec_jax stream 1"
 
@@ -36,10 +35,10 @@ class Stream(NamedTuple):
 @lru_cache(maxsize=16)
 def _programs(network: Any) -> tuple[Any, Any]:
     def begin(weights: dict, items: Array) -> tuple[Array, UserState]:
-        return apply(network, weights, items, method=Network.start)
+        return network.start(weights, items)
 
     def step(weights: dict, hidden: Array, state: UserState, items: Array) -> tuple[Array, UserState]:
-        new_hidden, new_state = apply(network, weights, state, items, method=Network.step)
+        new_hidden, new_state = network.step(weights, state, items)
 
         def choose(new: Array, old: Array) -> Array:
             return jnp.where((items > 0).reshape(-1, *(1,) * (new.ndim - 1)), new, old)

@@ -15,7 +15,17 @@ import numpy as np
 
 from easrec_jax.train.checkpoint import Checkpoints
 
-__all__ = ["Checkpoints", "LoopState", "run_epochs"]
+
+class Run(NamedTuple):
+    """Where a run keeps its checkpoints, and whom it tells how far it is."""
+
+    checkpoints: Checkpoints | None = None
+    resume: bool = False  # go on from the newest checkpoint, if there is one
+    on_step: Callable[[dict], Any] | None = None  # told about twice a second: step, epoch, rates, seconds left
+    on_epoch: Callable[[dict], Any] | None = None  # told one record an epoch
+
+
+QUIET = Run()
 
 
 class LoopState(NamedTuple):
@@ -49,23 +59,20 @@ def run_epochs(
     patience: int,
     advice: Callable[[int], str],
     evaluate_start: bool = False,
-    checkpoints: Checkpoints | None = None,
-    resume: bool = False,
-    on_step: Callable[[dict], Any] | None = None,
-    on_epoch: Callable[[dict], Any] | None = None,
+    run: Run = QUIET,
 ) -> LoopState:
     """Run to the last epoch, or until `patience` epochs brought nothing better.
 
     `step(state, batch, number)` returns the new state and device scalars, `loss` among them; `evaluate(state)` a record
-    with `ndcg@10`; `batches(epoch, skip)` the epoch's batches from the `skip`-th on. `on_step` gets step, epoch, rates and
-    the seconds that are left after the first step and about twice a second, `on_epoch` one record an epoch. After every epoch, and on
-    Ctrl-C, the whole state is saved; with `resume` it is read back and the run goes on as if it had never stopped. An
+    with `ndcg@10`; `batches(epoch, skip)` the epoch's batches from the `skip`-th on. After every epoch, and on
+    Ctrl-C, the whole state is saved; with `run.resume` it is read back and the run goes on as if it had never stopped. An
     interrupted run is never `finished`. With `evaluate_start` the state before the first step counts as epoch 0: what is
     kept is never worse.
 
     A loss or a state that is not finite raises `FloatingPointError` with `advice(step)`, within a second or at the end of the epoch.
     """
-    if resume and checkpoints is not None and checkpoints.latest() is not None:
+    checkpoints, on_epoch = run.checkpoints, run.on_epoch
+    if run.resume and checkpoints is not None and checkpoints.latest() is not None:
         loop = checkpoints.restore(loop)
     elif evaluate_start:
         record = {"epoch": 0, "step": 0} | evaluate(loop.state) | {"best_epoch": 0}
@@ -76,7 +83,7 @@ def run_epochs(
     with _interrupts() as interrupted:
         try:
             while not loop.finished and int(loop.epochs_done) < epochs:
-                loop, stopped = _run_epoch(loop, step, batches, pace, interrupted, on_step)
+                loop, stopped = _run_epoch(loop, step, batches, pace, interrupted, run.on_step)
                 if not stopped:
                     loop, record = _close_epoch(loop, evaluate, keep, pace, patience)
                     if on_epoch is not None:

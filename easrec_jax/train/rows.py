@@ -9,6 +9,7 @@ not touch keep their moments as they are ("lazy" Adam, as TensorFlow calls it).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,8 +21,8 @@ from jax import Array
 
 from easrec_jax.data.batches import Batch
 from easrec_jax.data.split import Split
-from easrec_jax.models.network import Network, item_table
-from easrec_jax.nn.block import apply
+from easrec_jax.models.encoder import Encoder
+from easrec_jax.models.network import item_table
 from easrec_jax.nn.losses import sampled_cross_entropy
 from easrec_jax.train.step import TrainState
 
@@ -56,14 +57,14 @@ def log_expected(sampler: Sampler, items: Array, count: int) -> Array:
     return jnp.log(count * 0.5 * (popular + 1.0 / (len(sampler.counts) - 1)))
 
 
-@partial(jax.jit, static_argnames=("network", "tx", "negatives"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("encoder", "tx", "negatives"), donate_argnames="state")
 def sampled_step(
     state: TrainState,
     batch: Batch,
     key: Array,
     sampler: Sampler,
     *,
-    network: Any,  # a Network
+    encoder: Encoder,
     tx: optax.GradientTransformation,
     negatives: int,
 ) -> tuple[TrainState, dict[str, Array]]:
@@ -72,17 +73,17 @@ def sampled_step(
     drawn = draw_negatives(sampler, negatives_key, negatives)
     parts = [jnp.zeros(1, jnp.int32), batch.items.ravel(), batch.targets.ravel(), drawn]
     ids, local = jnp.unique(  # sorted, so padding stays 0; what fills up is out of range
-        jnp.concatenate(parts), size=sum(p.size for p in parts), return_inverse=True, fill_value=network.num_items + 1
+        jnp.concatenate(parts), size=sum(p.size for p in parts), return_inverse=True, fill_value=encoder.num_items + 1
     )
     items, targets, drawn = jnp.split(local[1:], np.cumsum([p.size for p in parts[1:-1]]))
     items, targets = items.reshape(batch.items.shape), targets.reshape(batch.targets.shape)
     correction = log_expected(sampler, ids, negatives)
-    small: Any = network.clone(num_items=len(ids) - 1)
+    small: Any = replace(encoder, num_items=len(ids) - 1)  # type: ignore[type-var]
     weights, opt = _rows(state.weights, ids), _rows(state.opt, ids)
 
     def loss_of(weights: dict) -> Array:
-        method = Network.encode_last if targets.ndim == 1 else Network.encode
-        hidden = apply(small, weights, items, key=dropout_key, method=method)
+        encode = small.encode_last if targets.ndim == 1 else small.encode
+        hidden = encode(weights, items, key=dropout_key)
         flat = hidden.reshape(-1, hidden.shape[-1])
         return sampled_cross_entropy(flat, item_table(weights), targets.ravel(), drawn, correction)
 

@@ -11,8 +11,8 @@ import optax
 from jax import Array
 
 from easrec_jax.data.batches import Batch
+from easrec_jax.models.encoder import Encoder
 from easrec_jax.models.network import item_table
-from easrec_jax.nn.block import apply
 from easrec_jax.nn.losses import cross_entropy
 
 
@@ -32,25 +32,39 @@ def next_item_loss(
     return cross_entropy(hidden.reshape(-1, hidden.shape[-1]), item_table(weights), batch.targets.reshape(-1))
 
 
-@partial(jax.jit, static_argnames=("network", "tx"), donate_argnames="state")
+Loss = Callable[
+    [Any, Encoder, Batch, Array, Any], Array
+]  # (weights, encoder, batch, key, data) -> []; the key is consumed
+
+
+def softmax_loss(weights: Any, encoder: Encoder, batch: Batch, key: Array, data: None = None) -> Array:
+    """`next_item_loss` of a network, with dropout."""
+
+    def method(encode: Callable) -> Callable[[Array], Array]:
+        return lambda items: encode(weights, items, key=key)
+
+    return next_item_loss(weights, method(encoder.encode), method(encoder.encode_last), batch)
+
+
+@partial(jax.jit, static_argnames=("encoder", "tx", "loss"), donate_argnames="state")
 def train_step(
-    state: TrainState, batch: Batch, key: Array, *, network: Any, tx: optax.GradientTransformation
+    state: TrainState,
+    batch: Batch,
+    key: Array,
+    data: Any = None,
+    *,
+    encoder: Encoder,
+    tx: optax.GradientTransformation,
+    loss: Loss = softmax_loss,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One optimiser step of a `Network`, or a baseline of the same methods.
+    """One optimiser step of a network; `data` is what the loss reads beside the batch, a pytree.
 
-    Dropout's key is `fold_in(key, step)`: a resumed run sees the same randomness.
+    The loss's key is `fold_in(key, step)`: a resumed run sees the same randomness.
     """
-    dropout_key = jax.random.fold_in(key, state.step)
-
-    def loss_of(weights: dict) -> Array:
-        def encoder(method: str) -> Callable[[Array], Array]:
-            return lambda items: apply(network, weights, items, key=dropout_key, method=method)
-
-        return next_item_loss(weights, encoder("encode"), encoder("encode_last"), batch)
-
-    loss, grads = jax.value_and_grad(loss_of)(state.weights)
+    step_key = jax.random.fold_in(key, state.step)
+    value, grads = jax.value_and_grad(lambda weights: loss(weights, encoder, batch, step_key, data))(state.weights)
     updates, opt = tx.update(grads, state.opt, state.weights)
-    return TrainState(state.step + 1, optax.apply_updates(state.weights, updates), opt), {"loss": loss}
+    return TrainState(state.step + 1, optax.apply_updates(state.weights, updates), opt), {"loss": value}
 
 
 @lru_cache(maxsize=64)

@@ -19,59 +19,55 @@ allowed cost falls linearly from 1 to the target; of n pairs ceil(n (1 - s)) sta
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from easrec_jax.config import SearchConfig
-from easrec_jax.search.distribution import Allowed, pair_logits, softmax_over_pairs
-from easrec_jax.search.strategies.strategy import Moment, Shares, Strategy
-from easrec_jax.space import SearchSpace
+from easrec_jax.nas.distribution import Logits, Shares, init_logits, normalised, preferences, softmax_over
+from easrec_jax.nas.strategies.strategy import Moment, Strategy, relaxed
+from easrec_jax.space import Space
 
 
-class PrunedParameters(NamedTuple):
-    """As `ArchitectureParameters`, and which pairs are left; `alive` gets no gradient."""
-
-    width: Array  # float32 [candidates]
-    depth: Array  # float32 [depths]
-    alive: Array  # float32 [candidates depths], 1 or 0
+def init(space: Space) -> Logits:
+    """Uniform; `alive` is 1 for each network that is left, 0 for those pruned, and gets no gradient."""
+    return init_logits(space) | {"alive": jnp.ones(space.shape)}
 
 
-def init(space: SearchSpace) -> PrunedParameters:
-    """Uniform, nothing pruned."""
-    size = space.num_candidates, space.num_layers
-    return PrunedParameters(jnp.zeros(size[0]), jnp.zeros(size[1]), jnp.ones(size))
-
-
-def annealed(step: Array | int, progress: Array | float, settings: SearchConfig) -> Array | float:
+def temperature(moment: Moment) -> Array | float:
     """From tau_start to tau_min, by the same factor in equal times."""
-    return settings.tau_start * (settings.tau_min / settings.tau_start) ** progress
+    settings = moment.settings
+    return settings.tau_start * (settings.tau_min / settings.tau_start) ** moment.progress
 
 
-def shares(arch: Any, key: Array, moment: Moment) -> Shares:
+def _preferences(logits: Logits, moment: Moment) -> Array:
+    """alpha_i beta_j, budget or not."""
+    return preferences(logits, moment.table._replace(allowed=None))
+
+
+def shares(logits: Logits, key: Array, moment: Moment) -> Shares:
     """A softmax over the pairs that are left; the key is not used."""
-    return softmax_over_pairs(pair_logits(arch) / moment.temperature, jax.lax.stop_gradient(arch.alive) > 0)
+    left = jax.lax.stop_gradient(logits["alive"]) > 0
+    return softmax_over(_preferences(logits, moment) / temperature(moment), left)
 
 
-def prune(arch: Any, costs: Array, moment: Moment) -> PrunedParameters:
+def prune(logits: Logits, moment: Moment) -> Logits:
     """Drop what the target no longer admits, then the least preferred; the best pair within the final target stays."""
     budget = moment.settings.budget if moment.settings.budget is not None else 1.0
-    allowed = jnp.ones_like(costs, bool) if moment.allowed is None else moment.allowed
+    costs, alive, preferred = moment.table.costs, logits["alive"] > 0, _preferences(logits, moment)
+    allowed = jnp.ones_like(costs, bool) if moment.table.allowed is None else moment.table.allowed
     progress = jnp.clip(moment.progress, 0.0, 1.0)
-    admitted = (arch.alive > 0) & (allowed | (costs <= 1.0 - progress * (1.0 - budget)) & (progress < 1.0))
+    admitted = alive & (allowed | (costs <= 1.0 - progress * (1.0 - budget)) & (progress < 1.0))
     keep = jnp.maximum(jnp.ceil(costs.size * (1.0 - progress) - 1e-3), 1.0)
-    preference = jnp.where(admitted, pair_logits(arch), -jnp.inf).ravel()
+    preference = jnp.where(admitted, preferred, -jnp.inf).ravel()
     rank = jnp.argsort(jnp.argsort(-preference)).reshape(costs.shape)
-    within = jnp.where((arch.alive > 0) & allowed, pair_logits(arch), -jnp.inf)
+    within = jnp.where(alive & allowed, preferred, -jnp.inf)
     best = jnp.arange(costs.size).reshape(costs.shape) == jnp.argmax(within)
-    return arch._replace(alive=(best | (admitted & (rank < keep))).astype(jnp.float32))
+    return logits | {"alive": (best | (admitted & (rank < keep))).astype(jnp.float32)}
 
 
-def logits(arch: Any, allowed: Allowed | None = None) -> Array:
+def log_probability(logits: Logits, moment: Moment) -> Array:
     """Of the pairs that are left; the pruning has minded the budget."""
-    return jnp.where(arch.alive > 0, pair_logits(arch), -jnp.inf)
+    return normalised(_preferences(logits, moment), logits["alive"] > 0)
 
 
-STRATEGY = Strategy(draw=shares, relax=shares, init=init, revise=prune, logits=logits, temperature=annealed)
+STRATEGY = Strategy(draw=shares, learn=relaxed(shares), init=init, revise=prune, log_probability=log_probability)

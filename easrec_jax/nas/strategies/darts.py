@@ -7,10 +7,11 @@ depths, where DARTS has an alpha an edge of a cell), Adam for both parameter set
 `search.finalists` (1: as published). As with every strategy here, an architecture step follows each `search.every`-th
 weight step after the warm-up epochs (the source: each one), and the pick goes on from the supernet's weights (the
 source: from scratch). It knows no resources: `search.budget` is refused.
+Where no mixture can be computed (`strategy.one_at_a_time`) its softmax is what networks are drawn from.
 """
 
 from __future__ import annotations
 
-from easrec_jax.search.strategies.strategy import Strategy, softmax_shares
+from easrec_jax.nas.strategies.strategy import Strategy
 
-STRATEGY = Strategy(draw=softmax_shares, relax=softmax_shares, keeps_budget=False)
+STRATEGY = Strategy(keeps_budget=False)

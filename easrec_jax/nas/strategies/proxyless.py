@@ -17,30 +17,29 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from easrec_jax.config import SearchConfig
 from easrec_jax.models.supernet import NEGLIGIBLE
-from easrec_jax.search.strategies.strategy import Moment, Shares, Strategy, one_hot
+from easrec_jax.nas.distribution import Logits, Shares
+from easrec_jax.nas.strategies.strategy import Moment, Strategy, one_hot, relaxed
 
 FAINT = 2 * NEGLIGIBLE  # share of the second path: computed, next to nothing in the mixture
 
 
-def one_path(arch: Any, key: Array, moment: Moment) -> Shares:
+def one_path(logits: Logits, key: Array, moment: Moment) -> Shares:
     """A width and a depth, each drawn by its probability."""
     key_width, key_depth = jax.random.split(key)
 
     def sample(logits: Array, key: Array) -> Array:
         return one_hot(jax.random.categorical(key, logits), logits)
 
-    return sample(arch.width, key_width)[:, None] * sample(arch.depth, key_depth)
+    return sample(logits["width"], key_width)[:, None] * sample(logits["depth"], key_depth)
 
 
-def two_paths(arch: Any, key: Array, moment: Moment) -> Shares:
+def two_paths(logits: Logits, key: Array, moment: Moment) -> Shares:
     """Two widths and two depths, of each pair one taken; the gradient is that of the choice between the two."""
     key_width, key_depth = jax.random.split(key)
-    return _gates(arch.width, key_width)[:, None] * _gates(arch.depth, key_depth)
+    return _gates(logits["width"], key_width)[:, None] * _gates(logits["depth"], key_depth)
 
 
 def _gates(logits: Array, key: Array) -> Array:
@@ -56,14 +55,15 @@ def _gates(logits: Array, key: Array) -> Array:
     return jax.lax.stop_gradient(hard - soft) + soft  # the value of the gates, the gradient of their probabilities
 
 
-def penalty(arch: Any, shares: Shares, costs: Array, moment: Moment) -> Array:
+def expected_price(logits: Logits, shares: Shares, moment: Moment) -> Array:
     """lambda times the expected cost under the probabilities of all paths."""
-    return moment.settings.cost_weight * (jax.nn.softmax(arch.width) @ costs @ jax.nn.softmax(arch.depth))
+    expected = jax.nn.softmax(logits["width"]) @ moment.table.costs @ jax.nn.softmax(logits["depth"])
+    return moment.settings.cost_weight * expected
 
 
-def price(costs: np.ndarray, settings: SearchConfig) -> np.ndarray:
-    """lambda times the cost of each network."""
-    return settings.cost_weight * costs
+def price(costs: Any, depth: Any, moment: Moment) -> Any:
+    """lambda times the cost."""
+    return moment.settings.cost_weight * costs
 
 
-STRATEGY = Strategy(draw=one_path, relax=two_paths, penalty=penalty, price=price, keeps_budget=False)
+STRATEGY = Strategy(draw=one_path, learn=relaxed(two_paths, expected_price), price=price, keeps_budget=False)

@@ -1,25 +1,24 @@
-"""Search strategies, one a file: see `strategy.Strategy` for what they are made of."""
+"""The strategies by name."""
 
 from __future__ import annotations
 
 from easrec_jax.config_files import load_variable
-from easrec_jax.search.strategies import darts, easrec, exhaustive, proxyless, random_search, recnas, untrained
-from easrec_jax.search.strategies.strategy import Moment, Strategy
+from easrec_jax.nas.strategies import darts, easrec, proxyless, recnas, untrained
+from easrec_jax.nas.strategies.alone import EXHAUSTIVE, RANDOM, Alone
+from easrec_jax.nas.strategies.strategy import Strategy
 
-__all__ = ["STRATEGIES", "Moment", "Strategy", "find_strategy"]
-
-STRATEGIES: dict[str, Strategy] = {
+STRATEGIES: dict[str, Strategy | Alone] = {
     "easrec": easrec.STRATEGY,
     "darts": darts.STRATEGY,
     "proxyless": proxyless.STRATEGY,
     "recnas": recnas.STRATEGY,
     "untrained": untrained.STRATEGY,
-    "random": random_search.STRATEGY,
-    "exhaustive": exhaustive.STRATEGY,
+    "random": RANDOM,
+    "exhaustive": EXHAUSTIVE,
 }
 
 
-def find_strategy(name: str) -> Strategy:
+def find_strategy(name: str) -> Strategy | Alone:
     """One of `STRATEGIES`, or what a Python file of your own defines; like a config file it is code and is trusted as such.
 
     Raises `ValueError` for an unknown name and for a file without `STRATEGY`, `FileNotFoundError` for a missing one.

@@ -7,6 +7,6 @@ shallower). What EASRec is better by is what alpha and beta have learned.
 
 from __future__ import annotations
 
-from easrec_jax.search.strategies import easrec
+from easrec_jax.nas.strategies import easrec
 
-STRATEGY = easrec.STRATEGY._replace(learns=False)
+STRATEGY = easrec.STRATEGY._replace(learn=None)

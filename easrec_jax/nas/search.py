@@ -1,0 +1,220 @@
+"""The search (Algorithm 1): weights on training batches, architecture parameters on validation batches, in turn.
+
+What is drawn and how the architecture parameters learn is a strategy's (`easrec_jax/nas/strategies/`); what computes it is a
+supernet's (`models.encoder.Supernet`). EASRec over weights of its own for each candidate is the published method.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from easrec_jax.architecture import Architecture
+from easrec_jax.config import SearchConfig
+from easrec_jax.data.batches import Batch, batches_per_epoch, endless_batch, epoch_batches, scoring_samples
+from easrec_jax.models.cost import cost_table
+from easrec_jax.models.elastic import Corners
+from easrec_jax.models.encoder import Supernet
+from easrec_jax.models.supernet import OwnWeights
+from easrec_jax.nas.distribution import Table, by_factor, likeliest
+from easrec_jax.nas.finalists import Finalist, best_of, compete, finalist
+from easrec_jax.nas.steps import (
+    Searcher,
+    SearchState,
+    architecture_step,
+    init_search,
+    make_searcher,
+    moment_of,
+    weight_step,
+)
+from easrec_jax.nas.strategies.alone import Alone
+from easrec_jax.nas.strategies.known import find_strategy
+from easrec_jax.nas.strategies.strategy import Strategy
+from easrec_jax.precision import in_float32
+from easrec_jax.space import Space
+from easrec_jax.train.loop import QUIET, LoopState, Run, run_epochs
+from easrec_jax.train.task import Task
+
+
+class Found(NamedTuple):
+    """What a search leaves: the pick, whom it was compared with, and the supernet after the last step, if one was trained."""
+
+    architecture: Architecture
+    finalists: tuple[Finalist, ...]
+    supernet: Supernet | None
+    weights: Any  # of the supernet
+    arch: Any  # the strategy's parameters
+    shares: dict[str, Any] | None  # of each option, as `by_factor` has it
+    expected_cost: float | None  # under these shares
+    epochs: int
+    finished: bool  # False: interrupted
+    computed: dict[str, Any]  # how often mixtures computed each block, as in `SearchState`
+
+    def cut(self) -> dict | None:
+        """The pick's weights cut out of the supernet; None where none was trained."""
+        return None if self.supernet is None else self.supernet.cut(self.weights, self.architecture)
+
+
+def supernet_of(space: Space, num_items: int, dropout: float) -> Supernet:
+    """Own weights where that can be (the paper's space), corners of the largest network's where more is open."""
+    paired = space.inner_of == "width" and space.shape[1] == space.num_layers
+    return (OwnWeights if paired else Corners)(space, num_items, dropout)
+
+
+def check_strategy(strategy: Strategy | Alone, space: Space, costs: np.ndarray, settings: SearchConfig) -> None:
+    """Raise `ValueError` where a strategy knows no budget, or no network stays within it."""
+    if settings.budget is not None and not strategy.keeps_budget:
+        raise ValueError(
+            f"search.budget: expected none with search.strategy = {settings.strategy!r}, which keeps no limit "
+            f"(its price is search.cost_weight, if it has one), got {settings.budget}"
+        )
+    Table.of(space, costs, settings.budget)
+
+
+@in_float32
+def search(
+    space: Space,
+    task: Task,
+    *,
+    settings: SearchConfig,
+    strategy: Strategy | Alone | None = None,
+    costs: np.ndarray | None = None,
+    run: Run = QUIET,
+) -> Found:
+    """Search `space` by `strategy` (default: the one that the settings name).
+
+    With a supernet, each epoch the most probable network is evaluated as it stands in it on the validation items. At the
+    end the `settings.finalists` most probable ones within the budget are each trained alone for
+    `settings.finalist_epochs`, and the best on the validation items (`best_of`) is the pick: shared weights favour the small and
+    the often drawn, so the parameters of a short search order close candidates less surely. One finalist is Eq. 18 as it
+    stands. A strategy without a supernet names its finalists at once, and each is trained from scratch for `settings.epochs`.
+
+    `costs` in the space's shape replaces the table of FLOPs. Raises `ValueError` if the budget is below the smallest
+    network's cost, or means nothing to the strategy.
+    """
+    strategy = strategy or find_strategy(settings.strategy)
+    costs = cost_table(space, task.num_items, settings.cost) if costs is None else costs
+    check_strategy(strategy, space, costs, settings)
+    if isinstance(strategy, Alone):
+        return _search_alone(space, task, strategy, costs, settings, run)
+    table = Table.of(space, costs, settings.budget)
+    searcher, loop = _train_supernet(space, task, strategy, table, settings, run)
+    state, finished, supernet = loop.state, bool(loop.finished), searcher.supernet
+    shares = _probabilities(state, table, searcher)
+    finalists = _finalists(state, shares, costs, table, searcher)
+    pick = finalists[0]
+    if finished and len(finalists) > 1:
+        finalists, finished = compete(finalists, (supernet, state.weights), task, settings=settings, run=run)
+        pick = best_of(finalists) if finished else pick
+    return Found(
+        pick.architecture, finalists, supernet, state.weights, state.arch, by_factor(shares, space),
+        float(np.sum(shares * costs)), int(loop.epochs_done), finished, state.computed,
+    )  # fmt: skip
+
+
+def _search_alone(
+    space: Space, task: Task, strategy: Alone, costs: np.ndarray, settings: SearchConfig, run: Run
+) -> Found:
+    """Every network that the strategy names, trained from scratch."""
+    admitted = np.flatnonzero(
+        np.ones(costs.size, bool) if settings.budget is None else costs.ravel() <= settings.budget
+    )
+    chosen = strategy.choose(admitted, settings, task.seed)
+    finalists = tuple(finalist(space, costs, int(network)) for network in chosen)
+    finalists, finished = compete(finalists, None, task, settings=settings, run=run)
+    pick = best_of(finalists) if finished else finalists[0]
+    return Found(pick.architecture, finalists, None, None, None, None, None, settings.epochs, finished, {})
+
+
+def _probabilities(state: SearchState, table: Table, searcher: Searcher) -> np.ndarray:
+    """Of each network, those beyond the budget 0; float64 in the space's shape."""
+    moment = moment_of(state.step, table, searcher)
+    return np.exp(np.asarray(searcher.strategy.log_probability(state.arch, moment), np.float64))
+
+
+def _finalists(
+    state: SearchState, shares: np.ndarray, costs: np.ndarray, table: Table, searcher: Searcher
+) -> tuple[Finalist, ...]:
+    """The most probable networks of a trained supernet, the most probable first."""
+    space, moment = searcher.supernet.space, moment_of(state.step, table, searcher)
+    found = []
+    for network, probability in likeliest(shares, space)[: searcher.settings.finalists]:
+        one = finalist(space, costs, network, probability=probability)
+        price = searcher.strategy.price(one.cost, one.architecture.depth, moment)
+        found.append(one if price is None else one._replace(price=float(price)))
+    return tuple(found)
+
+
+def describe_state(state: SearchState, table: Table, searcher: Searcher) -> dict:
+    """Shares of every choice, expected and picked cost of a state, as plain numbers for a log."""
+    space, costs = searcher.supernet.space, np.asarray(table.costs, np.float64)
+    shares = _probabilities(state, table, searcher)
+    pick = likeliest(shares, space)[0][0]
+    described = {"network": pick, "what": space.architecture(pick).describe(), "cost": float(costs.ravel()[pick])}
+    return {"shares": by_factor(shares, space), "expected_cost": float(np.sum(shares * costs)), "pick": described}
+
+
+def _train_supernet(
+    space: Space, task: Task, strategy: Strategy, table: Table, settings: SearchConfig, run: Run
+) -> tuple[Searcher, LoopState]:
+    """Algorithm 1: after the warm-up epochs, an architecture step (if any) on a validation batch follows every f-th weight step.
+
+    What is left is the last step's state, so no epoch is told as the best.
+    """
+    plan = {
+        "max_length": space.largest.max_length, "batch_size": settings.batch_size, "buckets": settings.buckets
+    }  # fmt: skip
+    init_key, weight_key, arch_key = jax.random.split(jax.random.key(task.seed), 3)
+    steps = batches_per_epoch(task.samples, **plan)
+    warmup, last = settings.warmup_epochs * steps, steps * settings.epochs // settings.every * settings.every
+    searcher = make_searcher(supernet_of(space, task.num_items, task.dropout), settings, strategy, (warmup, last))
+    validation = scoring_samples(task.split, "validation", max_length=plan["max_length"])
+
+    def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:
+        state, figures = weight_step(state, batch, weight_key, table, searcher=searcher)
+        due = (number + 1) % settings.every == 0 and number >= warmup
+        if due and searcher.strategy.learn is not None:
+            held_out = endless_batch(validation, number // settings.every, **plan, seed=task.seed)
+            state, more = architecture_step(state, held_out, arch_key, table, searcher=searcher)
+            figures |= more
+        return state, figures
+
+    def evaluate(state: SearchState) -> dict:
+        record = describe_state(state, table, searcher)
+        results = task.evaluator(*searcher.supernet.alone(state.weights, record["pick"]["network"]))
+        return record | {"validation": results, "ndcg@10": results[task.evaluator.protocols[0]]["ndcg@10"]}
+
+    def advice(step: int) -> str:
+        rates = f"search.learning_rate {settings.learning_rate:.3g}, search.arch_learning_rate {settings.arch_learning_rate:.3g}"
+        return f"lower the learning rates ({rates})"
+
+    loop = run_epochs(
+        LoopState.start(init_search(searcher, init_key), keep=()),
+        step=step,
+        batches=lambda epoch, skip: epoch_batches(task.samples, **plan, seed=task.seed, epoch=epoch, skip=skip),
+        evaluate=evaluate,
+        keep=lambda state: (),
+        steps_per_epoch=steps,
+        epochs=settings.epochs,
+        patience=settings.patience,
+        advice=advice,
+        run=_named(run, space, task, settings),
+    )
+    return searcher, loop
+
+
+def _named(run: Run, space: Space, task: Task, settings: SearchConfig) -> Run:
+    """The run whose checkpoints know what they are of, and whose epochs none is told as the best."""
+    checkpoints, on_epoch = run.checkpoints, run.on_epoch
+    if checkpoints is not None:
+        known = dataclasses.asdict(settings) | {"seed": task.seed, "largest": space.largest.to_json()}
+        checkpoints = checkpoints.of_run(known | task.split.data.identity())
+
+    def tell(record: dict) -> None:
+        if on_epoch is not None:
+            on_epoch({name: value for name, value in record.items() if name != "best_epoch"})
+
+    return run._replace(checkpoints=checkpoints, on_epoch=tell)

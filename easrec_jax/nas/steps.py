@@ -1,0 +1,116 @@
+"""The two steps of Algorithm 1: weights on a training batch, architecture parameters on a validation batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from easrec_jax.config import SearchConfig
+from easrec_jax.data.batches import Batch
+from easrec_jax.models.encoder import Supernet
+from easrec_jax.models.supernet import computed
+from easrec_jax.nas.distribution import Table
+from easrec_jax.nas.strategies.strategy import Moment, Strategy, one_at_a_time
+from easrec_jax.train.step import clipped, next_item_loss
+
+
+class SearchState(NamedTuple):
+    """Everything the two steps read and write: two pytrees of parameters, two optimisers."""
+
+    step: Array  # int32 []
+    weights: Any
+    weights_opt: optax.OptState
+    arch: Any  # the strategy's parameters
+    arch_opt: optax.OptState
+    # how often mixtures computed each block, {"weight", "architecture"}: int32 [candidates depths]; nothing where none are computed
+    computed: dict[str, Array]
+
+
+class Searcher(NamedTuple):
+    """What stays fixed during a search; hashable, a static argument of the steps."""
+
+    supernet: Supernet
+    weights_tx: optax.GradientTransformation
+    arch_tx: optax.GradientTransformation
+    settings: SearchConfig
+    strategy: Strategy
+    span: tuple[int, int]  # weight steps done before the first architecture step, and at the last one
+
+
+@lru_cache(maxsize=16)
+def make_searcher(supernet: Supernet, settings: SearchConfig, strategy: Strategy, span: tuple[int, int]) -> Searcher:
+    """Adam for both parameter sets, each with its own rate; one object a setting, so that nothing recompiles."""
+    weights_tx = clipped(optax.adam(settings.learning_rate), settings.clip_norm)
+    arch_tx = optax.adam(settings.arch_learning_rate)
+    strategy = strategy if supernet.mixes else one_at_a_time(strategy)
+    return Searcher(supernet, weights_tx, arch_tx, settings, strategy, span)
+
+
+def init_search(searcher: Searcher, key: Array) -> SearchState:
+    """Fresh weights, the strategy's first parameters; the key is consumed."""
+    space = searcher.supernet.space
+    weights, arch = searcher.supernet.init(key), searcher.strategy.init(space)
+    kinds = ("weight", "architecture") if searcher.supernet.mixes else ()
+    counts = {kind: jnp.zeros(space.shape, jnp.int32) for kind in kinds}
+    return SearchState(
+        jnp.int32(0), weights, searcher.weights_tx.init(weights), arch, searcher.arch_tx.init(arch), counts
+    )
+
+
+def moment_of(step: Array | int, table: Table, searcher: Searcher) -> Moment:
+    """What the strategy knows at a step."""
+    first, last = searcher.span
+    progress = jnp.clip((step - first) / max(1, last - first), 0.0, 1.0)
+    return Moment(step, progress, table, searcher.settings)
+
+
+def _count(counts: dict[str, Array], kind: str, shares: Array) -> dict[str, Array]:
+    return counts | {kind: counts[kind] + computed(shares)} if counts else counts
+
+
+def supernet_loss(weights: Any, drawn: Array, batch: Batch, key: Array | None, supernet: Supernet) -> Array:
+    """Cross entropy of a batch through what is drawn; a key switches dropout on and is consumed."""
+
+    def encoder(method: Callable) -> Callable[[Array], Array]:
+        return lambda items: method(weights, items, drawn, key=key)
+
+    return next_item_loss(weights, encoder(supernet.encode), encoder(supernet.encode_last), batch)
+
+
+@partial(jax.jit, static_argnames="searcher", donate_argnames="state")
+def weight_step(
+    state: SearchState, batch: Batch, key: Array, table: Table, *, searcher: Searcher
+) -> tuple[SearchState, dict[str, Array]]:
+    """One update of the shared weights on a training batch, under what the strategy draws. Keys: `fold_in(key, step)`."""
+    draw_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+    drawn = searcher.strategy.draw(state.arch, draw_key, moment_of(state.step, table, searcher))
+    loss, grads = jax.value_and_grad(supernet_loss)(state.weights, drawn, batch, dropout_key, searcher.supernet)
+    updates, opt = searcher.weights_tx.update(grads, state.weights_opt, state.weights)
+    weights, counts = optax.apply_updates(state.weights, updates), _count(state.computed, "weight", drawn)
+    state = state._replace(step=state.step + 1, weights=weights, weights_opt=opt, computed=counts)
+    return state, {"loss": loss}
+
+
+@partial(jax.jit, static_argnames="searcher", donate_argnames="state")
+def architecture_step(
+    state: SearchState, batch: Batch, key: Array, table: Table, *, searcher: Searcher
+) -> tuple[SearchState, dict[str, Array]]:
+    """One first-order update of the architecture parameters on a validation batch, by the strategy's gradient."""
+    strategy, moment = searcher.strategy, moment_of(state.step, table, searcher)
+    assert strategy.learn is not None
+
+    def loss_of(drawn: Array, dropout_key: Array | None) -> Array:
+        return supernet_loss(state.weights, drawn, batch, dropout_key, searcher.supernet)
+
+    learned = strategy.learn(state.arch, jax.random.fold_in(key, state.step), moment, loss_of)
+    updates, opt = searcher.arch_tx.update(learned.gradient, state.arch_opt, state.arch)
+    stepped: Any = optax.apply_updates(state.arch, updates)
+    arch = strategy.revise(stepped, moment)
+    counts = _count(state.computed, "architecture", learned.drawn)
+    return state._replace(arch=arch, arch_opt=opt, computed=counts), {"architecture_loss": learned.cross_entropy}

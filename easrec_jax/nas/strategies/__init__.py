@@ -1,0 +1,1 @@
+"""Search strategies, one a file: see `strategy.Strategy` for what they are made of."""
