@@ -18,7 +18,7 @@ from easrec_jax.models.network import item_table, network_scores
 from easrec_jax.nn.losses import cross_entropy
 from easrec_jax.precision import check_float32, in_float32
 from easrec_jax.train.loop import QUIET, LoopState, Run, run_epochs
-from easrec_jax.train.objective import objective_of
+from easrec_jax.train.objective import Objective, objective_of
 from easrec_jax.train.step import TrainState, optimizer, rate_schedule
 from easrec_jax.train.task import Task
 
@@ -42,12 +42,13 @@ def fit(
     task: Task,
     *,
     settings: RetrainConfig,
+    objective: Objective | None = None,
     evaluate_start: bool = False,
     run: Run = QUIET,
 ) -> Fitted:
     """Train from `weights`, evaluate each epoch with the evaluator's first protocol, stop early, keep the best epoch.
 
-    With `evaluate_start` `weights` themselves count as epoch 0. Negatives of the sampled loss come from the training part of
+    `objective` replaces the one of the settings. With `evaluate_start` `weights` themselves count as epoch 0. Negatives of the sampled loss come from the training part of
     the task's split. Raises `ValueError` for weights of another type than float32 and for checkpoints of another run,
     `FloatingPointError` where the numbers stop being finite.
     """
@@ -60,7 +61,7 @@ def fit(
     key = jax.random.fold_in(jax.random.key(task.seed), 1)
     weights = jax.tree.map(jnp.array, weights)  # the step donates its state: never the caller's arrays
     start = TrainState(jnp.int32(0), weights, tx.init(weights))
-    objective = objective_of(settings, task.split)
+    objective = objective or objective_of(settings, task.split)
 
     def step(state: TrainState, batch: Batch, _: int) -> tuple[TrainState, dict]:
         return objective.step(state, batch, key, objective.data, encoder=encoder, tx=tx)
