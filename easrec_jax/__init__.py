@@ -1,10 +1,12 @@
 """Find, train and serve compact sequential recommenders (EASRec / DNS-Rec) in JAX.
 
-`Recommender.load("runs/demo/model").recommend([["i1", "i2"]], k=10)` answers from a saved model.
-`read_interactions(data)` reads a file, a folder or a table; `Split` holds out, `Evaluator` measures. A `Config` says how to
-search and train: `search_space` has its candidates (`Architecture`), `Supernet` shares their weights, `extract` cuts one
-out as a `Network`. The commands are bin/search.py, bin/retrain.py, bin/recommend.py and bin/serve.py.
+`search_and_fit(config, read_interactions(data))` is the whole way from a file, a folder or a table to a `Recommender`;
+`search` and `fit` are its two halves. `Recommender.load("runs/demo/model").recommend([["i1", "i2"]], k=10)` answers from a saved
+model. A `Config` says how to search and train, `space_of` has the networks (`Architecture`) that it chooses from, `Split`
+holds out, `Evaluator` measures. The commands are bin/search.py, bin/retrain.py, bin/recommend.py and bin/serve.py.
 """
+
+# ruff: noqa: F401 (the imports below are for type checkers; `_NAMES` is the list)
 
 from __future__ import annotations
 
@@ -14,26 +16,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from easrec_jax.architecture import Architecture
     from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+    from easrec_jax.config_files import load_config
     from easrec_jax.data.interactions import IdMap, Interactions, read_interactions
     from easrec_jax.data.split import Split
     from easrec_jax.evaluate.evaluator import Evaluator
     from easrec_jax.models.network import Network
+    from easrec_jax.runs.pipeline import fit, search, search_and_fit
     from easrec_jax.serving.recommend import Recommender
     from easrec_jax.space import Space, space_of
 
-_HOMES = {
-    "Architecture": "architecture", "Space": "space", "space_of": "space",
-    "Config": "config", "DataConfig": "config", "EvaluateConfig": "config", "ModelConfig": "config",
-    "RetrainConfig": "config", "SearchConfig": "config",
-    "IdMap": "data.interactions", "Interactions": "data.interactions", "read_interactions": "data.interactions",
-    "Split": "data.split", "Evaluator": "evaluate.evaluator", "Network": "models.network", "Recommender": "serving.recommend",
-    
-}  # fmt: skip
+_NAMES = {  # by the module that defines them
+    "architecture": ("Architecture",),
+    "config": ("Config", "DataConfig", "EvaluateConfig", "ModelConfig", "RetrainConfig", "SearchConfig"),
+    "config_files": ("load_config",),
+    "data.interactions": ("IdMap", "Interactions", "read_interactions"),
+    "data.split": ("Split",),
+    "evaluate.evaluator": ("Evaluator",),
+    "models.network": ("Network",),
+    "runs.pipeline": ("fit", "search", "search_and_fit"),
+    "serving.recommend": ("Recommender",),
+    "space": ("Space", "space_of"),
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = [
-    "Architecture", "Config", "DataConfig", "EvaluateConfig", "Evaluator", "IdMap", "Interactions", "ModelConfig",
-    "Network", "Recommender", "RetrainConfig", "SearchConfig", "Space", "Split", "read_interactions", "space_of",
-]  # fmt: skip
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -124,11 +124,11 @@ def test_all_of_it_in_python(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr("easrec_jax.config_files.load_config", lambda path: short(load_config(ROOT / path)))
     names: dict = {}
-    *lines, last = block("from easrec_jax import Recommender, Split").splitlines()
+    *lines, last = block("from easrec_jax import load_config").splitlines()
     exec("\n".join(lines), names)
     (best,) = eval(last, names)
     assert len(best) == 10 and best[0][0].startswith("shoe-")
-    assert names["trained"].test["full"]["ndcg@10"] > 0
+    assert names["recommender"].results["test"]["full"]["ndcg@10"] > 0
 
 
 def short(config: Config) -> Config:

@@ -15,6 +15,7 @@ import numpy as np
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import SearchConfig
 from easrec_jax.data.batches import Batch, batches_per_epoch, endless_batch, epoch_batches, scoring_samples
+from easrec_jax.data.interactions import IdMap
 from easrec_jax.models.cost import cost_table
 from easrec_jax.models.elastic import Corners
 from easrec_jax.models.encoder import Supernet
@@ -44,6 +45,7 @@ class Found(NamedTuple):
 
     architecture: Architecture
     finalists: tuple[Finalist, ...]
+    item_ids: IdMap  # of the rows of the item table
     supernet: Supernet | None
     weights: Any  # of the supernet
     arch: Any  # the strategy's parameters
@@ -110,7 +112,7 @@ def search(
         finalists, finished = compete(finalists, (supernet, state.weights), task, settings=settings, run=run)
         pick = best_of(finalists) if finished else pick
     return Found(
-        pick.architecture, finalists, supernet, state.weights, state.arch, by_factor(shares, space),
+        pick.architecture, finalists, task.split.data.item_ids, supernet, state.weights, state.arch, by_factor(shares, space),
         float(np.sum(shares * costs)), int(loop.epochs_done), finished, state.computed,
     )  # fmt: skip
 
@@ -126,7 +128,8 @@ def _search_alone(
     finalists = tuple(finalist(space, costs, int(network)) for network in chosen)
     finalists, finished = compete(finalists, None, task, settings=settings, run=run)
     pick = best_of(finalists) if finished else finalists[0]
-    return Found(pick.architecture, finalists, None, None, None, None, None, settings.epochs, finished, {})
+    ids = task.split.data.item_ids
+    return Found(pick.architecture, finalists, ids, None, None, None, None, None, settings.epochs, finished, {})
 
 
 def _probabilities(state: SearchState, table: Table, searcher: Searcher) -> np.ndarray:
