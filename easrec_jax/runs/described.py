@@ -1,0 +1,44 @@
+"""What a network is and what it was measured on, as the files of a run say it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from easrec_jax.architecture import Architecture, full_architecture, sasrec_architecture
+from easrec_jax.config import Config
+from easrec_jax.data.split import Split
+from easrec_jax.models.cost import all_positions_flops, parameter_count, request_flops
+
+
+def describe_architecture(architecture: Architecture, config: Config, num_items: int, chosen_by: dict) -> dict:
+    """The content of architecture.json: sizes, FLOPs of a request, parameters, how it was chosen."""
+    flops = describe_flops(request_flops(architecture, num_items), architecture, config, num_items)
+    size = {"parameters": parameter_count(architecture, num_items), "chosen_by": chosen_by}
+    return architecture.to_json() | flops | size
+
+
+def describe_flops(
+    flops: int, architecture: Architecture, config: Config, num_items: int, *, stacks: int = 1
+) -> dict[str, Any]:
+    """FLOPs of a request, those with all layers at all positions, and what fraction of the space's largest network's and of
+    SASRec's each is. A baseline may have several `stacks` of the architecture's layers."""
+    rest = all_positions_flops(architecture, num_items) - request_flops(architecture, num_items)
+    others = {"largest": full_architecture(config.model), "sasrec": sasrec_architecture(config.model)}
+    found: dict[str, Any] = {}
+    for name, mine, count in (
+        ("flops", flops, request_flops), ("flops_all", flops + stacks * rest, all_positions_flops),
+    ):  # fmt: skip
+        found[name] = mine
+        found |= {f"{name}_over_{other}": mine / count(theirs, num_items) for other, theirs in others.items()}
+    return found
+
+
+def data_counts(config: Config, split: Split) -> dict:
+    """What the figures were measured on: counts, and how targets are made."""
+    source = Path(config.data.path).name or "planted"
+    settings = dataclasses.asdict(config.data) | {"path": source, "titles": Path(config.data.titles).name}
+    settings |= {"features": Path(config.data.features).name}
+    known = split.data.counts() | {"fingerprint": split.data.fingerprint()}
+    return {"source": source} | known | {"settings": settings}

@@ -1,0 +1,80 @@
+"""From interactions to a recommender in memory: what bin/search.py and bin/retrain.py do, without their folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from easrec_jax.architecture import full_architecture
+from easrec_jax.config import Config
+from easrec_jax.config_files import to_json
+from easrec_jax.data.interactions import Interactions
+from easrec_jax.data.split import Split
+from easrec_jax.evaluate.latency import space_latency
+from easrec_jax.nas.search import Found
+from easrec_jax.nas.search import search as search_space
+from easrec_jax.runs.described import data_counts, describe_architecture
+from easrec_jax.runs.retrain import Retrained, retrain
+from easrec_jax.runs.search_folder import chosen_by
+from easrec_jax.runs.start import fresh_weights, rows_by_id
+from easrec_jax.serving.artifact import Model, save_model
+from easrec_jax.serving.recommend import Recommender
+from easrec_jax.space import space_of
+from easrec_jax.train.loop import QUIET, Run
+from easrec_jax.train.task import task_of
+
+
+def search_and_fit(config: Config, data: Interactions, *, run: Run = QUIET) -> Recommender:
+    """`search` a network for these interactions, `fit` it, and answer with it; `results["test"]` has its figures."""
+    return Recommender(fit(config, data, search(config, data, run=run), run=run))
+
+
+def search(config: Config, data: Interactions, *, run: Run = QUIET) -> Found:
+    """Search the config's space on these interactions. Raises `KeyboardInterrupt` where Ctrl-C ended it, and what `nas.search` raises."""
+    space, task = space_of(config), task_of(config, Split(data))
+    costs = None
+    if config.search.cost == "latency":
+        seconds = space_latency(space, task.num_items)
+        costs = seconds / seconds.max()
+    found = search_space(space, task, settings=config.search, costs=costs, run=run)
+    if not found.finished:
+        raise KeyboardInterrupt
+    return found
+
+
+def fit(config: Config, data: Interactions, found: Found | None = None, *, run: Run = QUIET) -> Model:
+    """Retrain the pick of a search (None: the network of the config's own sizes) and evaluate it once on the test items.
+
+    It starts from the supernet's weights if there are any and `config.retrain.weights` is "copied"; their item rows follow the
+    items by id. Raises `KeyboardInterrupt` where Ctrl-C ended it.
+    """
+    split = Split(data)
+    architecture = found.architecture if found else full_architecture(config.model)
+    weights = fresh_weights(architecture, config, data)
+    copied = found.cut() if found and config.retrain.weights == "copied" else None
+    if found and copied is not None:
+        weights, _ = rows_by_id(copied, found.item_ids, data.item_ids, weights, source="the supernet")
+    done = retrain(architecture, weights, config, split, run=run)
+    if done is None:
+        raise KeyboardInterrupt
+    how = chosen_by(found, config) if found else {"method": "fixed"}
+    described = describe_architecture(architecture, config, data.num_items, how)
+    return Model(architecture, done.fitted.weights, data.item_ids, split.popularity(), results_of(done, described, config, split))
+
+
+def results_of(done: Retrained, described: dict, config: Config, split: Split) -> dict:
+    """The content of results.json: data, architecture, best epoch, figures by protocol."""
+    return {
+        "data": data_counts(config, split), "architecture": described, "best_epoch": done.fitted.epoch,
+        "validation": done.validation, "test": done.test,
+    }  # fmt: skip
+
+
+def write_model(
+    folder: Path, done: Retrained, results: dict, config: Config, data: Interactions, *, titles: dict[str, str], records: list[dict]
+) -> None:
+    """Save a trained network as a model folder; `titles` of items that are not in the data are left out."""
+    known = {raw: titles[raw] for raw in data.item_ids.raw if raw in titles}
+    model = Model(done.architecture, done.fitted.weights, data.item_ids, Split(data).popularity(), results, known)
+    metrics = "".join(json.dumps(record) + "\n" for record in records)
+    save_model(folder, model, architecture=results["architecture"], config=to_json(config), metrics=metrics)

@@ -1,0 +1,73 @@
+"""WORKDIR/search/ on disk: what a search writes, and what a retraining reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from easrec_jax.architecture import Architecture
+from easrec_jax.config import Config
+from easrec_jax.data.interactions import IdMap, Interactions
+from easrec_jax.files import file_digest, read_json, write_text
+from easrec_jax.models.encoder import Weights
+from easrec_jax.models.network import item_table
+from easrec_jax.nas.search import Found, supernet_of
+from easrec_jax.runs.described import describe_architecture
+from easrec_jax.serving.artifact import load_tree, save_tree
+from easrec_jax.space import Space
+
+
+def chosen_by(found: Found, config: Config) -> dict:
+    """How the pick of a search was chosen, for architecture.json."""
+    settings = config.search
+    how = {
+        "method": settings.strategy, "epochs": found.epochs, "cost": settings.cost, "budget": settings.budget,
+        "cost_weight": settings.cost_weight, "seed": config.seed,
+    }  # fmt: skip
+    if found.shares is not None:
+        how |= {"shares": found.shares, "expected_cost": found.expected_cost}
+    return how | {"finalists": [one.to_json() for one in found.finalists]}
+
+
+def write_search(folder: Path, found: Found, config: Config, data: Interactions) -> dict:
+    """Write architecture.json and, where one was trained, supernet.npz with the ids of its item rows; what the first holds."""
+    described = describe_architecture(found.architecture, config, data.num_items, chosen_by(found, config))
+    if found.weights is not None:
+        save_tree(folder / "supernet.npz", found.weights)
+        write_text(folder / "items.json", json.dumps({"ids": found.item_ids.to_json()}))  # of the rows of its item table
+    write_text(folder / "architecture.json", json.dumps(described, indent=2) + "\n")
+    return described
+
+
+def load_pick(folder: Path, space: Space) -> tuple[Architecture, dict, str]:
+    """(the pick of a finished search, how it was chosen, the file's checksum). Errors name files."""
+    path = folder / "architecture.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no finished search here (run bin/search.py with the same config first)")
+    tree = read_json(path)
+    architecture = Architecture.from_json(tree, source=str(path))
+    if architecture.max_length != space.largest.max_length:
+        raise ValueError(
+            f"model.max_length: expected {architecture.max_length} as in the search ({path}), "
+            f"got {space.largest.max_length}: search again, or use its length"
+        )
+    space.network(architecture)
+    return architecture, tree["chosen_by"], file_digest(path)
+
+
+def load_cut(folder: Path, space: Space, architecture: Architecture) -> tuple[Weights, IdMap, str] | None:
+    """(the pick's weights cut out of the supernet, the ids of its item rows, its checksum); None if none was trained."""
+    path, named = folder / "supernet.npz", folder / "items.json"
+    if not path.is_file():
+        return None
+    weights = load_tree(path)
+    cut = supernet_of(space, item_table(weights).shape[0] - 1, 0.0).cut(weights, architecture)
+    if not named.is_file():
+        raise ValueError(
+            f"{named}: missing, so nobody knows which items the rows of supernet.npz belong to (an older version's search): "
+            "search again, or use --retrain.weights fresh"
+        )
+    ids = read_json(named).get("ids")
+    if not isinstance(ids, list):
+        raise ValueError(f"{named}: ids: expected a list of raw item ids")
+    return cut, IdMap.from_json(ids), file_digest(path)

@@ -1,0 +1,145 @@
+"""What a retraining starts from: a search's pick, a trained model or nothing; rows of the item table follow their items by id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from easrec_jax.architecture import Architecture, full_architecture
+from easrec_jax.space import Space, space_of
+from easrec_jax.serving.artifact import load_model
+from easrec_jax.config import CAUSAL_ATTENTIONS, Config
+from easrec_jax.data.interactions import IdMap, Interactions
+from easrec_jax.files import file_digest, read_json
+from easrec_jax.models.network import Network, init_network, item_table
+from easrec_jax.runs.search_folder import load_cut, load_pick
+from easrec_jax.precision import in_float32
+
+
+class Rows(NamedTuple):
+    """How many items had a row already, how many got a fresh one, and of how many the row is not needed any more."""
+
+    copied: int
+    fresh: int
+    left_out: int
+
+
+class Start(NamedTuple):
+    """A network, the weights that it starts with, how it was chosen."""
+
+    architecture: Architecture
+    weights: dict
+    chosen_by: dict
+    source: str = ""  # checksum of what the weights, or the architecture, were read from
+    rows: Rows | None = None  # None: all weights are fresh
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a trained model's weights are trained further: they count as epoch 0."""
+        return self.chosen_by["method"] == "continued" and self.rows is not None
+
+    @property
+    def searched(self) -> bool:
+        """Whether it is the pick of a search."""
+        return self.chosen_by["method"] not in ("continued", "fixed")
+
+    def announce(self, described: dict) -> str:
+        """What is about to be trained, in a line or two; `described` is the content of architecture.json."""
+        size = f"{described['flops'] / 1e6:.1f} MFLOPs a request, {described['parameters']:,} parameters"
+        line = f"training {self.architecture.describe()}: {size}"
+        if self.rows is None:
+            return line
+        copied, fresh, left_out = self.rows
+        items = f"{copied} copied by id, {fresh} fresh (new items), {left_out} left out (items that are gone)"
+        return f"item rows: {items}\n{line}"
+
+
+def check_target(config: Config, workdir: Path, asked: bool) -> None:
+    """Raise `ValueError` where the model to go on from would be replaced by the one to be trained, unless that is `asked` for."""
+    model, source = workdir / "model", config.retrain.from_model
+    if source and Path(source).resolve() == model.resolve() and not asked:
+        raise ValueError(f"{model} is the model to go on from: give another --workdir, or --overwrite to replace it")
+
+
+def find_start(config: Config, workdir: Path, data: Interactions) -> Start:
+    """What `config.retrain` asks for: of the search in `workdir`, of the model `from_model`, or a fresh full network.
+
+    `FileNotFoundError` or `ValueError` name the file that is missing or does not fit.
+    """
+    if config.retrain.from_model:
+        return start_from_model(Path(config.retrain.from_model), config, data)
+    if config.retrain.architecture == "searched":
+        return start_from_search(workdir / "search", config, data)
+    architecture = full_architecture(config.model)
+    return Start(architecture, fresh_weights(architecture, config, data), {"method": "fixed"})
+
+
+def start_from_model(folder: Path, config: Config, data: Interactions) -> Start:
+    """A trained model's network and weights for data whose users and items may have changed."""
+    model = load_model(folder)
+    architecture = model.architecture
+    if architecture.max_length != config.model.max_length:
+        raise ValueError(
+            f"model.max_length: expected {architecture.max_length}, which the model in {folder} reads, "
+            f"got {config.model.max_length}"
+        )
+    if config.data.targets == "all" and architecture.attention not in CAUSAL_ATTENTIONS:
+        raise ValueError(
+            f"data.targets: expected 'last' for the model in {folder}: its attention, {architecture.attention}, sees later "
+            "items, a loss at every position would leak the target"
+        )
+    chosen_by = {"method": "continued", "model": str(folder), "weights": model.fingerprint}
+    fresh = fresh_weights(architecture, config, data)
+    if config.retrain.weights == "fresh":
+        return Start(architecture, fresh, chosen_by, model.fingerprint)
+    weights, rows = rows_by_id(model.weights, model.item_ids, data.item_ids, fresh, source=folder / "weights.npz")
+    return Start(architecture, weights, chosen_by, model.fingerprint, rows)
+
+
+def start_from_search(folder: Path, config: Config, data: Interactions) -> Start:
+    """The pick of a finished search, with its weights cut out of the supernet if there is one and they are asked for."""
+    space = space_of(config)
+    architecture, chosen_by, source = load_pick(folder, space)
+    fresh = fresh_weights(architecture, config, data)
+    supernet = None if config.retrain.weights == "fresh" else load_cut(folder, space, architecture)
+    if supernet is None:
+        return Start(architecture, fresh, chosen_by, source)
+    cut, ids, digest = supernet
+    weights, rows = rows_by_id(cut, ids, data.item_ids, fresh, source=folder / "supernet.npz")
+    return Start(architecture, weights, chosen_by, source + digest, rows)
+
+
+def fresh_weights(architecture: Architecture, config: Config, data: Interactions) -> dict:
+    """The weights that a training from scratch starts with."""
+    network = Network(architecture, data.num_items, config.model.dropout)
+    return init_network(network, jax.random.fold_in(jax.random.key(config.seed), 2))
+
+
+@in_float32
+def rows_by_id(weights: dict, there: IdMap, here: IdMap, fresh: dict, *, source: Path | str) -> tuple[dict, Rows]:
+    """`weights` of a network for the items `there` as the same network's for the items `here`; new items have the rows of `fresh`.
+
+    `ValueError` names `source` where the two are not the same network.
+    """
+    got: dict[str, Any] = flatten_dict(weights, sep="/")
+    want: dict[str, Any] = flatten_dict(fresh, sep="/")
+    shapes = {name: np.shape(value) for name, value in want.items()}
+    shapes["tables/items"] = (len(there) + 1, *shapes["tables/items"][1:])
+    for name in sorted(got.keys() | shapes.keys()):
+        shape = np.shape(got[name]) if name in got else None
+        if shape != shapes.get(name):
+            raise ValueError(
+                f"{source}: {name}: expected shape {shapes.get(name)} of this config's network, got {shape}: "
+                "it is of another config or of other data; search again, or use --retrain.weights fresh"
+            )
+    inner = there.encode(here.raw)
+    table, old = np.array(fresh["tables"]["items"]), np.asarray(weights["tables"]["items"])
+    known = np.flatnonzero(inner)
+    table[known + 1] = old[inner[known]]
+    rows = Rows(len(known), len(here) - len(known), len(there) - len(known))
+    return weights | {"tables": weights["tables"] | {"items": jnp.asarray(table)}}, rows
