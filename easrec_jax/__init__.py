@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from easrec_jax.architecture import Architecture
     from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
-    from easrec_jax.data.interactions import IdMap, Interactions, read_interactions
+    from easrec_jax.data.interactions import IdMap, Interactions
+    from easrec_jax.data.read import read_interactions
     from easrec_jax.data.split import Split
     from easrec_jax.evaluate.evaluator import Evaluator
     from easrec_jax.models.network import Network
@@ -26,7 +27,7 @@ _HOMES = {
     "Architecture": "architecture", "SearchSpace": "space", "search_space": "space",
     "Config": "config", "DataConfig": "config", "EvaluateConfig": "config", "ModelConfig": "config",
     "RetrainConfig": "config", "SearchConfig": "config",
-    "IdMap": "data.interactions", "Interactions": "data.interactions", "read_interactions": "data.interactions",
+    "IdMap": "data.interactions", "Interactions": "data.interactions", "read_interactions": "data.read",
     "Split": "data.split", "Evaluator": "evaluate.evaluator", "Network": "models.network", "Recommender": "serving.recommend",
     "Supernet": "models.supernet", "extract": "models.supernet",
 }  # fmt: skip

@@ -35,12 +35,13 @@ def plain(name: str) -> str:
 class Columns:
     """The names of the user, item and time columns (time "": there is none, row order counts).
 
-    Where a row is a user, `history` names its list of items, and `item` and `time` are "".
+    Where a row is a user, `history` names its list of items, and `item` and `time` are "". Of columns that are asked for
+    "" leaves the choice to the usual names.
     """
 
-    user: str
-    item: str
-    time: str
+    user: str = ""
+    item: str = ""
+    time: str = ""
     history: str = ""
 
 

@@ -33,13 +33,13 @@ def split_tokens(text: str) -> tuple[str, ...]:
 
 def read_features(path: str | Path, ids: IdMap) -> Features:
     """Read a RecBole `.item` or `.user` file, whose first column is the id; rows of ids not in `ids` are left out."""
-    import polars as pl
+    import polars as pl  # here, not above: who serves a model with features imports this file, and reads none
 
-    from easrec_jax.data.readers import check_file
-    from easrec_jax.data.scans import plain_ids
-    from easrec_jax.data.text import File, read_text
+    from easrec_jax.data.id_rules import plain_ids
+    from easrec_jax.data.inputs import File, check_file
+    from easrec_jax.data.text import read_atomic
 
-    table = read_text(File(check_file(path)), "atomic")
+    table = read_atomic(File(check_file(path)))
     id_name, *names = table.columns
     inner = ids.encode(plain_ids(table.columns[id_name]))
     known, counts = np.flatnonzero(inner), np.bincount(inner, minlength=len(ids) + 1)
