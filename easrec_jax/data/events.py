@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from easrec_jax.data.columns import Columns, choose_columns, shown, warn_of_unused
+from easrec_jax.data.columns import Columns, choose_columns, excerpt, warn_of_unused
 from easrec_jax.data.id_rules import DROP, history_lists, id_columns, is_missing, plain_ids
 from easrec_jax.data.inputs import File, input_files
 from easrec_jax.data.memory import in_memory
@@ -104,7 +104,7 @@ def _exploded(table: Table, chosen: Columns) -> Table:
     user, history = table.columns[chosen.user], table.columns[chosen.history]
     if user.is_duplicated().any():
         row = int(user.is_duplicated().arg_true()[-1])
-        raise table.error(row, chosen.user, f"expected one row a user, {shown(user[row])} is there twice")
+        raise table.error(row, chosen.user, f"expected one row a user, {excerpt(user[row])} is there twice")
     if not (isinstance(history.dtype, (pl.List, pl.Array)) and history.dtype.inner.is_numeric()):  # type: ignore[union-attr]
         try:
             history = history.to_frame("items").select(history_lists("items", history.dtype)[0])["items"]

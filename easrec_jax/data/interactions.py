@@ -92,14 +92,17 @@ class Interactions:
 
     @property
     def num_users(self) -> int:
+        """Users, each with a history."""
         return len(self.user_ids)
 
     @property
     def num_items(self) -> int:
+        """Items that have an inner id; padding is none."""
         return len(self.item_ids)
 
     @property
     def num_interactions(self) -> int:
+        """Events of all users."""
         return len(self.items)
 
     @property

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from easrec_jax.data.columns import Columns, shown
+from easrec_jax.data.columns import Columns, excerpt
 from easrec_jax.data.events import read_events
 from easrec_jax.data.id_rules import DROP
 from easrec_jax.data.interactions import IdMap, Interactions
@@ -130,7 +130,7 @@ def encode_column(table: Table, name: str, *, ordered: bool = False) -> tuple[np
         blank = raw.str.strip_chars() == ""
         if blank.any():
             row = int(np.argmax(code == (blank.arg_max() or 0)))
-            raise table.error(row, name, f"expected an id, got {shown(column[row])}; {DROP}")
+            raise table.error(row, name, f"expected an id, got {excerpt(column[row])}; {DROP}")
     return code, raw
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from easrec_jax.data.columns import shown
+from easrec_jax.data.columns import excerpt
 
 if TYPE_CHECKING:  # polars is imported only where a file is read
     import polars as pl
@@ -36,7 +36,7 @@ class Table:
 
     def error(self, row: int, column: str, message: str) -> ValueError:
         """An error that names file, line and column."""
-        return ValueError(f"{self.path}, {self.place(row)}, column {shown(column)}: {message}")
+        return ValueError(f"{self.path}, {self.place(row)}, column {excerpt(column)}: {message}")
 
 
 def wrong_width(path: Path, place: str, width: int, names: Sequence[str]) -> ValueError:
@@ -50,4 +50,4 @@ def check_distinct(path: Path, place: str, names: Sequence[str]) -> None:
     """Raise `ValueError` where a header names a column twice."""
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
-        raise ValueError(f"{path}, {place}: the column {shown(repeated)} is there twice")
+        raise ValueError(f"{path}, {place}: the column {excerpt(repeated)} is there twice")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from easrec_jax.data.columns import Columns, are_named, shown
+from easrec_jax.data.columns import Columns, are_named, excerpt
 from easrec_jax.data.inputs import File, read_lines
 from easrec_jax.data.quoted import read_quoted
 from easrec_jax.data.table import Table, check_distinct, wrong_width
@@ -111,7 +111,7 @@ def read_atomic(file: File, separator: str = "") -> Table:
         name, colon, kind = field.rpartition(":")
         if not (colon and name and kind in ATOMIC_KINDS):
             raise ValueError(
-                f"{file.path}, {lines.place(0)}: expected header fields like user_id:token, got {shown(field)}"
+                f"{file.path}, {lines.place(0)}: expected header fields like user_id:token, got {excerpt(field)}"
             )
         names.append(name)
         kinds[name] = kind
@@ -156,7 +156,7 @@ def read_lists(file: File, separator: str = "") -> Table:
     twice = frame["user"].is_duplicated()
     if twice.any():
         row = int(twice.arg_true()[-1])
-        user = shown(frame["user"][row])
+        user = excerpt(frame["user"][row])
         raise ValueError(f"{file.path}, {lines.place(row)}: expected one line a user, {user} is there twice")
     empty = frame["item"].list.len() == 0
     if empty.any():

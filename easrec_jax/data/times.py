@@ -7,7 +7,7 @@ import re
 import numpy as np
 import polars as pl
 
-from easrec_jax.data.columns import shown
+from easrec_jax.data.columns import excerpt
 from easrec_jax.data.table import Table
 
 EXPECTED = "a finite number, or a date-time like 2010-10-19T23:55:27Z"
@@ -28,7 +28,7 @@ def parse_times(table: Table, name: str) -> np.ndarray:
         raise ValueError(f"{table.path}, column {name!r}: {error}") from None
     if times.null_count():
         row = int(times.is_null().arg_max() or 0)
-        raise table.error(row, name, f"expected {EXPECTED}, got {shown(column[row])}")
+        raise table.error(row, name, f"expected {EXPECTED}, got {excerpt(column[row])}")
     return times.to_numpy()
 
 

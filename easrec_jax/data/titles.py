@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from easrec_jax.data.columns import ITEMS, Columns, shown, usual
+from easrec_jax.data.columns import ITEMS, Columns, excerpt, usual
 from easrec_jax.data.id_rules import id_columns, plain_ids
 from easrec_jax.data.inputs import File, check_file
 from easrec_jax.data.readers import detect
@@ -32,7 +32,9 @@ def read_titles(path: str | Path) -> dict[str, str]:
     title = next((name for word in ("title", "name") for name in frame.columns if word in name.lower()), None)
     if not item or title is None:
         missing = f"item column ({', '.join(ITEMS[:4])}, ...)" if not item else "title column (*title*, *name*)"
-        raise ValueError(f"{path}: no {missing}; the file has the columns {', '.join(map(shown, frame.columns[:20]))}")
+        raise ValueError(
+            f"{path}: no {missing}; the file has the columns {', '.join(map(excerpt, frame.columns[:20]))}"
+        )
     try:
         ids = plain_ids(frame.select(id_columns(item, frame.schema[item])[0].alias("id"))["id"])
     except ValueError as error:
