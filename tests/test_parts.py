@@ -305,7 +305,7 @@ def test_out_of_room_one_line_and_then_it_goes_on(recommender, users, tmp_path, 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     monkeypatch.undo()
-    assert not out.exists() and (moment == "split" or str(out) in str(caught.value))
+    assert not out.exists() and (moment == "write_parts" or str(out) in str(caught.value))
     done = recommend_file(recommender, users, out, **options)
     assert (done.written == 0) == (moment == "join")
     recommend_file(recommender, users, tmp_path / f"fresh-{name}", **options)

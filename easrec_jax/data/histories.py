@@ -231,7 +231,7 @@ def read_part(source: Source, folder: Path, number: int) -> Histories:
         by_row = np.argsort(rows)
         frame, rows, codes = frame[by_row], rows[by_row], codes[by_row]
     if source.columns.time:
-        table = Table(source.path, {"time": frame["time"]}, lambda row: row_place(rows[row]))
+        table = Table(source.path, {"time": frame["time"]}, lambda row: row_place(int(rows[row])))
         times = parse_times(table, "time")
     order, _, _ = history_order(codes, times, frame["user"].gather, frame["item"].gather, source.equal_times)
     ends = np.concatenate([[0], np.cumsum(np.bincount(codes))])
