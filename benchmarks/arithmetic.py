@@ -49,14 +49,13 @@ def command() -> None:
         dataclasses.replace(largest, width=w, inner=d, depth=1) for w, d in search_space(Config(model=model)).sizes
     ]
     drawn = [training(arch) for arch in space]
-    mean = tuple(
-        sum(x[i] for x in drawn) / len(drawn) * (1 + 1 / 5) for i in (0, 1)
-    )  # an architecture step after every 5th
+    with_architecture_steps = 1 + 1 / 5  # one after every 5th step
+    flops, moved = (sum(each) / len(drawn) * with_architecture_steps for each in zip(*drawn, strict=True))
     rows_of_table = {
         "training step, SASRec 2 x 128": training(sasrec),
         "training step, 1 x 128 recent_linrec, gates": training(one),
         "training step, 4 x 128 recent_linrec, gates": training(largest),
-        "search step, one layer drawn (mean of 3 widths), f = 5": mean,
+        "search step, one layer drawn (mean of 3 widths), f = 5": (flops, moved),
         "inference call, SASRec 2 x 128": total(request_products(sasrec, rows, model.max_length, items)),
         "inference call, 1 x 128": total(request_products(one, rows, model.max_length, items)),
         "inference call, 4 x 128": total(request_products(largest, rows, model.max_length, items)),

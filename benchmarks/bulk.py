@@ -44,7 +44,7 @@ def write_users(folder: Path, recommender, users: int, events: int) -> None:
         table.write_parquet(folder / f"{first:09d}.parquet")
 
 
-def main() -> None:
+def command() -> None:
     arguments = tyro.cli(Arguments, description=__doc__, use_underscores=True)
 
     from easrec_jax.serving.recommend import Recommender
@@ -55,12 +55,12 @@ def main() -> None:
             histories = Path(folder) / "users"
             histories.mkdir()
             write_users(histories, recommender, users, arguments.events)
-            command = [sys.executable, ROOT / "bin" / "recommend.py", arguments.model, "--histories", histories]
+            program = [sys.executable, ROOT / "bin" / "recommend.py", arguments.model, "--histories", histories]
             done = subprocess.run(
-                [*command, "--out", Path(folder) / "recs.parquet"], check=True, stdout=subprocess.PIPE, text=True
+                [*program, "--out", Path(folder) / "recs.parquet"], check=True, stdout=subprocess.PIPE, text=True
             )
         print(done.stdout.partition("; written")[0])
 
 
 if __name__ == "__main__":
-    main()
+    command()

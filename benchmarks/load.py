@@ -150,7 +150,7 @@ async def make_requests(arguments: Arguments, count: int = 2000) -> list[bytes]:
         known = [row["item"] for row in json.loads(await ask(arguments, "/items?limit=100"))["items"]]
         histories = [rng.choice(known, rng.integers(1, length + 1)).tolist() for _ in range(count)]
     else:
-        from easrec_jax.data.interactions import read_interactions
+        from easrec_jax.data.read import read_interactions
 
         data = read_interactions(arguments.data)
         raw = np.array(data.item_ids.raw)

@@ -49,17 +49,17 @@ def measure(name: str, arguments: Arguments, limits: dict) -> dict:
     done = subprocess.run(
         [sys.executable, str(HERE / "measure.py"), json.dumps(request)], capture_output=True, text=True
     )
-    return shown(name, done)
+    return printed(name, done)
 
 
 def rival(python: Path, data: Path | None) -> dict:
     """RecBole's SASRec, in its own environment."""
     if data is None:
         raise ValueError("--rival: expected --data too")
-    return shown("rival", subprocess.run([python, HERE / "rival.py", data], capture_output=True, text=True))
+    return printed("rival", subprocess.run([python, HERE / "rival.py", data], capture_output=True, text=True))
 
 
-def shown(name: str, done: subprocess.CompletedProcess) -> dict:
+def printed(name: str, done: subprocess.CompletedProcess) -> dict:
     """The figures that a measurement printed last, each on a line."""
     if done.returncode:
         raise ValueError(f"{name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}")
@@ -89,7 +89,8 @@ def command() -> None:
     limits = dict(figures)
     for name in names:
         figures |= measure(name, arguments, limits)
-        write(figures, arguments)  # a later measurement may fail: what is there is kept
+        # a later measurement may fail: what is there is kept
+        write(figures, arguments)
     if arguments.rival is not None:
         figures |= rival(arguments.rival, arguments.data)
     more = ratios(figures)

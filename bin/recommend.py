@@ -136,7 +136,7 @@ def some_users(arguments: Arguments) -> None:
 
 def read(arguments: Arguments):
     """The interactions of --histories, of every user, however short."""
-    from easrec_jax.data.interactions import read_interactions
+    from easrec_jax.data.read import read_interactions
 
     return read_interactions(
         arguments.histories, user_column=arguments.user_column, item_column=arguments.item_column,

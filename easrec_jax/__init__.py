@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from easrec_jax.architecture import Architecture
     from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
     from easrec_jax.config_files import load_config
-    from easrec_jax.data.interactions import IdMap, Interactions, read_interactions
+    from easrec_jax.data.interactions import IdMap, Interactions
+    from easrec_jax.data.read import read_interactions
     from easrec_jax.data.split import Split
     from easrec_jax.evaluate.evaluator import Evaluator
     from easrec_jax.models.network import Network
@@ -29,7 +30,8 @@ _NAMES = {  # by the module that defines them
     "architecture": ("Architecture",),
     "config": ("Config", "DataConfig", "EvaluateConfig", "ModelConfig", "RetrainConfig", "SearchConfig"),
     "config_files": ("load_config",),
-    "data.interactions": ("IdMap", "Interactions", "read_interactions"),
+    "data.interactions": ("IdMap", "Interactions"),
+    "data.read": ("read_interactions",),
     "data.split": ("Split",),
     "evaluate.evaluator": ("Evaluator",),
     "models.network": ("Network",),

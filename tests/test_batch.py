@@ -16,8 +16,9 @@ import pytest
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.data.columns import Columns
-from easrec_jax.data.histories import open_source, read_part, split
-from easrec_jax.data.interactions import IdMap, read_interactions
+from easrec_jax.data.histories import open_source, read_part, write_parts
+from easrec_jax.data.interactions import IdMap
+from easrec_jax.data.read import read_interactions
 from easrec_jax.models.network import Network, init_network
 from easrec_jax.serving import batch
 from easrec_jax.serving.artifact import Model
@@ -255,7 +256,7 @@ def test_a_part_holds_each_of_its_users_whole(tmp_path):
     frame = interactions(make_histories(40))
     source = open_source(write(frame, tmp_path / "x.parquet"), ASKED)
     assert source.events == len(frame) and not source.by_user and abs(source.users - 40) <= 2
-    split(source, tmp_path / "spill", range(5), 5)
+    write_parts(source, tmp_path / "spill", range(5), 5)
     seen = {}
     for number in range(5):
         users, items, ends = read_part(source, tmp_path / "spill", number)

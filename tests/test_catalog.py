@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from easrec_jax.data import catalog
-from easrec_jax.data.interactions import read_interactions
+from easrec_jax.data.read import read_interactions
 
 pytest.importorskip("pooch")
 RATINGS = b"u::a::3::30\nu::b::3::10\nu::c::3::20\n"
@@ -61,36 +61,36 @@ def zipped(member: str, data: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def entry(server: Server, file: str, data: bytes, **changes) -> catalog.Dataset:
+def entry(server: Server, file: str, data: bytes, **changes) -> catalog.Entry:
     """A data set of the server, with its right checksum unless another is given."""
     server.files[f"/{file}"] = data
     values: dict[str, Any] = {"member": "", "sha256": hashlib.sha256(data).hexdigest()} | changes
-    return catalog.Dataset("planted", f"{server.address}/{file}", "A paper", "free", **values)
+    return catalog.Entry("planted", f"{server.address}/{file}", "A paper", "free", **values)
 
 
 def test_a_zip_is_fetched_once_verified_and_readable(server, tmp_path, capsys):
     dataset = entry(server, "a.zip", zipped("a/ratings.dat", RATINGS), member="a/ratings.dat")
-    path = catalog.fetch_dataset(dataset, tmp_path)
+    path = catalog.fetch_entry(dataset, tmp_path)
     assert path == tmp_path / "planted" / "ratings.dat" and path.read_bytes() == RATINGS
     assert sorted(file.name for file in path.parent.iterdir()) == ["a.zip", "ratings.dat"]
     said = capsys.readouterr().err
     assert f"sha256 {dataset.sha256} (verified)" in said and "cite: A paper" in said and "terms: free" in said
-    assert catalog.fetch_dataset(dataset, tmp_path) == path and server.asked == ["/a.zip"]
+    assert catalog.fetch_entry(dataset, tmp_path) == path and server.asked == ["/a.zip"]
     assert read_interactions(path, format="movielens").histories_of(["u"]) == [["b", "c", "a"]]
 
 
 def test_gzip_and_plain_files_without_known_checksum(server, tmp_path, capsys):
     packed = gzip.compress(RATINGS)
-    path = catalog.fetch_dataset(entry(server, "c.txt.gz", packed, sha256=None), tmp_path)
+    path = catalog.fetch_entry(entry(server, "c.txt.gz", packed, sha256=None), tmp_path)
     assert path.name == "c.txt" and path.read_bytes() == RATINGS
     assert f"sha256 {hashlib.sha256(packed).hexdigest()} (UNVERIFIED" in capsys.readouterr().err
-    assert catalog.fetch_dataset(entry(server, "d.dat", RATINGS), tmp_path).read_bytes() == RATINGS
+    assert catalog.fetch_entry(entry(server, "d.dat", RATINGS), tmp_path).read_bytes() == RATINGS
 
 
 def test_a_wrong_checksum_leaves_nothing(server, tmp_path):
     dataset = entry(server, "a.zip", zipped("a/r.dat", RATINGS), member="a/r.dat", sha256="0" * 64)
     with pytest.raises(ValueError, match=r"planted: http://127.0.0.1:\d+/a.zip is not the expected file"):
-        catalog.fetch_dataset(dataset, tmp_path)
+        catalog.fetch_entry(dataset, tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -105,14 +105,14 @@ def test_a_wrong_checksum_leaves_nothing(server, tmp_path):
 )
 def test_what_is_no_archive_is_not_kept(server, tmp_path, file, data, member):
     with pytest.raises(ValueError, match="is no archive with"):
-        catalog.fetch_dataset(entry(server, file, data, member=member, sha256=None), tmp_path)
+        catalog.fetch_entry(entry(server, file, data, member=member, sha256=None), tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_missing_address_is_an_os_error(server, tmp_path):
     dataset = replace(entry(server, "a.txt", b""), url=server.address + "/gone.txt")
     with pytest.raises(OSError, match="404"):
-        catalog.fetch_dataset(dataset, tmp_path)
+        catalog.fetch_entry(dataset, tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 

@@ -24,8 +24,9 @@ from easrec_jax.config import Config
 from easrec_jax.config_files import from_json, to_json
 from easrec_jax.data.columns import Columns
 from easrec_jax.data.features import read_features
-from easrec_jax.data.histories import open_source, read_part, split
-from easrec_jax.data.interactions import IdMap, read_interactions
+from easrec_jax.data.histories import open_source, read_part, write_parts
+from easrec_jax.data.interactions import IdMap
+from easrec_jax.data.read import read_interactions
 from easrec_jax.data.titles import read_titles
 from easrec_jax.models.network import Network, init_network
 from easrec_jax.runs.workdir import MetricsLog
@@ -90,8 +91,8 @@ def reads(read: Any, name: str, content: bytes) -> None:
 
 
 def read_histories(path: Path) -> None:
-    source = open_source(path, Columns("", "", ""))
-    split(source, path.with_name("spill"), range(2), 2)
+    source = open_source(path, Columns())
+    write_parts(source, path.with_name("spill"), range(2), 2)
     parts = [read_part(source, path.with_name("spill"), number) for number in range(2)]
     for users, items, ends in parts:
         assert len(ends) == len(users) + 1 and ends[-1] == len(items)

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easrec_jax.data.features import read_features, split_tokens
-from easrec_jax.data.interactions import IdMap, Interactions, read_interactions
+from easrec_jax.data.interactions import IdMap, Interactions
+from easrec_jax.data.read import read_interactions
 
 WORD = st.text("ab01é漢😀'\"-.#", min_size=1, max_size=4)
 PHRASE = st.text("ab0 ,;\"'é漢\u2028\x0b|.", min_size=1, max_size=5).filter(lambda text: text.strip() != "")

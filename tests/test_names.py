@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import RetrainConfig
 from easrec_jax.data.batches import training_samples
-from easrec_jax.data.interactions import Interactions, read_interactions
+from easrec_jax.data.interactions import Interactions
 from easrec_jax.data.order import text_hash
+from easrec_jax.data.read import read_interactions
 from easrec_jax.data.split import Split
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.network import Network, init_network

@@ -193,13 +193,13 @@ def test_the_input_is_never_the_output(recommender, users, tmp_path):
 def test_an_input_that_changes_while_it_is_read_is_noticed(recommender, users, tmp_path, monkeypatch):
     from easrec_jax.data import histories
 
-    split = histories.split
+    write_parts = histories.write_parts
 
     def slow(*args):
-        split(*args)
+        write_parts(*args)
         write_users(users, 1)
 
-    monkeypatch.setattr(histories, "split", slow)
+    monkeypatch.setattr(histories, "write_parts", slow)
     with pytest.raises(ValueError, match="users.csv: was changed while it was read"):
         recommend_file(recommender, users, tmp_path / "recs.csv", Request(k=2))
     assert names(tmp_path) == ["users.csv"]
@@ -283,13 +283,13 @@ def test_who_waits_for_a_lock_gets_it_though_the_file_is_another(tmp_path):
     assert waiter.communicate(timeout=60)[0] == "mine\n" and names(tmp_path / "folder") == []
 
 
-@pytest.mark.parametrize("moment", ["split", "encode", "join"])
+@pytest.mark.parametrize("moment", ["write_parts", "encode", "join"])
 @pytest.mark.parametrize("name", ["recs.parquet", "recs.csv"])
 def test_out_of_room_one_line_and_then_it_goes_on(recommender, users, tmp_path, monkeypatch, moment, name):
     """A file size limit stands in for the full disk."""
     from easrec_jax.data import histories
 
-    where = histories if moment == "split" else batch
+    where = histories if moment == "write_parts" else batch
     original = getattr(where, moment)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -305,7 +305,7 @@ def test_out_of_room_one_line_and_then_it_goes_on(recommender, users, tmp_path, 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     monkeypatch.undo()
-    assert not out.exists() and (moment == "split" or str(out) in str(caught.value))
+    assert not out.exists() and (moment == "write_parts" or str(out) in str(caught.value))
     done = recommend_file(recommender, users, out, **options)
     assert (done.written == 0) == (moment == "join")
     recommend_file(recommender, users, tmp_path / f"fresh-{name}", **options)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.data.interactions import IdMap, read_interactions
+from easrec_jax.data.interactions import IdMap
+from easrec_jax.data.read import read_interactions
 from easrec_jax.models.network import Network, init_network
 from easrec_jax.serving.artifact import Model, save_model
 from easrec_jax.serving.recommend import Recommender

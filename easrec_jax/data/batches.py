@@ -40,6 +40,7 @@ class Samples:
 
     @property
     def num_targets(self) -> int:
+        """Targets of one epoch."""
         return int(np.sum(self.stop - self.start)) if self.every_position else len(self)
 
     def batch(self, index: np.ndarray, length: int, rows: int) -> Batch:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from easrec_jax.data.interactions import Interactions, read_interactions
+from easrec_jax.data.interactions import Interactions
+from easrec_jax.data.read import read_interactions
 
 MOVIELENS = "https://files.grouplens.org/datasets/movielens/"
 SASREC = "https://raw.githubusercontent.com/kang205/SASRec/641c378fcfac265ea8d1e5fe51d4d53eb892d1b4/data/"
@@ -34,7 +35,7 @@ MOVIELENS_TERMS = (
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Entry:
     """One known data set."""
 
     name: str
@@ -49,7 +50,7 @@ class Dataset:
 CATALOG = {
     entry.name: entry
     for entry in (
-        Dataset(
+        Entry(
             "ml-100k",
             MOVIELENS + "ml-100k.zip",
             MOVIELENS_CITATION,
@@ -58,7 +59,7 @@ CATALOG = {
             sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
             options={"format": "movielens"},
         ),
-        Dataset(
+        Entry(
             "ml-1m",
             MOVIELENS + "ml-1m.zip",
             MOVIELENS_CITATION,
@@ -67,7 +68,7 @@ CATALOG = {
             sha256="a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
             options={"format": "movielens"},
         ),
-        Dataset(
+        Entry(
             "ml-1m-sasrec",
             SASREC + "ml-1m.txt",
             MOVIELENS_CITATION + SASREC_CITATION,
@@ -75,7 +76,7 @@ CATALOG = {
             sha256="b725f3acb3986fe3130bffd1e77a74d182a1f51799567a236dbd60270f95b0a2",
             options={"format": "pairs"},
         ),
-        Dataset(
+        Entry(
             "ml-20m",
             MOVIELENS + "ml-20m.zip",
             MOVIELENS_CITATION,
@@ -84,7 +85,7 @@ CATALOG = {
             sha256="96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
             options={"format": "csv"},
         ),
-        Dataset(
+        Entry(
             "amazon-video-games",
             SASREC + "Video.txt",
             "Julian McAuley, Christopher Targett, Qinfeng Shi and Anton van den Hengel. 2015. Image-Based "
@@ -93,7 +94,7 @@ CATALOG = {
             sha256="b7376fe24430743f411dc7f567285657b2adb3f74361cc7ba0aee94f3024b651",
             options={"format": "pairs"},
         ),
-        Dataset(
+        Entry(
             "gowalla",
             "https://snap.stanford.edu/data/loc-gowalla_totalCheckins.txt.gz",
             "Eunjoon Cho, Seth A. Myers and Jure Leskovec. 2011. Friendship and Mobility: User Movement in "
@@ -105,7 +106,7 @@ CATALOG = {
 }
 
 
-def find(name: str) -> Dataset:
+def find(name: str) -> Entry:
     """The entry of that name."""
     if name not in CATALOG:
         raise ValueError(f"unknown data set {name!r}, expected one of {', '.join(CATALOG)}")
@@ -123,40 +124,40 @@ def fetch(name: str, cache_dir: str | Path | None = None, url: str | None = None
     Default folder: `pooch.os_cache("easrec_jax")`. ValueError: unknown name, wrong checksum or archive (the download is
     then deleted); OSError: no connection or no such address; ImportError: pooch is missing.
     """
-    return fetch_dataset(find(name), cache_dir, url)
+    return fetch_entry(find(name), cache_dir, url)
 
 
-def fetch_dataset(dataset: Dataset, cache_dir: str | Path | None = None, url: str | None = None) -> Path:
+def fetch_entry(entry: Entry, cache_dir: str | Path | None = None, url: str | None = None) -> Path:
     """`fetch` of any entry, also one of the user's own."""
     try:
         import pooch
     except ImportError as error:
         raise ImportError('downloading needs pooch: pip install "easrec_jax[download]"') from error
-    folder = Path(cache_dir or pooch.os_cache("easrec_jax")).expanduser() / dataset.name
-    archive = folder / Path(dataset.url).name
-    target = folder / (Path(dataset.member).name if dataset.member else archive.name.removesuffix(".gz"))
+    folder = Path(cache_dir or pooch.os_cache("easrec_jax")).expanduser() / entry.name
+    archive = folder / Path(entry.url).name
+    target = folder / (Path(entry.member).name if entry.member else archive.name.removesuffix(".gz"))
     if target.exists():
         return target
-    source = url or dataset.url
-    known = f"sha256:{dataset.sha256}" if dataset.sha256 else None
+    source = url or entry.url
+    known = f"sha256:{entry.sha256}" if entry.sha256 else None
     try:
         pooch.retrieve(source, known, fname=archive.name, path=folder)
     except ValueError as error:
-        raise ValueError(f"{dataset.name}: {source} is not the expected file, try again later: {error}") from error
-    describe(dataset, archive, pooch.file_hash(str(archive)))
+        raise ValueError(f"{entry.name}: {source} is not the expected file, try again later: {error}") from error
+    describe(entry, archive, pooch.file_hash(str(archive)))
     try:
-        unpack(archive, dataset.member, target)
+        unpack(archive, entry.member, target)
     except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, KeyError) as error:
         archive.unlink()
-        raise ValueError(f"{dataset.name}: {source} is no archive with {target.name}, deleted it: {error}") from error
+        raise ValueError(f"{entry.name}: {source} is no archive with {target.name}, deleted it: {error}") from error
     return target
 
 
-def describe(dataset: Dataset, archive: Path, sha256: str) -> None:
+def describe(entry: Entry, archive: Path, sha256: str) -> None:
     """Say on stderr what was downloaded, whether its checksum was verified, and how it may be used."""
-    state = "verified" if dataset.sha256 else "UNVERIFIED, no official checksum is known to this catalogue"
-    print(f"{dataset.name}: {archive}\n  sha256 {sha256} ({state})", file=sys.stderr)
-    print(f"  terms: {dataset.terms}\n  cite: {dataset.citation}", file=sys.stderr)
+    state = "verified" if entry.sha256 else "UNVERIFIED, no official checksum is known to this catalogue"
+    print(f"{entry.name}: {archive}\n  sha256 {sha256} ({state})", file=sys.stderr)
+    print(f"  terms: {entry.terms}\n  cite: {entry.citation}", file=sys.stderr)
 
 
 def unpack(archive: Path, member: str, target: Path) -> None:

@@ -35,23 +35,24 @@ def plain(name: str) -> str:
 class Columns:
     """The names of the user, item and time columns (time "": there is none, row order counts).
 
-    Where a row is a user, `history` names its list of items, and `item` and `time` are "".
+    Where a row is a user, `history` names its list of items, and `item` and `time` are "". Of columns that are asked for
+    "" leaves the choice to the usual names.
     """
 
-    user: str
-    item: str
-    time: str
+    user: str = ""
+    item: str = ""
+    time: str = ""
     history: str = ""
 
 
-def shown(value: object) -> str:
+def excerpt(value: object) -> str:
     """What a file holds, for a message: a field may be of any length."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def usual(names: Sequence[str], candidates: Sequence[str]) -> str:
-    """The first of the names that are usual that is there, as it is spelled; "" if none is."""
+    """The first of the usual names (`candidates`) that is among `names`, as it is spelled there; "" if none is."""
     spelled = {plain(name): name for name in reversed(names)}
     return next((spelled[plain(name)] for name in candidates if plain(name) in spelled), "")
 
@@ -65,7 +66,7 @@ def are_named(names: Sequence[str], asked: Columns) -> bool:
 
 def choose_columns(path: Path | str, names: Sequence[str], asked: Columns, *, header: bool = True) -> Columns:
     """The columns that were asked for, else the usual ones; without a header the first two. Only time may be absent."""
-    found = f"the file has the columns {', '.join(map(shown, names[:20]))}"
+    found = f"the file has the columns {', '.join(map(excerpt, names[:20]))}"
     if asked.item and asked.history:
         raise ValueError(f"{path}: expected either item_column or history_column, got both")
 
@@ -100,9 +101,9 @@ def warn_of_unused(path: Path | str, names: Sequence[str], chosen: Columns) -> N
     """Warn where no time is read although columns are left over that might hold one."""
     unused = [name for name in names if name not in (chosen.user, chosen.item)]
     if unused and not chosen.time and not chosen.history:
-        left = ", ".join(map(shown, unused[:20]))
+        left = ", ".join(map(excerpt, unused[:20]))
         warnings.warn(
             f"{path}: no time column is known among {left}: the row order counts as the time order; time_column names one "
-            f"(read: user {shown(chosen.user)}, item {shown(chosen.item)})",
+            f"(read: user {excerpt(chosen.user)}, item {excerpt(chosen.item)})",
             stacklevel=4,
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from easrec_jax.data.columns import shown
+from easrec_jax.data.columns import excerpt
 from easrec_jax.data.interactions import IdMap
 
 
@@ -33,23 +33,23 @@ def split_tokens(text: str) -> tuple[str, ...]:
 
 def read_features(path: str | Path, ids: IdMap) -> Features:
     """Read a RecBole `.item` or `.user` file, whose first column is the id; rows of ids not in `ids` are left out."""
-    import polars as pl
+    import polars as pl  # here, not above: who serves a model with features imports this file, and reads none
 
-    from easrec_jax.data.readers import check_file
-    from easrec_jax.data.scans import plain_ids
-    from easrec_jax.data.text import File, read_text
+    from easrec_jax.data.id_rules import plain_ids
+    from easrec_jax.data.inputs import File, check_file
+    from easrec_jax.data.text import read_atomic
 
-    table = read_text(File(check_file(path)), "atomic")
+    table = read_atomic(File(check_file(path)))
     id_name, *names = table.columns
     inner = ids.encode(plain_ids(table.columns[id_name]))
     known, counts = np.flatnonzero(inner), np.bincount(inner, minlength=len(ids) + 1)
     if not known.size:
         raise ValueError(
-            f"{path}, column {shown(id_name)}: none of its {len(inner)} ids is among the {len(ids)} asked for"
+            f"{path}, column {excerpt(id_name)}: none of its {len(inner)} ids is among the {len(ids)} asked for"
         )
     if counts[1:].max() > 1:
         row = int(np.flatnonzero(inner == counts[1:].argmax() + 1)[1])
-        raise table.error(row, id_name, f"the id {shown(table.columns[id_name][row])} is there twice")
+        raise table.error(row, id_name, f"the id {excerpt(table.columns[id_name][row])} is there twice")
     columns: dict[str, list[str] | np.ndarray] = {}
     for name in names:
         text = table.columns[name]
@@ -58,7 +58,7 @@ def read_features(path: str | Path, ids: IdMap) -> Features:
             wrong = number.is_null() & (text != "")
             if wrong.any():
                 row = int(wrong.arg_max() or 0)
-                raise table.error(row, name, f"expected a number, got {shown(text[row])}")
+                raise table.error(row, name, f"expected a number, got {excerpt(text[row])}")
             column: Any = np.full(len(ids) + 1, np.nan, np.float32)
             column[inner[known]] = number.gather(known).fill_null(float("nan")).to_numpy()
             columns[name] = column
@@ -111,7 +111,7 @@ def read_item_features(path: str | Path, columns: tuple[str, ...], item_ids: IdM
     for name in columns:
         kind = read.kinds.get(name)
         if kind not in ("token", "token_seq"):
-            got = f"it is {kind}" if kind else f"the file has {', '.join(map(shown, read.names[:20]))}"
+            got = f"it is {kind}" if kind else f"the file has {', '.join(map(excerpt, read.names[:20]))}"
             raise ValueError(f"{path}: data.feature_columns: expected {name!r} as a token or token_seq column, {got}")
         texts = [str(text) for text in read.columns[name]]
         tokens[name] = [split_tokens(text) if kind == "token_seq" else tuple(filter(None, [text])) for text in texts]

@@ -1,12 +1,12 @@
 """Histories of many users from inputs of any size, split once into parts of bounded size; one part is in memory at a time.
 
-Whatever `readers` reads is read here, in two forms:
+Whatever has a reader (`readers.READERS`) is read here, in two forms:
 
 - one row an interaction, in any order: user, item and, optionally, a timestamp (without one the row order counts);
 - one row a user: user and history, a list in time order: a list column (Parquet), a JSON list (JSON lines), or text with
   ids between blanks, or a JSON list as text (CSV, TSV).
 
-Parquet, JSON lines and plain CSV and TSV stream, the other formats are read once into memory. Interactions are split by a
+Parquet, JSON lines and plain CSV and TSV stream, other formats are read once into memory. Interactions are split by a
 hash of the user, rows of users by their position, so that every shard of a fan-out finds its own share without asking
 another. Imports polars: import this where it is used.
 """
@@ -26,12 +26,18 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from easrec_jax.data import readers, scans
+from easrec_jax.data import id_rules
 from easrec_jax.data.columns import Columns, choose_columns, warn_of_unused
+from easrec_jax.data.events import read_events
+from easrec_jax.data.inputs import File, first_lines, input_files
 from easrec_jax.data.order import check_equal_times, history_order
-from easrec_jax.data.text import File, Table, first_lines, has_blank_quotes
+from easrec_jax.data.quoted import has_blank_quotes
+from easrec_jax.data.readers import Layout, common_layout
+from easrec_jax.data.table import Table, row_place
+from easrec_jax.data.times import parse_times
 from easrec_jax.files import aside_of, clear_asides
 
+# endings of what is written
 SUFFIXES = {
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -39,12 +45,12 @@ SUFFIXES = {
     ".tsv": "tsv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-}  # of what is written
+}
 OPEN_ROWS = 1 << 19  # rows that the writers of all parts hold in memory together
 
 
-class Part(NamedTuple):
-    """The users of one part; user u's history is `items[ends[u]:ends[u + 1]]`, in time order."""
+class Histories(NamedTuple):
+    """The histories of the users of one part; user u's history is `items[ends[u]:ends[u + 1]]`, in time order."""
 
     users: pl.Series  # raw user ids
     items: pl.Series  # text [interactions], raw item ids; null where the file has none
@@ -66,7 +72,7 @@ class Source:
     events: int
     users: int  # by interactions: estimated, to one in a hundred or so
     files: Sequence[File]
-    layout: readers.Layout
+    layout: Layout
     equal_times: str = "mixed"
 
 
@@ -75,11 +81,6 @@ def format_of(path: Path) -> str:
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: expected a name that ends in one of {', '.join(SUFFIXES)}")
     return SUFFIXES[path.suffix.lower()]
-
-
-def input_files(path: Path) -> list[Path]:
-    """The file itself, or the parts in a folder."""
-    return [file.path for file in readers.input_files(path)]
 
 
 def open_source(
@@ -95,42 +96,35 @@ def open_source(
     """Scan the input and count it. `ValueError` names the file, and the row or line, of what cannot be read."""
     check_equal_times(equal_times)
     path = Path(path).expanduser()
-    files = readers.input_files(path)
+    files = input_files(path)
     asked = dataclasses.replace(asked, history=history_column or asked.history)
-    layout = readers.common_layout(files, format, separator, asked)
-    with scans.reading(path, files, *layout):
-        if _streams(files, layout):
-            frame, names = scans.scan(files, *layout)
+    layout = common_layout(files, format, separator, asked)
+    stream = layout.reader.stream if _streams(files, layout) else None
+    with layout.reading(path, files):
+        if stream:
+            frame, names = stream.scan(files, layout.separator)
             columns = choose_columns(path, names, asked)
             warn_of_unused(path, names, columns)
         else:
-            table, columns = readers.read_table(
-                path,
-                format,
-                asked.user,
-                asked.item,
-                asked.time,
-                separator=separator,
-                history_column=asked.history,
-                missing_ids=missing_ids,
-            )
+            table, columns = read_events(path, asked, format=format, separator=separator, missing_ids=missing_ids)
             frame = pl.DataFrame(list(table.columns.values())).lazy()
             if columns.history:
                 frame = frame.group_by(columns.user, maintain_order=True).agg(columns.item)
-        frame, texts = _selected(path, frame, columns, blanks=layout.format in ("csv", "tsv"))
+        frame, texts = _selected(path, frame, columns, blanks=stream is not None and stream.delimited)
         frame, (rows, events, users) = _counted(
             path, frame, texts, by_user=bool(columns.history), drop=missing_ids == "drop"
         )
     return Source(path, frame, columns, bool(columns.history), rows, events, users, files, layout, equal_times)
 
 
-def _streams(files: Sequence[File], layout: readers.Layout) -> bool:
-    """Whether polars can read the files a part at a time and sees in them what `readers` would see."""
-    if layout.format not in scans.STREAMED or len(layout.separator) > 1:
+def _streams(files: Sequence[File], layout: Layout) -> bool:
+    """Whether polars can read the files a part at a time and sees in them what the format's `read` would see."""
+    stream, separator = layout.reader.stream, layout.separator
+    if stream is None or not stream.delimited:
+        return stream is not None
+    if len(separator) > 1:
         return False
-    if layout.format in ("parquet", "jsonl"):
-        return True
-    return not any(has_blank_quotes(pl.Series(first_lines(file), dtype=pl.String), layout.separator) for file in files)
+    return not any(has_blank_quotes(pl.Series(first_lines(file), dtype=pl.String), separator) for file in files)
 
 
 def _selected(path: Path, frame: pl.LazyFrame, columns: Columns, *, blanks: bool) -> tuple[pl.LazyFrame, list[str]]:
@@ -141,11 +135,11 @@ def _selected(path: Path, frame: pl.LazyFrame, columns: Columns, *, blanks: bool
     schema, by_user = frame.collect_schema(), bool(columns.history)
     name = columns.user
     try:
-        user, user_wrong = scans.id_columns(name, schema[name])
+        user, user_wrong = id_rules.id_columns(name, schema[name])
         name = columns.history or columns.item
         if isinstance(schema[name], pl.List) and not by_user:
             raise ValueError("it holds lists: one row a user? Then name it the history column")
-        item, item_wrong = (scans.history_lists if by_user else scans.id_columns)(name, schema[name])
+        item, item_wrong = (id_rules.history_lists if by_user else id_rules.id_columns)(name, schema[name])
     except ValueError as error:
         raise ValueError(f"{path}, column {name!r}: {error}") from None
     item = item if by_user else item.cast(pl.String)
@@ -153,7 +147,7 @@ def _selected(path: Path, frame: pl.LazyFrame, columns: Columns, *, blanks: bool
         user, item = user.str.strip_chars(), item if by_user else item.str.strip_chars()
     chosen = [user.alias("user"), item.alias("item"), (user_wrong | item_wrong).alias("wrong")]
     roles = {"user": columns.user} if by_user else {"user": columns.user, "item": columns.item}
-    missing = pl.any_horizontal(scans.is_missing(name, schema[name]) for name in roles.values())
+    missing = pl.any_horizontal(id_rules.is_missing(name, schema[name]) for name in roles.values())
     chosen += [missing.alias("missing")]
     chosen += [pl.col(columns.time).alias("time")] if columns.time else []
     frame = frame.select(chosen).with_row_index("row")
@@ -176,14 +170,14 @@ def _counted(
         missing=pl.col("row").filter("missing").min(),
         gone=pl.col("missing").sum(),
         wrong=pl.col("row").filter("wrong").min(),
-        **{name: scans.has_points(pl.col(name)) for name in texts},
+        **{name: id_rules.has_points(pl.col(name)) for name in texts},
     )
     found = counted.collect(engine="streaming").row(0, named=True)
     if found["wrong"] is not None:
         raise ValueError(f"{path}, row {found['wrong'] + 1}: expected ids of text or whole numbers, got a fraction")
     if found["gone"] and not drop:
         what = "" if by_user else " and an item id"
-        raise ValueError(f"{path}, row {found['missing'] + 1}: expected a user id{what}, got none; {scans.DROP}")
+        raise ValueError(f"{path}, row {found['missing'] + 1}: expected a user id{what}, got none; {id_rules.DROP}")
     if found["gone"]:
         warnings.warn(f"{path}: {found['gone']:,} rows without a user or item id dropped", stacklevel=3)
         frame, found["events"] = frame.filter(~pl.col("missing")), found["events"] - (0 if by_user else found["gone"])
@@ -191,15 +185,16 @@ def _counted(
         raise ValueError(f"{path}: the file has no row")
     frame = frame.drop("wrong", "missing")
     for name in texts:
-        frame = scans.whole_ids(frame, name) if found[name] else frame
+        frame = id_rules.whole_ids(frame, name) if found[name] else frame
     return frame, (found["rows"], int(found["events"] or 0), found["users"])
 
 
-def split(source: Source, folder: Path, chosen: range, parts: int) -> None:
+def write_parts(source: Source, folder: Path, chosen: range, parts: int) -> None:
     """Write those of `parts` parts that are in `chosen` below `folder`; the folder appears when all of them are whole."""
     clear_asides(folder)
     aside = aside_of(folder)
-    shutil.rmtree(aside, ignore_errors=True)  # of this process: a failed sink's threads may have written on for a while
+    # of this process: a failed sink's threads may have written on for a while
+    shutil.rmtree(aside, ignore_errors=True)
     frame = source.frame
     if source.by_user:
         part = (pl.col("row").cast(pl.UInt64) * parts // source.rows).cast(pl.UInt32)
@@ -208,46 +203,48 @@ def split(source: Source, folder: Path, chosen: range, parts: int) -> None:
     frame = frame.with_columns(part=part).filter(pl.col("part").is_between(chosen.start, chosen.stop - 1))
     try:
         aside.mkdir(parents=True)
-        with scans.reading(source.path, source.files, *source.layout):
+        with source.layout.reading(source.path, source.files):
             frame.sink_parquet(
                 pl.PartitionBy(aside, key="part", include_key=False),
-                compression="lz4", row_group_size=max(1_024, OPEN_ROWS // len(chosen)), mkdir=True,
-            )  # fmt: skip
+                compression="lz4",
+                row_group_size=max(1_024, OPEN_ROWS // len(chosen)),
+                mkdir=True,
+            )
         os.replace(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def read_part(source: Source, folder: Path, number: int) -> Part:
-    """One part of those that `split` wrote."""
+def read_part(source: Source, folder: Path, number: int) -> Histories:
+    """One part of those that `write_parts` wrote."""
     files = sorted((folder / f"part={number}").glob("*.parquet"))
     if not files:
-        return Part(pl.Series("user", [], pl.String), pl.Series("item", [], pl.String), np.zeros(1, np.int64))
+        return Histories(pl.Series("user", [], pl.String), pl.Series("item", [], pl.String), np.zeros(1, np.int64))
     frame = pl.read_parquet(files, glob=False, hive_partitioning=False)
     if source.by_user:
         frame = frame.sort("row")
         lengths = frame["item"].list.len().fill_null(0).to_numpy().astype(np.int64)
         items = frame["item"].filter(pl.Series(lengths > 0)).explode()
-        return Part(frame["user"], items, np.concatenate([[0], np.cumsum(lengths)]))
+        return Histories(frame["user"], items, np.concatenate([[0], np.cumsum(lengths)]))
     rows, codes, times = frame["row"].to_numpy(), frame["user"].rank("dense").to_numpy() - 1, None
     if np.any(rows[1:] < rows[:-1]):
         by_row = np.argsort(rows)
         frame, rows, codes = frame[by_row], rows[by_row], codes[by_row]
     if source.columns.time:
-        table = Table(source.path, {"time": frame["time"]}, lambda row: f"row {rows[row] + 1}", {})
-        times = readers.parse_times(table, "time")
+        table = Table(source.path, {"time": frame["time"]}, lambda row: row_place(int(rows[row])))
+        times = parse_times(table, "time")
     order, _, _ = history_order(codes, times, frame["user"].gather, frame["item"].gather, source.equal_times)
     ends = np.concatenate([[0], np.cumsum(np.bincount(codes))])
-    return Part(frame["user"].gather(order[ends[:-1]]), frame["item"].gather(order), ends)
+    return Histories(frame["user"].gather(order[ends[:-1]]), frame["item"].gather(order), ends)
 
 
 def first_histories(path: str | Path, users: int) -> list[list[str]]:
     """Histories of some users of a file, for samples: those whose events stand first in it."""
-    source = open_source(path, Columns("", "", ""))
+    source = open_source(path, Columns())
     head = source.frame.head(users if source.by_user else 1000 * users)
-    with scans.reading(source.path, source.files, *source.layout), tempfile.TemporaryDirectory() as folder:
+    with source.layout.reading(source.path, source.files), tempfile.TemporaryDirectory() as folder:
         sample = dataclasses.replace(source, frame=head)
-        split(sample, Path(folder) / "sample", range(1), 1)
+        write_parts(sample, Path(folder) / "sample", range(1), 1)
         part = read_part(sample, Path(folder) / "sample", 0)
     ends = part.ends[: users + 1]
     return [part.items[int(a) : int(b)].to_list() for a, b in zip(ends[:-1], ends[1:], strict=True)]

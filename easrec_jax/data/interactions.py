@@ -1,29 +1,17 @@
-"""Interactions of users with items in time order, and the readers that make them from files."""
+"""Interactions of users with items in time order. `data.read` makes them from files and tables."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from easrec_jax.data.ids import id_text
-from easrec_jax.data.order import check_equal_times, history_order
-
-if TYPE_CHECKING:  # polars is imported only where a file is read
-    import polars as pl
-
-    from easrec_jax.data.text import Table
-
-DUPLICATES, MISSING_IDS = ("keep", "drop"), ("error", "drop")
-NOTABLE, NOTABLE_IN_ORDER = 0.1, 0.02  # shares of tied events that are told: in any file, in one in time order
-NOTABLE_EVENTS = 100  # and how many at least
 
 
 @dataclass(frozen=True)
@@ -104,14 +92,17 @@ class Interactions:
 
     @property
     def num_users(self) -> int:
+        """Users, each with a history."""
         return len(self.user_ids)
 
     @property
     def num_items(self) -> int:
+        """Items that have an inner id; padding is none."""
         return len(self.item_ids)
 
     @property
     def num_interactions(self) -> int:
+        """Events of all users."""
         return len(self.items)
 
     @property
@@ -184,8 +175,8 @@ class Interactions:
         unknown = [str(raw) for raw, number in zip(user_ids, inner, strict=True) if number == 0]
         if unknown:
             dropped = f" ({self.dropped_users} others have too few events)" if self.dropped_users else ""
-            shown = ", ".join(repr(raw[:60]) for raw in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
-            raise ValueError(f"unknown users {shown}: not among the {self.num_users} of the data{dropped}")
+            some = ", ".join(repr(raw[:60]) for raw in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+            raise ValueError(f"unknown users {some}: not among the {self.num_users} of the data{dropped}")
         return [self.item_ids.decode(self.history(number - 1)) for number in inner.tolist()]
 
     def counts(self) -> dict[str, int | float]:
@@ -195,167 +186,3 @@ class Interactions:
         spread = {"min_length": int(lengths.min()), "median_length": float(np.median(lengths))}
         mean = {"mean_length": float(lengths.mean()), "max_length": int(lengths.max())}
         return sizes | spread | mean | {"dropped_users": self.dropped_users}
-
-
-def read_interactions(
-    data: Any,
-    *,
-    format: str = "auto",
-    separator: str = "",
-    user_column: str = "",
-    item_column: str = "",
-    time_column: str = "",
-    history_column: str = "",
-    equal_times: str = "mixed",
-    missing_ids: str = "error",
-    min_history: int = 3,
-    k_core: int = 0,
-    duplicates: str = "keep",
-) -> Interactions:
-    """Read interactions: a file, a folder of parts, a table in memory (polars, pandas, Arrow), or rows (user, item[, time]).
-
-    Users are numbered in the order of their ids. A history is in time order; events of one user at the same time are in
-    the order of a fixed hash, so that the order of the rows counts for nothing (equal_times="file": in row order), and
-    without times the row order is the time order. Items are numbered as they come in these histories. Before that, in
-    this order: missing_ids="drop" leaves out rows without an id (else an error); duplicates="drop" keeps the earliest
-    interaction of each user with each item; k_core drops users and items with fewer interactions, again and again;
-    min_history drops users with fewer (leave-one-out needs 3). What is left out is in `notes`.
-    ValueError names file, line and column of bad input; FileNotFoundError for a missing file. Formats: `readers.FORMATS`.
-    """
-    from easrec_jax.data import readers
-
-    if min_history < 1:
-        raise ValueError(f"min_history: expected 1 or more, got {min_history}")
-    if k_core < 0:
-        raise ValueError(f"k_core: expected 0 or more, got {k_core}")
-    if duplicates not in DUPLICATES:
-        raise ValueError(f"duplicates: expected one of {', '.join(DUPLICATES)}, got {duplicates!r}")
-    check_equal_times(equal_times)
-    if missing_ids not in MISSING_IDS:
-        raise ValueError(f"missing_ids: expected one of {', '.join(MISSING_IDS)}, got {missing_ids!r}")
-    table, columns = readers.read_table(
-        data, format, user_column, item_column, time_column, separator=separator, history_column=history_column,
-        missing_ids=missing_ids,
-    )  # fmt: skip
-    user, raw_users = encode_column(table, columns.user, ordered=True)
-    item, raw_items = encode_column(table, columns.item)
-    times = readers.parse_times(table, columns.time) if columns.time else None
-    user, item = in_time_order(table.path, user, item, times, raw_users, raw_items, equal_times)
-    notes = [f"{table.dropped:,} rows without a user or item id dropped (missing_ids=drop)"] if table.dropped else []
-    if duplicates == "drop":
-        first = np.sort(np.unique(user.astype(np.int64) * len(raw_items) + item, return_index=True)[1])
-        if len(first) < len(user):
-            notes.append(f"{len(user) - len(first):,} repeated interactions dropped (duplicates=drop)")
-        user, item = user[first], item[first]
-    keep = keep_core(table.path, user, item, k_core)
-    if not keep.all():
-        people, things = (len(np.unique(codes)) - len(np.unique(codes[keep])) for codes in (user, item))
-        notes.append(
-            f"{np.count_nonzero(~keep):,} interactions, {people:,} users, {things:,} items dropped (k_core={k_core})"
-        )
-    user, item = user[keep], item[keep]
-    keep = keep_long(table.path, user, min_history)
-    if not keep.all():
-        people = len(np.unique(user[~keep]))
-        notes.append(
-            f"{people:,} users with fewer than {min_history} events dropped, {np.count_nonzero(~keep):,} events in all"
-        )
-    user, kept_users = renumber(user[keep], len(raw_users))
-    item, kept_items = by_appearance(item[keep], len(raw_items))
-    return Interactions(
-        items=(item + 1).astype(np.int32),
-        offsets=np.concatenate([[0], np.cumsum(np.bincount(user))]).astype(np.int64),
-        user_ids=IdMap(tuple(str(raw) for raw in raw_users.gather(kept_users))),
-        item_ids=IdMap(tuple(str(raw) for raw in raw_items.gather(kept_items))),
-        dropped_users=len(raw_users) - len(kept_users),
-        notes=tuple(notes),
-    )
-
-
-def encode_column(table: Table, name: str, *, ordered: bool = False) -> tuple[np.ndarray, pl.Series]:
-    """Codes from 0, int32 [rows], and the raw id of each code; ValueError for a blank id.
-
-    `ordered`: by id, numbers by their size and text by its letters; else in any order.
-    """
-    import polars as pl
-
-    from easrec_jax.data.columns import shown
-    from easrec_jax.data.scans import DROP
-
-    column = table.columns[name]
-    raw = column.unique(maintain_order=True)
-    if ordered:
-        number = raw.cast(pl.Int64, strict=False)
-        keys = ["id"] if number.null_count() else ["number", "id"]
-        raw = pl.DataFrame({"id": raw, "number": number}).sort(keys)["id"]
-    codes = pl.DataFrame({"id": raw, "code": np.arange(len(raw), dtype=np.int32)})
-    code = column.to_frame("id").join(codes, on="id", how="left", maintain_order="left")["code"].to_numpy()
-    if raw.dtype == pl.String:
-        blank = raw.str.strip_chars() == ""
-        if blank.any():
-            row = int(np.argmax(code == (blank.arg_max() or 0)))
-            raise table.error(row, name, f"expected an id, got {shown(column[row])}; {DROP}")
-    return code, raw
-
-
-def in_time_order(
-    path: Path, user: np.ndarray, item: np.ndarray, times: np.ndarray | None, raw_users: pl.Series, raw_items: pl.Series,
-    equal_times: str,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """User and item codes with each user's history in order; warns where the order of many ties in the file is not kept."""
-    if times is None and np.all(user[1:] >= user[:-1]):
-        return user, item
-    order, tied, in_order = history_order(
-        user, times, lambda rows: raw_users.gather(user[rows]), lambda rows: raw_items.gather(item[rows]), equal_times
-    )
-    notable = max(NOTABLE_EVENTS, len(user) * (NOTABLE_IN_ORDER if in_order else NOTABLE))
-    if equal_times == "mixed" and tied >= notable:
-        warnings.warn(
-            f"{path}: {tied:,} of {len(user):,} events share their time with another of the same user; such events are "
-            "mixed by a fixed hash, equal_times=file (--data.equal_times) keeps the order of the rows",
-            stacklevel=3,
-        )
-    return user[order], item[order]
-
-
-def keep_core(path: Path, user: np.ndarray, item: np.ndarray, k_core: int) -> np.ndarray:
-    """The interactions of the k-core, bool [interactions]: each user and item left has k_core or more."""
-    keep = np.ones(len(user), bool)
-    while k_core > 1:
-        user_counts, item_counts = np.bincount(user[keep]), np.bincount(item[keep])
-        left = keep.copy()
-        left[keep] = (user_counts[user[keep]] >= k_core) & (item_counts[item[keep]] >= k_core)
-        if not left.any():
-            sizes = f"{len(np.unique(user))} users and {len(np.unique(item))} items"
-            raise ValueError(f"{path}: k_core={k_core} leaves nothing of {len(user)} interactions of {sizes}")
-        if left.sum() == keep.sum():
-            break
-        keep = left
-    return keep
-
-
-def keep_long(path: Path, user: np.ndarray, min_history: int) -> np.ndarray:
-    """The interactions of users with min_history or more, bool [interactions]."""
-    counts = np.bincount(user)
-    if counts.max() < min_history:
-        longest = f"the longest of {np.count_nonzero(counts)} users has {counts.max()}"
-        raise ValueError(f"{path}: every history is shorter than {min_history}: {longest} (see min_history)")
-    return counts[user] >= min_history
-
-
-def renumber(codes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Codes without gaps in the same order, and the old code of each."""
-    kept = np.flatnonzero(np.bincount(codes, minlength=size))
-    new = np.zeros(size, np.int64)
-    new[kept] = np.arange(len(kept))
-    return new[codes], kept
-
-
-def by_appearance(codes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Codes from 0 in the order in which they first appear, and the old code of each."""
-    first = np.full(size, len(codes), np.int64)
-    first[codes[::-1]] = np.arange(len(codes))[::-1]  # of repeated places the last value stays
-    kept = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
-    new = np.zeros(size, np.int64)
-    new[kept] = np.arange(len(kept))
-    return new[codes], kept

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from easrec_jax.config import DataConfig
+from easrec_jax.data import catalog
 from easrec_jax.data.features import ItemFeatures, read_item_features
-from easrec_jax.data.interactions import Interactions, read_interactions
+from easrec_jax.data.interactions import Interactions
+from easrec_jax.data.read import Reading, read_interactions
 
 
 def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
@@ -15,29 +18,20 @@ def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
     Raises what `read_interactions` raises. `seed` decides the planted data.
     """
     if not config.path:
-        from easrec_jax.data.synthetic import planted  # the one reader that needs JAX
+        from easrec_jax.data.synthetic import planted  # here, not above: it alone needs JAX
 
         made = planted(
             users=config.planted_users, items=config.planted_items, seed=seed, clusters=config.planted_clusters,
             tastes=config.planted_tastes, variants=config.planted_variants, lengths=config.planted_lengths,
         )  # fmt: skip
         return made.data, made.truth
-    options = {
-        "format": config.format, "separator": config.separator, "user_column": config.user_column,
-        "item_column": config.item_column, "time_column": config.time_column, "history_column": config.history_column,
-    }  # fmt: skip
     path: Any = config.path
+    options = {field.name: getattr(config, field.name) for field in dataclasses.fields(Reading)}
     if path.startswith("catalog:"):
-        from easrec_jax.data import catalog
-
-        name = path.removeprefix("catalog:")
-        given = {key: value for key, value in options.items() if value not in ("", "auto")}
-        path, options = catalog.fetch(name), options | catalog.find(name).options | given
-    data = read_interactions(
-        path, **options, equal_times=config.equal_times, missing_ids=config.missing_ids, min_history=config.min_history,
-        k_core=config.k_core, duplicates=config.duplicates,
-    )  # fmt: skip
-    return data, None
+        entry = catalog.find(path.removeprefix("catalog:"))
+        path = catalog.fetch(entry.name)
+        options |= {name: value for name, value in entry.options.items() if options[name] in ("", "auto")}
+    return read_interactions(path, **options), None
 
 
 def load_features(config: DataConfig, data: Interactions, truth: Any) -> ItemFeatures:

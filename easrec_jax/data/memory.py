@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from easrec_jax.data.columns import shown
+from easrec_jax.data.columns import excerpt
 from easrec_jax.data.ids import id_text
-from easrec_jax.data.text import Table
+from easrec_jax.data.table import Table
 
 PATH = Path("table in memory")  # its name in messages
 ROWS = ["user", "item", "timestamp"]
@@ -25,7 +25,7 @@ def in_memory(data: Any) -> Table:
         raise ValueError(f"{PATH}: {type(data).__name__} cannot be read: {str(error)[:300]}") from error
     if not frame.height:
         raise ValueError(f"{PATH}: it has no row")
-    return Table(PATH, {name: frame[name] for name in frame.columns}, lambda row: f"row {row + 1}", {})
+    return Table(PATH, {name: frame[name] for name in frame.columns})
 
 
 def _frame(data: Any) -> pl.DataFrame:
@@ -43,7 +43,7 @@ def _frame(data: Any) -> pl.DataFrame:
     for number, row in enumerate(rows, 1):
         if not (isinstance(row, tuple) and 2 <= len(row) <= 3 and len(row) == len(rows[0])):
             raise ValueError(
-                f"{PATH}, row {number}: expected (user, item) or (user, item, time) in all, got {shown(row)}"
+                f"{PATH}, row {number}: expected (user, item) or (user, item, time) in all, got {excerpt(row)}"
             )
     return pl.DataFrame(
         {name: _column(name, list(values)) for name, values in zip(ROWS, zip(*rows, strict=True), strict=False)}

@@ -31,10 +31,12 @@ class Split:
 
     @property
     def start(self) -> np.ndarray:
+        """int64 [users], where each history begins."""
         return self.data.offsets[:-1]
 
     @property
     def train_end(self) -> np.ndarray:
+        """int64 [users], where the training items end: the position of the validation item."""
         return self.data.offsets[1:] - 2
 
     def targets(self, part: Part) -> np.ndarray:

@@ -1,91 +1,27 @@
-"""Text as columns: lines split by polars, so that a row's line is always known and no id is reinterpreted ("007" stays "007").
+"""Text formats as columns: lines split by polars, so that a row's line is always known and no id is reinterpreted.
 
-Gzip and zstd are read by their first bytes. Only a file with quotes goes through a csv parser. Imports polars.
+"007" stays "007", and no field keeps white space around it. Each `read_...` is the function of one `readers.Reader`; an
+empty separator is the format's own. Only files with quotes go through a csv parser. Imports polars.
 """
 
 from __future__ import annotations
 
 import csv
-import re
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
-from easrec_jax.data.columns import Columns, are_named, shown
+from easrec_jax.data.columns import Columns, are_named, excerpt
+from easrec_jax.data.inputs import File, read_lines
+from easrec_jax.data.quoted import read_quoted
+from easrec_jax.data.table import Table, check_distinct, wrong_width
 
 SEPARATORS = (",", "\t", ";", "|")
-FIXED_NAMES = {"pairs": ["user", "item"], "movielens": ["user", "item", "rating", "timestamp"]}
 ATOMIC_KINDS = ("token", "token_seq", "float", "float_seq")
-csv.field_size_limit(sys.maxsize)  # a field may hold a whole history
-
-
-class File(NamedTuple):
-    """A file by its path, or content in memory under a name for messages."""
-
-    path: Path
-    content: bytes | None = None
-
-    @property
-    def source(self) -> str | bytes:
-        """What polars reads."""
-        return str(self.path) if self.content is None else self.content
-
-    @property
-    def suffix(self) -> str:
-        """The suffix that tells the format: the one before .gz or .zst."""
-        packed = self.path.suffix.lower() in (".gz", ".gzip", ".zst", ".zstd")
-        return Path(self.path.stem if packed else self.path.name).suffix.lower()
-
-
-@dataclass(frozen=True)
-class Table:
-    """The columns of one input by name, and for each row (0-based) its place in the input for error messages."""
-
-    path: Path
-    columns: dict[str, pl.Series]
-    place: Callable[[int], str]
-    kinds: dict[str, str]  # atomic files: column name -> token, token_seq, float or float_seq; else empty
-    dropped: int = 0  # rows without an id that were left out
-
-    def error(self, row: int, column: str, message: str) -> ValueError:
-        """An error that names file, line and column."""
-        return ValueError(f"{self.path}, {self.place(row)}, column {shown(column)}: {message}")
-
-
-def read_lines(file: File) -> pl.Series:
-    """The lines of a UTF-8 file without line ends and byte order mark."""
-    try:
-        lines = pl.read_lines(file.source, glob=False).to_series()
-    except pl.exceptions.PolarsError as error:
-        data = file.content if file.content is not None else file.path.read_bytes()
-        try:
-            data.decode()
-        except UnicodeDecodeError as wrong:
-            line = data.count(b"\n", 0, wrong.start) + 1
-            got = f"got the byte 0x{data[wrong.start]:02x}"
-            raise ValueError(f"{file.path}, line {line}: expected UTF-8, {got}") from error
-        raise ValueError(f"{file.path}: cannot be read: {error}") from error
-    if len(lines) and lines[0].startswith("\ufeff"):
-        lines[0] = lines[0][1:]
-    return lines
-
-
-def first_lines(file: File, count: int = 100) -> list[str]:
-    """The first lines of a text file, decompressed; also where it is no UTF-8."""
-    try:
-        lines = pl.read_lines(file.source, n_rows=count, glob=False).to_series().to_list()
-    except pl.exceptions.PolarsError:
-        if file.content is None:
-            with file.path.open("rb") as opened:
-                head = opened.read(4096)
-        else:
-            head = file.content[:4096]
-        lines = head.decode(errors="replace").split("\n")
-    return [line.removeprefix("\ufeff").rstrip("\r") for line in lines]
+BLANK = ("", " ")  # separators that mean any number of blanks and tabs
 
 
 def split_header(line: str, separator: str) -> list[str]:
@@ -104,159 +40,129 @@ def find_separator(header: str, usual: str, asked: Columns) -> str:
     return next(named, most if header.count(most) else usual)
 
 
-def read_text(file: File, format: str, separator: str = "") -> Table:
-    """Read any text format as columns of strings without white space around; all rows have as many columns.
+class Lines(NamedTuple):
+    """The lines of a file that are not blank."""
 
-    Formats: see `readers.FORMATS`. Lines of one user each ("lists") have the columns user and item, a row an event.
+    path: Path
+    text: pl.Series
+    numbers: np.ndarray  # int64 [lines], where each stands in the file, from 1
+
+    def place(self, row: int) -> str:
+        """Where a line stands, for messages."""
+        return f"line {self.numbers[row]}"
+
+    def below_header(self) -> Lines:
+        """The lines after the first; ValueError if there is none."""
+        if len(self.text) < 2:
+            raise ValueError(f"{self.path}: there is a header but no row")
+        return Lines(self.path, self.text.slice(1), self.numbers[1:])
+
+    def fields(self, separator: str, names: Sequence[str]) -> dict[str, pl.Series]:
+        """Every line split into exactly the named columns."""
+        found = self.text.str.split_exact(separator, len(names)).struct.unnest().get_columns()
+        for wrong in (found[len(names) - 1].is_null(), found[len(names)].is_not_null()):
+            if wrong.any():
+                row = int(wrong.arg_max() or 0)
+                raise wrong_width(self.path, self.place(row), len(str(self.text[row]).split(separator)), names)
+        return {name: field.alias(name) for name, field in zip(names, found, strict=False)}
+
+    def stripped(self, separator: str, names: Sequence[str]) -> dict[str, pl.Series]:
+        """`fields` without white space around."""
+        return {name: field.str.strip_chars() for name, field in self.fields(separator, names).items()}
+
+
+def filled_lines(file: File, lines: pl.Series | None = None, *, blanks: bool = False) -> Lines:
+    """The lines that are not blank (of `lines`, if they are read already); ValueError if all are.
+
+    `blanks`: blanks and tabs part fields, and any number of them counts as one blank.
     """
-    lines = read_lines(file)
-    blanks = format in ("pairs", "lists") and separator in ("", " ")
+    lines = read_lines(file) if lines is None else lines
     if blanks and lines.str.contains(r"^$|^[ \t]|[ \t]$|\t|  ").any():
         lines = lines.str.strip_chars(" \t").str.replace_all(r"[ \t]+", " ")
     filled = (~lines.str.contains(r"^ *$")).arg_true().to_numpy()
     if not len(filled):
         raise ValueError(f"{file.path}: the file is empty")
-    if len(filled) < len(lines):
-        lines = lines.gather(filled)
-
-    def place(row: int) -> str:
-        return f"line {numbers[row]}"
-
-    numbers = filled + 1
-    if format == "lists":
-        return _split_lists(file.path, lines, separator or " ", place)
-    separator = separator or _separator(format, lines[0])
-    if format in ("csv", "tsv") and len(separator) == 1 and lines.str.contains('"', literal=True).any():
-        return _read_quoted(file, read_lines(file), separator)
-    names, kinds = _parse_header(file.path, f"line {filled[0] + 1}", format, split_header(lines[0], separator))
-    if format in ("csv", "tsv", "atomic"):
-        lines, numbers = lines.slice(1), numbers[1:]
-    if not len(lines):
-        raise ValueError(f"{file.path}: there is a header but no row")
-    columns = _split_lines(file.path, lines, separator, names, place)
-    if not blanks:
-        columns = {name: field.str.strip_chars() for name, field in columns.items()}
-    return Table(file.path, columns, place, kinds)
+    return Lines(file.path, lines.gather(filled) if len(filled) < len(lines) else lines, filled + 1)
 
 
-def _separator(format: str, line: str) -> str:
-    """What parts the fields where nobody said it."""
-    if format in ("csv", "tsv"):
-        return "," if format == "csv" else "\t"
-    if format in ("pairs", "atomic"):
-        return " " if format == "pairs" else "\t"
-    if format == "movielens":
-        return "\t" if "\t" in line else "::"
-    return next((separator for separator in ("\t", "::", *SEPARATORS, " ") if separator in line), ",")
+def read_csv(file: File, separator: str = "") -> Table:
+    """Fields between commas under a header."""
+    everything = read_lines(file)
+    lines, separator = filled_lines(file, everything), separator or ","
+    if len(separator) == 1 and lines.text.str.contains('"', literal=True).any():
+        return read_quoted(file, everything, separator)
+    names = split_header(lines.text[0], separator)
+    check_distinct(file.path, lines.place(0), names)
+    lines = lines.below_header()
+    return Table(file.path, lines.stripped(separator, names), lines.place)
 
 
-def _parse_header(path: Path, place: str, format: str, fields: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Column names, and for atomic files the kind of each."""
+def read_tsv(file: File, separator: str = "") -> Table:
+    """Fields between tabs under a header."""
+    return read_csv(file, separator or "\t")
+
+
+def read_atomic(file: File, separator: str = "") -> Table:
+    """RecBole's atomic files: fields between tabs under a header like `user_id:token`."""
+    lines, separator = filled_lines(file), separator or "\t"
     kinds: dict[str, str] = {}
-    if format in FIXED_NAMES and not (format == "movielens" and len(fields) == 3):
-        return FIXED_NAMES[format], {}
-    if format in ("headerless", "movielens"):
-        return [str(position + 1) for position in range(len(fields))], {}
-    names = fields
-    if format == "atomic":
-        for field in fields:
-            name, colon, kind = field.rpartition(":")
-            if not (colon and name and kind in ATOMIC_KINDS):
-                raise ValueError(f"{path}, {place}: expected header fields like user_id:token, got {shown(field)}")
-            kinds[name] = kind
-        names = [field.rpartition(":")[0] for field in fields]
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise ValueError(f"{path}, {place}: the column {shown(repeated)} is there twice")
-    return names, kinds
+    names: list[str] = []
+    for field in split_header(lines.text[0], separator):
+        name, colon, kind = field.rpartition(":")
+        if not (colon and name and kind in ATOMIC_KINDS):
+            raise ValueError(
+                f"{file.path}, {lines.place(0)}: expected header fields like user_id:token, got {excerpt(field)}"
+            )
+        names.append(name)
+        kinds[name] = kind
+    check_distinct(file.path, lines.place(0), names)
+    lines = lines.below_header()
+    return Table(file.path, lines.stripped(separator, names), lines.place, kinds)
 
 
-def _split_lines(
-    path: Path, lines: pl.Series, separator: str, names: list[str], place: Callable[[int], str]
-) -> dict[str, pl.Series]:
-    """Split every line into exactly the named columns."""
-    fields = lines.str.split_exact(separator, len(names)).struct.unnest().get_columns()
-    for wrong in (fields[len(names) - 1].is_null(), fields[len(names)].is_not_null()):
-        if wrong.any():
-            row = int(wrong.arg_max() or 0)
-            raise wrong_width(path, place(row), len(str(lines[row]).split(separator)), names)
-    return {name: field.alias(name) for name, field in zip(names, fields, strict=False)}
+def read_pairs(file: File, separator: str = "") -> Table:
+    """A user and an item a line, no header."""
+    lines = filled_lines(file, blanks=separator in BLANK)
+    split = lines.fields if separator in BLANK else lines.stripped
+    return Table(file.path, split(separator or " ", ["user", "item"]), lines.place)
 
 
-def _split_lists(path: Path, lines: pl.Series, separator: str, place: Callable[[int], str]) -> Table:
+def read_movielens(file: File, separator: str = "") -> Table:
+    """MovieLens without a header: user, item, rating and time between tabs or "::"; of three fields none is a rating."""
+    lines = filled_lines(file)
+    separator = separator or ("\t" if "\t" in lines.text[0] else "::")
+    if len(split_header(lines.text[0], separator)) == 3:
+        return _positional(lines, separator)
+    return Table(file.path, lines.stripped(separator, ["user", "item", "rating", "timestamp"]), lines.place)
+
+
+def read_headerless(file: File, separator: str = "") -> Table:
+    """Fields without a header; the columns are "1", "2", ..."""
+    lines = filled_lines(file)
+    candidates = ("\t", "::", *SEPARATORS, " ")
+    return _positional(lines, separator or next((mark for mark in candidates if mark in lines.text[0]), ","))
+
+
+def _positional(lines: Lines, separator: str) -> Table:
+    names = [str(number + 1) for number in range(len(split_header(lines.text[0], separator)))]
+    return Table(lines.path, lines.stripped(separator, names), lines.place, named=False)
+
+
+def read_lists(file: File, separator: str = "") -> Table:
     """One line a user, its id and then its items in time order, as one row an event."""
-    frame = pl.DataFrame({"field": lines.str.split(separator)}).with_row_index("line")
+    lines = filled_lines(file, blanks=separator in BLANK)
+    frame = pl.DataFrame({"field": lines.text.str.split(separator or " ")}).with_row_index("line")
     frame = frame.select("line", user=pl.col("field").list.first(), item=pl.col("field").list.slice(1))
     twice = frame["user"].is_duplicated()
     if twice.any():
         row = int(twice.arg_true()[-1])
-        raise ValueError(f"{path}, {place(row)}: expected one line a user, {shown(frame['user'][row])} is there twice")
+        user = excerpt(frame["user"][row])
+        raise ValueError(f"{file.path}, {lines.place(row)}: expected one line a user, {user} is there twice")
     empty = frame["item"].list.len() == 0
     if empty.any():
-        raise ValueError(f"{path}, {place(int(empty.arg_max() or 0))}: expected a user and its items, got one field")
+        place = lines.place(int(empty.arg_max() or 0))
+        raise ValueError(f"{file.path}, {place}: expected a user and its items, got one field")
     frame = frame.explode("item")
     line = frame["line"].to_numpy()
     columns = {name: frame[name].str.strip_chars() for name in ("user", "item")}
-    return Table(path, columns, lambda row: place(int(line[row])), {})
-
-
-def wrong_width(path: Path, place: str, width: int, names: Sequence[str]) -> ValueError:
-    """The error for a row with too few or too many columns."""
-    columns = "column" if width == 1 else "columns"
-    expected = f"{len(names)} columns ({', '.join(name[:60] for name in names[:20])})"
-    return ValueError(f"{path}, {place}: expected {expected}, got {width} {columns}")
-
-
-def has_blank_quotes(lines: pl.Series, separator: str) -> bool:
-    """Whether blanks stand between separators and quotes, which a csv parser takes for part of the field.
-
-    Doubled quotes are not meant: they are a field's own, as in a JSON list.
-    """
-    mark = re.escape(separator)
-    return bool(lines.str.contains(rf'(^|{mark}) +"([^"]|$)|[^"]" +({mark}|$)').any())
-
-
-def _read_quoted(file: File, lines: pl.Series, separator: str) -> Table:
-    """Read a csv or tsv with quoted fields: by polars where that is certain, else row by row with exact errors."""
-    first = next(
-        (row for row in csv.reader(lines, delimiter=separator, skipinitialspace=True) if "".join(row).strip()), []
-    )
-    names, _ = _parse_header(file.path, "line 1", "csv", [field.strip() for field in first])
-    frame = None
-    if not has_blank_quotes(lines, separator):
-        try:
-            frame = pl.read_csv(file.source, separator=separator, infer_schema=False, glob=False)
-        except pl.exceptions.PolarsError:
-            frame = None
-    if frame is not None and [name.strip() for name in frame.columns] == names and frame.height:
-        columns = {name: field.str.strip_chars() for name, field in zip(names, frame.get_columns(), strict=True)}
-        if not any(field.null_count() for field in columns.values()):
-            return Table(
-                file.path, columns, lambda row: f"line {_quoted_rows(file, lines, separator, names)[1][row]}", {}
-            )
-    rows, places = _quoted_rows(file, lines, separator, names)
-    if not rows:
-        raise ValueError(f"{file.path}: there is a header but no row")
-    values = zip(*rows, strict=True)
-    columns = {name: pl.Series(name, column, pl.String) for name, column in zip(names, map(list, values), strict=True)}
-    columns = {name: field.str.strip_chars() for name, field in columns.items()}
-    return Table(file.path, columns, lambda row: f"line {places[row]}", {})
-
-
-def _quoted_rows(file: File, lines: pl.Series, separator: str, names: list[str]) -> tuple[list[list[str]], list[int]]:
-    """The rows after the header, and the line (from 1) each starts on."""
-    if has_blank_quotes(lines, separator):
-        lines = lines.str.replace_all(rf'" +({re.escape(separator)}|$)', '"$1')
-    rows, places, line = [], [], 1
-    reader = csv.reader((f"{text}\n" for text in lines), delimiter=separator, strict=True, skipinitialspace=True)
-    try:
-        for row in reader:
-            if len(row) > 1 or "".join(row).strip():
-                if len(row) != len(names):
-                    raise wrong_width(file.path, f"line {line}", len(row), names)
-                rows.append(row)
-                places.append(line)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise ValueError(f"{file.path}, line {line}: wrong quoting: {error}") from error
-    return rows[1:], places[1:]
+    return Table(file.path, columns, lambda row: lines.place(int(line[row])), by_user=True)

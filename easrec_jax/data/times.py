@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import polars as pl
+
+from easrec_jax.data.columns import excerpt
+from easrec_jax.data.table import Table
 
 EXPECTED = "a finite number, or a date-time like 2010-10-19T23:55:27Z"
 UNITS = (1, 10**3, 10**6, 10**9)  # of a second, in times since 1970
@@ -13,6 +17,19 @@ ISO = (
     r"(?:(?:T|[ _]+)(\d{1,2}):?(\d\d)(?::?(\d\d)(?:[.,](\d{1,9}))?)?)?"  # time
     r" *(?:(Z|UTC|GMT)|([+-])(\d\d):?(\d\d)?)?(?:\[[\w/+-]+\])?$"  # zone
 )
+
+
+def parse_times(table: Table, name: str) -> np.ndarray:
+    """The time column as int64 or finite float64 (any unit: only the order counts)."""
+    column = table.columns[name]
+    try:
+        times = time_numbers(column)
+    except ValueError as error:
+        raise ValueError(f"{table.path}, column {name!r}: {error}") from None
+    if times.null_count():
+        row = int(times.is_null().arg_max() or 0)
+        raise table.error(row, name, f"expected {EXPECTED}, got {excerpt(column[row])}")
+    return times.to_numpy()
 
 
 def time_numbers(column: pl.Series) -> pl.Series:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from easrec_jax.data.columns import ITEMS, Columns, shown, usual
-from easrec_jax.data.readers import check_file, detect
-from easrec_jax.data.scans import id_columns, plain_ids
-from easrec_jax.data.text import File, read_text
+from easrec_jax.data.columns import ITEMS, Columns, excerpt, usual
+from easrec_jax.data.id_rules import id_columns, plain_ids
+from easrec_jax.data.inputs import File, check_file
+from easrec_jax.data.readers import detect
 
 
 def read_titles(path: str | Path) -> dict[str, str]:
@@ -18,21 +18,23 @@ def read_titles(path: str | Path) -> dict[str, str]:
     Raises `ValueError` naming the file and its columns where one of the two is missing.
     """
     file = File(check_file(path))
-    format, separator = detect(file, asked=Columns("-", "", ""))
-    if format == "parquet":
+    reader, separator = detect(file, asked=Columns(user="-"))
+    if reader.name == "parquet":
         try:
             frame = pl.read_parquet(path, glob=False)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise ValueError(f"{path}: not a readable parquet file: {error}") from error
-    elif format in ("atomic", "csv", "tsv"):
-        frame = pl.DataFrame(list(read_text(file, format, separator).columns.values()))
+    elif reader.name in ("atomic", "csv", "tsv") and reader.read:
+        frame = pl.DataFrame(list(reader.read(file, separator).columns.values()))
     else:
-        raise ValueError(f"{path}: expected titles as .item, .csv, .tsv or .parquet, got the format {format!r}")
+        raise ValueError(f"{path}: expected titles as .item, .csv, .tsv or .parquet, got the format {reader.name!r}")
     item = usual(frame.columns, ITEMS)
     title = next((name for word in ("title", "name") for name in frame.columns if word in name.lower()), None)
     if not item or title is None:
         missing = f"item column ({', '.join(ITEMS[:4])}, ...)" if not item else "title column (*title*, *name*)"
-        raise ValueError(f"{path}: no {missing}; the file has the columns {', '.join(map(shown, frame.columns[:20]))}")
+        raise ValueError(
+            f"{path}: no {missing}; the file has the columns {', '.join(map(excerpt, frame.columns[:20]))}"
+        )
     try:
         ids = plain_ids(frame.select(id_columns(item, frame.schema[item])[0].alias("id"))["id"])
     except ValueError as error:

@@ -30,7 +30,7 @@ from easrec_jax.serving.recommend import Recommender
 if TYPE_CHECKING:  # polars is imported only where a file is read
     import polars as pl
 
-    from easrec_jax.data.histories import Part, Source
+    from easrec_jax.data.histories import Histories, Source
 
 FORMAT = "easrec_jax recommendations 2"
 EVENTS_PER_PART = 500_000
@@ -41,7 +41,7 @@ USERS_PER_CALL = 8_192
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for each user, and how the input is read (see `data.interactions.read_interactions`)."""
+    """What is asked for each user, and how the input is read (see `data.read.Reading`)."""
 
     k: int = 10
     exclude_seen: bool = True
@@ -176,11 +176,11 @@ def _score_parts(
     on_progress: Callable[[int, int], Any] | None,
 ) -> Done:  # fmt: skip
     """Write those of the parts that are not there; `spill` is where the input is split to, once."""
-    from easrec_jax.data.histories import read_part, split
+    from easrec_jax.data.histories import read_part, write_parts
 
     todo, parts = [part for part, path in targets.items() if not path.exists()], settings["parts"]
     if todo and not spill.is_dir():
-        split(source, spill, range(min(targets), max(targets) + 1), parts)
+        write_parts(source, spill, range(min(targets), max(targets) + 1), parts)
         if _files(source.path) != settings["input"]:
             remove_whole(spill)
             raise ValueError(f"{source.path}: was changed while it was read; start again when it is whole")
@@ -218,7 +218,7 @@ def _items(recommender: Recommender, request: Request) -> pl.DataFrame:
 
 
 def _answer(
-    recommender: Recommender, part: Part, request: Request, source: Source, tell: Callable[[int], None]
+    recommender: Recommender, part: Histories, request: Request, source: Source, tell: Callable[[int], None]
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[int, int, int]]:
     """(scores, inner ids), [users k] each, -inf where there is none; and the counts of `Done`."""
     inner = _lookup(recommender, part.items)
@@ -279,9 +279,10 @@ def _lookup(recommender: Recommender, items: pl.Series) -> np.ndarray:
 
 def _files(path: Path) -> list[list]:
     """Name, size and time of what is read."""
-    from easrec_jax.data.histories import input_files
+    from easrec_jax.data.inputs import input_files
 
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in input_files(path)]
+    paths = [file.path for file in input_files(path)]
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
 
 def _settings(

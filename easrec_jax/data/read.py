@@ -1,0 +1,230 @@
+"""From interactions in any form to `Interactions`: codes of users and items, the order of histories, what is left out.
+
+Imports polars: import this where it is used.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from easrec_jax.data.columns import Columns, excerpt
+from easrec_jax.data.events import read_events
+from easrec_jax.data.id_rules import DROP
+from easrec_jax.data.interactions import IdMap, Interactions
+from easrec_jax.data.order import check_equal_times, history_order
+from easrec_jax.data.table import Table
+from easrec_jax.data.times import parse_times
+
+DUPLICATES, MISSING_IDS = ("keep", "drop"), ("error", "drop")
+NOTABLE, NOTABLE_IN_ORDER = 0.1, 0.02  # shares of tied events that are told: in any file, in one in time order
+NOTABLE_EVENTS = 100  # and how many at least
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How interactions are read, and what is left out of them: the options of `read_interactions`."""
+
+    format: str = "auto"
+    """A name in `readers.READERS`; auto: by the ending of the name and the first lines."""
+    separator: str = ""
+    """What parts the fields of text; "": found by the header or the first line."""
+    user_column: str = ""
+    """Name of the column of user ids; "", here and below: the usual names are tried."""
+    item_column: str = ""
+    time_column: str = ""
+    history_column: str = ""
+    """Where a row is a user: the column of its items."""
+    equal_times: str = "mixed"
+    """Events of one user at the same time: mixed, in the order of a fixed hash; file, in row order."""
+    missing_ids: str = "error"
+    """Rows without an id: error, or drop."""
+    min_history: int = 3
+    """Users with fewer interactions are dropped (leave-one-out needs 3)."""
+    k_core: int = 0
+    """Users and items with fewer interactions are dropped, again and again."""
+    duplicates: str = "keep"
+    """drop: the earliest interaction of each user with each item stays alone."""
+
+    def __post_init__(self) -> None:
+        if self.min_history < 1:
+            raise ValueError(f"min_history: expected 1 or more, got {self.min_history}")
+        if self.k_core < 0:
+            raise ValueError(f"k_core: expected 0 or more, got {self.k_core}")
+        if self.duplicates not in DUPLICATES:
+            raise ValueError(f"duplicates: expected one of {', '.join(DUPLICATES)}, got {self.duplicates!r}")
+        check_equal_times(self.equal_times)
+        if self.missing_ids not in MISSING_IDS:
+            raise ValueError(f"missing_ids: expected one of {', '.join(MISSING_IDS)}, got {self.missing_ids!r}")
+
+    @property
+    def columns(self) -> Columns:
+        """The columns asked for."""
+        return Columns(self.user_column, self.item_column, self.time_column, self.history_column)
+
+
+def read_interactions(data: Any, **options: Any) -> Interactions:
+    """Read interactions: a file, a folder of parts, a table in memory (polars, pandas, Arrow), or rows (user, item[, time]).
+
+    `options` are the fields of `Reading`: format, separator, user_column, item_column, time_column, history_column,
+    equal_times, missing_ids, min_history, k_core, duplicates.
+
+    Users are numbered in the order of their ids. A history is in time order; events of one user at the same time are in
+    the order of a fixed hash, so that the order of the rows counts for nothing (equal_times="file": in row order), and
+    without times the row order is the time order. Items are numbered as they come in these histories. Before that, in
+    this order: missing_ids="drop" leaves out rows without an id (else an error); duplicates="drop" keeps the earliest
+    interaction of each user with each item; k_core drops users and items with fewer interactions, again and again;
+    min_history drops users with fewer (leave-one-out needs 3). What is left out is in `notes`.
+    ValueError names file, line and column of bad input; FileNotFoundError for a missing file. Formats: `readers.READERS`.
+    """
+    how = Reading(**options)
+    table, columns = read_events(
+        data, how.columns, format=how.format, separator=how.separator, missing_ids=how.missing_ids
+    )
+    coded = Coded(table.path, *encode_column(table, columns.user, ordered=True), *encode_column(table, columns.item))
+    times = parse_times(table, columns.time) if columns.time else None
+    coded = in_time_order(coded, times, how.equal_times)
+    notes = [f"{table.dropped:,} rows without a user or item id dropped (missing_ids=drop)"] if table.dropped else []
+    if how.duplicates == "drop":
+        coded, noted = without_repeats(coded)
+        notes += noted
+    coded, noted = in_core(coded, how.k_core)
+    notes += noted
+    coded, noted = long_enough(coded, how.min_history)
+    return numbered(coded, (*notes, *noted))
+
+
+class Coded(NamedTuple):
+    """Events as codes from 0 of the distinct raw ids of users and items."""
+
+    path: Path
+    user: np.ndarray  # int32 [events]
+    users: pl.Series  # text or integers [codes]
+    item: np.ndarray
+    items: pl.Series
+
+    def at(self, rows: np.ndarray) -> Coded:
+        """The events of these rows (by number or by mask) alone; the codes stay."""
+        return self._replace(user=self.user[rows], item=self.item[rows])
+
+
+def encode_column(table: Table, name: str, *, ordered: bool = False) -> tuple[np.ndarray, pl.Series]:
+    """Codes from 0, int32 [rows], and the raw id of each code; ValueError for a blank id.
+
+    `ordered`: by id, numbers by their size and text by its letters; else in any order.
+    """
+    column = table.columns[name]
+    raw = column.unique(maintain_order=True)
+    if ordered:
+        number = raw.cast(pl.Int64, strict=False)
+        keys = ["id"] if number.null_count() else ["number", "id"]
+        raw = pl.DataFrame({"id": raw, "number": number}).sort(keys)["id"]
+    codes = pl.DataFrame({"id": raw, "code": np.arange(len(raw), dtype=np.int32)})
+    code = column.to_frame("id").join(codes, on="id", how="left", maintain_order="left")["code"].to_numpy()
+    if raw.dtype == pl.String:
+        blank = raw.str.strip_chars() == ""
+        if blank.any():
+            row = int(np.argmax(code == (blank.arg_max() or 0)))
+            raise table.error(row, name, f"expected an id, got {excerpt(column[row])}; {DROP}")
+    return code, raw
+
+
+def in_time_order(coded: Coded, times: np.ndarray | None, equal_times: str) -> Coded:
+    """The events with each user's history in order; warns where the order of many ties in the file is not kept."""
+    user, item = coded.user, coded.item
+    if times is None and np.all(user[1:] >= user[:-1]):
+        return coded
+    order, tied, in_order = history_order(
+        user,
+        times,
+        lambda rows: coded.users.gather(user[rows]),
+        lambda rows: coded.items.gather(item[rows]),
+        equal_times,
+    )
+    notable = max(NOTABLE_EVENTS, len(user) * (NOTABLE_IN_ORDER if in_order else NOTABLE))
+    if equal_times == "mixed" and tied >= notable:
+        warnings.warn(
+            f"{coded.path}: {tied:,} of {len(user):,} events share their time with another of the same user; such events "
+            "are mixed by a fixed hash, equal_times=file (--data.equal_times) keeps the order of the rows",
+            stacklevel=3,
+        )
+    return coded.at(order)
+
+
+def without_repeats(coded: Coded) -> tuple[Coded, list[str]]:
+    """The first interaction of each user with each item, and a note if there are others."""
+    pairs = coded.user.astype(np.int64) * len(coded.items) + coded.item
+    first = np.sort(np.unique(pairs, return_index=True)[1])
+    gone = len(pairs) - len(first)
+    return coded.at(first), [f"{gone:,} repeated interactions dropped (duplicates=drop)"] if gone else []
+
+
+def in_core(coded: Coded, k_core: int) -> tuple[Coded, list[str]]:
+    """The k-core, in which each user and item has k_core events or more, and a note of what is not in it."""
+    user, item = coded.user, coded.item
+    keep = np.ones(len(user), bool)
+    while k_core > 1:
+        user_counts, item_counts = np.bincount(user[keep]), np.bincount(item[keep])
+        left = keep.copy()
+        left[keep] = (user_counts[user[keep]] >= k_core) & (item_counts[item[keep]] >= k_core)
+        if not left.any():
+            sizes = f"{len(np.unique(user))} users and {len(np.unique(item))} items"
+            raise ValueError(f"{coded.path}: k_core={k_core} leaves nothing of {len(user)} interactions of {sizes}")
+        if left.sum() == keep.sum():
+            break
+        keep = left
+    if keep.all():
+        return coded, []
+    users, items = (len(np.unique(codes)) - len(np.unique(codes[keep])) for codes in (user, item))
+    gone = f"{np.count_nonzero(~keep):,} interactions, {users:,} users, {items:,} items"
+    return coded.at(keep), [f"{gone} dropped (k_core={k_core})"]
+
+
+def long_enough(coded: Coded, min_history: int) -> tuple[Coded, list[str]]:
+    """The events of users with min_history or more, and a note of the others; ValueError if no user has."""
+    counts = np.bincount(coded.user)
+    if counts.max() < min_history:
+        longest = f"the longest of {np.count_nonzero(counts)} users has {counts.max()}"
+        raise ValueError(f"{coded.path}: every history is shorter than {min_history}: {longest} (see min_history)")
+    keep = counts[coded.user] >= min_history
+    if keep.all():
+        return coded, []
+    users = f"{len(np.unique(coded.user[~keep])):,} users with fewer than {min_history} events"
+    return coded.at(keep), [f"{users} dropped, {np.count_nonzero(~keep):,} events in all"]
+
+
+def numbered(coded: Coded, notes: tuple[str, ...]) -> Interactions:
+    """The events under inner ids: users in the order of their codes, items as they come."""
+    user, kept_users = renumber(coded.user, len(coded.users))
+    item, kept_items = by_appearance(coded.item, len(coded.items))
+    return Interactions(
+        items=(item + 1).astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(user))]).astype(np.int64),
+        user_ids=IdMap(tuple(str(raw) for raw in coded.users.gather(kept_users))),
+        item_ids=IdMap(tuple(str(raw) for raw in coded.items.gather(kept_items))),
+        dropped_users=len(coded.users) - len(kept_users),
+        notes=notes,
+    )
+
+
+def renumber(codes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Codes without gaps in the same order, and the old code of each."""
+    kept = np.flatnonzero(np.bincount(codes, minlength=size))
+    new = np.zeros(size, np.int64)
+    new[kept] = np.arange(len(kept))
+    return new[codes], kept
+
+
+def by_appearance(codes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Codes from 0 in the order in which they first appear, and the old code of each."""
+    first = np.full(size, len(codes), np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # of repeated places the last value stays
+    kept = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
+    new = np.zeros(size, np.int64)
+    new[kept] = np.arange(len(kept))
+    return new[codes], kept

@@ -1,0 +1,133 @@
+"""Saved models measured on a data set by any protocols, alone or against others, user by user."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from easrec_jax.config import DataConfig, EvaluateConfig
+from easrec_jax.data.interactions import IdMap
+from easrec_jax.data.load import load_data
+from easrec_jax.data.split import Part, Split
+from easrec_jax.evaluate.evaluator import Evaluator
+from easrec_jax.evaluate.latency import compare_costs
+from easrec_jax.evaluate.metrics import compare_seeds, gains_of_seeds
+from easrec_jax.models.network import network_scores
+from easrec_jax.serving.recommend import Recommender
+
+UNKNOWN_TO_THE_MODEL = "left out: {items} items unknown to the model, their {events} events, and {users} users of whom fewer than 3 events are known"
+
+
+class Evaluation(NamedTuple):
+    """What was measured, and on what."""
+
+    users: int
+    left_out: dict[str, int]
+    """Items that the models do not know, their events, and users of whom too few events are known."""
+    dropped_users: int
+    """Users with too few events in the data."""
+    notes: tuple[str, ...]
+    """What the reader of the data left out, a line each."""
+    figures: dict[str, dict[str, float]]
+    """Means by protocol and metric, over the users and over the seeds of the model."""
+    against: dict[str, dict[str, dict[str, float]]]
+    """`compare_seeds` with the other models by protocol and metric; empty without others."""
+    costs: dict[str, tuple[float, float]]
+    """`compare_costs`, (mine, theirs); empty without others."""
+    prepare_s: float
+    """Seconds to read and prepare the data."""
+    evaluate_s: float
+    """Seconds to rank, compilation included."""
+
+    def record(self) -> dict[str, Any]:
+        """The figures and counts, without times, for JSON."""
+        costs = {name: {"mine": mine, "theirs": theirs} for name, (mine, theirs) in self.costs.items()}
+        return {
+            "users": self.users,
+            "left_out": self.left_out,
+            "dropped_users": self.dropped_users,
+            "figures": self.figures,
+            "against": self.against,
+            "costs": costs,
+        }
+
+    def remarks(self) -> list[str]:
+        """What was left out, a line each."""
+        return [*self.notes, *([UNKNOWN_TO_THE_MODEL.format(**self.left_out)] if any(self.left_out.values()) else [])]
+
+
+def evaluate_models(
+    models: Sequence[Path],
+    against: Sequence[Path],
+    data: DataConfig,
+    settings: EvaluateConfig,
+    *,
+    part: Part = "test",
+    seed: int = 0,
+) -> Evaluation:
+    """Measure the folders `models`, the seeds of one model, and compare them with those of `against`.
+
+    Events of items that the models do not know are left out. `seed` decides planted data. Raises `ValueError` where there
+    is no model or they know different items, and what `Recommender.load` and `load_data` raise.
+    """
+    if not models:
+        raise ValueError("models: expected at least one model folder")
+    loaded = {path: Recommender.load(path) for path in (*models, *against)}
+    ids = _common_ids(loaded)
+    started = time.perf_counter()
+    everything, _ = load_data(data, seed=seed)
+    known, left_out = everything.restricted_to(ids)
+    evaluators = _evaluators(loaded, Split(known), part, settings)
+    prepared = time.perf_counter()
+    ranks = {
+        path: evaluators[one.architecture.max_length].ranks(network_scores(one.network), one.weights)
+        for path, one in loaded.items()
+    }
+    evaluated = time.perf_counter()
+    mine, theirs = (gains_of_seeds([ranks[path] for path in paths], settings.ks) for paths in (models, against))
+    sides = [[loaded[path].network for path in paths] for paths in (models, against)]
+    return Evaluation(
+        users=known.num_users,
+        left_out=left_out,
+        dropped_users=everything.dropped_users,
+        notes=everything.notes,
+        figures={p: {name: float(values.mean()) for name, values in of.items()} for p, of in mine.items()},
+        against={p: {name: compare_seeds(mine[p][name], of[name]) for name in of} for p, of in theirs.items()},
+        costs=compare_costs(*sides) if theirs else {},
+        prepare_s=prepared - started,
+        evaluate_s=evaluated - prepared,
+    )
+
+
+def _common_ids(loaded: Mapping[Path, Recommender]) -> IdMap:
+    """The items that all models know."""
+    (first, model), *others = loaded.items()
+    for path, other in others:
+        if other.item_ids != model.item_ids:
+            raise ValueError(
+                f"{path}: knows other items than {first} ({len(other.item_ids)} and {len(model.item_ids)}), their ranks "
+                "cannot be compared; expected models trained on the same data"
+            )
+    return model.item_ids
+
+
+def _evaluators(
+    loaded: Mapping[Path, Recommender], split: Split, part: Part, settings: EvaluateConfig
+) -> dict[int, Evaluator]:
+    """One evaluator for each length of history that the models read."""
+    lengths = {model.architecture.max_length for model in loaded.values()}
+    return {
+        length: Evaluator(
+            split,
+            part,
+            length,
+            protocols=settings.protocols,
+            ks=settings.ks,
+            ties=settings.ties,
+            batch_size=settings.batch_size,
+            seed=settings.negatives_seed,
+        )
+        for length in lengths
+    }
