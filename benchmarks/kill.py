@@ -27,7 +27,7 @@ import tyro
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = [
-    "--data.planted_users=60", "--data.planted_items=100", "--model.width=16", "--model.inner=16", "--model.layers=2",
+    "--data.planted_users=60", "--data.planted_items=100", "--model.width=16", "--model.inner=16", "--model.layers=1",
     "--search.prune", "0.0", "0.5", "--search.epochs=6", "--search.finalists=1", "--retrain.epochs=6",
     "--search.buckets=1", "--retrain.buckets=1", "--retrain.patience=9", "--evaluate.protocols", "full", "--retrain.baselines",
 ]  # fmt: skip
@@ -75,8 +75,7 @@ class Subject:
             shutil.copytree(seed, self.run, dirs_exist_ok=True)
         if self.what == "batch" and not (self.folder / "model").exists():
             trained = Subject("retrain", self.folder)
-            trained.prepare()
-            trained.start().wait()
+            trained.start("--retrain.architecture=full", "--retrain.epochs=1").wait()
             shutil.move(self.run / "model", self.folder / "model")
             shutil.rmtree(self.run)
             ids = json.loads((self.folder / "model" / "items.json").read_text())["ids"]
@@ -85,13 +84,13 @@ class Subject:
             (self.folder / "users.csv").write_text("user,item\n" + "".join(rows))
         self.run.mkdir(exist_ok=True)
 
-    def start(self) -> subprocess.Popen:
+    def start(self, *more: str) -> subprocess.Popen:
         cache = {
             "JAX_COMPILATION_CACHE_DIR": str(self.folder / "cache"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
         return subprocess.Popen(
-            self.command(),
+            [*self.command(), *more],
             cwd=ROOT,
             env={**os.environ, **cache},
             stdout=subprocess.DEVNULL,

@@ -6,6 +6,15 @@ import gc
 import importlib.util
 import os
 import sys
+
+# To compile is most of a test's time, and no test needs fast programs: two thirds of it go without XLA's fusion emitters and
+# parallel code generation, half of the rest without most optimisations. The commands that tests start inherit all three.
+# A jaxlib that has dropped a flag says "Unknown flag".
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -46,7 +55,6 @@ def pytest_configure(config: pytest.Config) -> None:
     )  # the same examples each time; --hypothesis-profile=default: new ones
     if not config.getoption("--hypothesis-profile", None):
         hypothesis.settings.load_profile("fixed")
-    jax.config.update("jax_disable_most_optimizations", True)  # halves the compile time, which is most of a test's time
     if (store := getattr(config, "cache", None)) is not None:
         jax.config.update(
             "jax_compilation_cache_dir", str(store.mkdir("jax" + os.environ.get("PYTEST_XDIST_WORKER", "")))
