@@ -18,13 +18,13 @@ def command() -> None:
     from easrec_jax.data.load import load_data, load_features
     from easrec_jax.data.split import Split
     from easrec_jax.data.titles import read_titles
+    from easrec_jax.models.rival import needs_features
     from easrec_jax.runs.report import results_table, training_figure
     from easrec_jax.runs.retrain import (
         baseline,
         data_counts,
         describe_architecture,
         make_samples,
-        needs_features,
         planted_ceiling,
         retrain,
     )

@@ -3,10 +3,18 @@
 python bin/search.py configs/demo.py && python bin/retrain.py configs/demo.py
 """
 
-from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+from easrec_jax.config import (
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    ModelConfig,
+    PlantedConfig,
+    RetrainConfig,
+    SearchConfig,
+)
 
 config = Config(
-    data=DataConfig(planted_users=3000, planted_items=400),
+    data=DataConfig(planted=PlantedConfig(users=3000, items=400)),
     model=ModelConfig(width=64, inner=128, layers=2, heads=4, max_length=40),
     search=SearchConfig(
         epochs=6,

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from easrec_jax.architecture import Architecture
-    from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+    from easrec_jax.config import (
+        Config,
+        DataConfig,
+        EvaluateConfig,
+        ModelConfig,
+        PlantedConfig,
+        RetrainConfig,
+        SearchConfig,
+    )
     from easrec_jax.data.interactions import IdMap, Interactions, read_interactions
     from easrec_jax.data.split import Split
     from easrec_jax.evaluate.evaluator import Evaluator
@@ -24,7 +32,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Architecture": "architecture", "SearchSpace": "space", "search_space": "space",
-    "Config": "config", "DataConfig": "config", "EvaluateConfig": "config", "ModelConfig": "config",
+    "Config": "config", "DataConfig": "config", "EvaluateConfig": "config", "ModelConfig": "config", "PlantedConfig": "config",
     "RetrainConfig": "config", "SearchConfig": "config",
     "IdMap": "data.interactions", "Interactions": "data.interactions", "read_interactions": "data.interactions",
     "Split": "data.split", "Evaluator": "evaluate.evaluator", "Network": "models.network", "Recommender": "serving.recommend",
@@ -33,7 +41,7 @@ _HOMES = {
 
 __all__ = [
     "Architecture", "Config", "DataConfig", "EvaluateConfig", "Evaluator", "IdMap", "Interactions", "ModelConfig",
-    "Network", "Recommender", "RetrainConfig", "SearchConfig", "SearchSpace", "Split", "Supernet", "extract",
+    "Network", "PlantedConfig", "Recommender", "RetrainConfig", "SearchConfig", "SearchSpace", "Split", "Supernet", "extract",
     "read_interactions", "search_space",
 ]  # fmt: skip
 

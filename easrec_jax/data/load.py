@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from easrec_jax.config import DataConfig
@@ -17,10 +18,7 @@ def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
     if not config.path:
         from easrec_jax.data.synthetic import planted  # the one reader that needs JAX
 
-        made = planted(
-            users=config.planted_users, items=config.planted_items, seed=seed, clusters=config.planted_clusters,
-            tastes=config.planted_tastes, variants=config.planted_variants, lengths=config.planted_lengths,
-        )  # fmt: skip
+        made = planted(**dataclasses.asdict(config.planted), seed=seed)
         return made.data, made.truth
     options = {
         "format": config.format, "separator": config.separator, "user_column": config.user_column,

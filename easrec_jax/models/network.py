@@ -13,7 +13,9 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.nn.block import BlockState, EmbeddingNorm, Tables, apply, blocks_of, split_key
+from easrec_jax.nn.block import BlockState, apply, blocks_of
+from easrec_jax.nn.dropout import split_key
+from easrec_jax.nn.embedding import EmbeddingNorm, Tables
 from easrec_jax.precision import in_float32
 
 Items = Int[Array, "batch length"]

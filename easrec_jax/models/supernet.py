@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -11,7 +12,9 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.nn.block import Block, EmbeddingNorm, Tables, pick_last, split_key
+from easrec_jax.nn.block import Block, pick_last
+from easrec_jax.nn.dropout import split_key
+from easrec_jax.nn.embedding import EmbeddingNorm, Tables
 from easrec_jax.precision import in_float32
 from easrec_jax.space import SearchSpace
 
@@ -52,14 +55,11 @@ class Supernet(nn.Module):
         self.embedding_norms = [EmbeddingNorm(self.dropout) for _ in self.space.sizes]
         self.blocks = [
             [
-                Block(
-                    width, inner, largest.heads, largest.attention, largest.gate_layers,
-                    largest.conv_width, largest.learn_decay, self.dropout,
-                )
+                Block(dataclasses.replace(largest, width=width, inner=inner), inner, self.dropout)
                 for width, inner in self.space.sizes
             ]
             for _ in range(largest.depth)
-        ]  # fmt: skip
+        ]
 
     def encode(
         self,

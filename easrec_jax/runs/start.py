@@ -11,14 +11,14 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from easrec_jax.architecture import Architecture, full_architecture
-from easrec_jax.space import SearchSpace, WideSpace, space_of
-from easrec_jax.serving.artifact import load_model, load_tree
 from easrec_jax.config import CAUSAL_ATTENTIONS, Config
 from easrec_jax.data.interactions import IdMap, Interactions
-from easrec_jax.models.elastic import cut_out
 from easrec_jax.files import file_digest, read_json
+from easrec_jax.models.elastic import cut_out
 from easrec_jax.models.network import Network, init_network
 from easrec_jax.precision import in_float32
+from easrec_jax.serving.artifact import load_model, load_tree
+from easrec_jax.space import SearchSpace, WideSpace, space_of
 
 
 class Rows(NamedTuple):
