@@ -147,6 +147,18 @@ def test_a_mixer_costs_the_products_of_its_program(qkv, name):
     assert weights == BATCH * LENGTH * mixer.weight_flops(HEADS * CHANNELS, HEADS)
 
 
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_channels_of_zeros_change_nothing_but_the_scale_where_the_mixer_has_it(qkv, name):
+    """What a supernet that masks channels relies on."""
+    mixer, mask, decay = find_mixer(name), jnp.array(MASK), default_decay(HEADS)
+    q, k, v = (jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, CHANNELS))) for x in qkv)
+    root = 2**0.5
+    out = mixer.sequence(q * root if mixer.scales == "scores" else q, k, v, mask, decay)
+    out = np.asarray(out * root if mixer.scales == "output" else out)
+    np.testing.assert_allclose(out[..., :CHANNELS], mixer.sequence(*qkv, mask, decay), atol=2e-6)
+    assert not out[..., CHANNELS:].any()
+
+
 def test_default_decay_has_several_time_scales_and_one_head_that_forgets_nothing():
     np.testing.assert_allclose(default_decay(4), [0.5, 0.8, 0.92, 1.0])
     assert default_decay(1) == 1.0

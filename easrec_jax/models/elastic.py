@@ -141,7 +141,7 @@ def _attend(
             q = q * scale if mixer.scales == "scores" else q
             queries, keys, values = (a.reshape(*a.shape[:-1], heads, -1) for a in (q, k, v))
             out = mixer.sequence(queries, keys, values, mask, default_decay(heads)).reshape(q.shape)
-            return out if mixer.scales == "scores" else out * scale
+            return out * scale if mixer.scales == "output" else out
 
         return run
 

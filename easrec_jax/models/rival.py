@@ -45,7 +45,8 @@ def find_rival(name: str) -> tuple[Rival, str]:
     Raises `ValueError` for a name of another form.
     """
     stem, plus, attention = name.partition("+")
-    known = {module.name: _load(module.name) for module in iter_modules(rivals.__path__)}
+    names = sorted(module.name for module in iter_modules(rivals.__path__))
+    known: dict[str, Rival] = {name: importlib.import_module(f"{rivals.__name__}.{name}").RIVAL for name in names}
     rival = known.get(stem)
     floors = [name for name, other in known.items() if other.floor]
     networks = [name for name in known if name not in floors]
@@ -56,10 +57,6 @@ def find_rival(name: str) -> tuple[Rival, str]:
     check(fits, "retrain.baselines", forms, name)
     assert rival is not None
     return rival, "" if rival.floor else attention or "softmax"
-
-
-def _load(stem: str) -> Rival:
-    return importlib.import_module(f"{rivals.__name__}.{stem}").RIVAL
 
 
 def check_rival(name: str, config: Config) -> None:

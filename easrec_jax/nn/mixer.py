@@ -48,7 +48,7 @@ class Mixer(NamedTuple):
     """(width, heads, length) -> FLOPs of one position's mixing in `sequence` over `length` positions, products only."""
     weight_flops: Callable[[int, int], int]
     """(width, heads) -> FLOPs of one event's part in `weights`."""
-    scales: Literal["scores", "output"] = "output"
+    scales: Literal["scores", "output", "nowhere"] = "nowhere"
     """Where `1 / sqrt(d_h)` stands. A supernet that masks channels of a head makes up for them there."""
 
 

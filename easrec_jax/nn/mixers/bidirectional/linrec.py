@@ -28,4 +28,5 @@ MIXER = Mixer(
     push=None,
     token_flops=token_flops,
     weight_flops=linear.weight_flops,
+    scales="output",
 )

@@ -13,4 +13,5 @@ MIXER = Mixer(
     push=lambda summary, k, v, decay: linear.push(summary, k, v, None),
     token_flops=linear.causal_token_flops,
     weight_flops=linear.weight_flops,
+    scales="output",
 )

@@ -13,4 +13,5 @@ MIXER = Mixer(
     push=linear.push,
     token_flops=linear.causal_token_flops,
     weight_flops=linear.weight_flops,
+    scales="output",
 )
