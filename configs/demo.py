@@ -1,6 +1,9 @@
 """Planted data, a small supernet: search, retrain, recommend in a few minutes.
 
-python bin/search.py configs/demo.py && python bin/retrain.py configs/demo.py
+    python bin/search.py configs/demo.py && python bin/retrain.py configs/demo.py
+
+Device: two CPU cores. Minutes: 3 to 8 with installation and a recommendation. Peak memory: not measured.
+Score: test NDCG@10 .4679 by `full`, .5366 by `pop100`, one seed; SASRec .4805 and .5547 (README.md).
 """
 
 from easrec_jax.config import (
