@@ -1,0 +1,249 @@
+"""What the commands share: a config file and its flags, one-line errors, the live progress line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import tyro
+
+from easrec_jax.config import Config
+from easrec_jax.config_files import load_config
+from easrec_jax.data.interactions import Interactions
+from easrec_jax.runs.workdir import MetricsLog
+
+CACHE_BYTES = 512 << 20  # of compiled programs
+FROM = re.compile(r"^--retrain\.from(?=$|=)")  # a field cannot have this name, a flag can
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+    workdir: Path | None = None
+    """Where the run lives (default: runs/NAME, NAME being the config file's)."""
+    resume: bool = False
+    """Continue from the last checkpoint, exactly."""
+    overwrite: bool = False
+    """Delete what an earlier run left there."""
+
+
+def run_arguments(description: str) -> tuple[RunArguments, Path]:
+    """Parse `CONFIG.py [--flags]`: the config with its flags applied, and the run's folder."""
+    program = Path(sys.argv[0]).name
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0].startswith("-"):
+        if arguments and arguments[0] in ("-h", "--help"):
+            default, name = Config(), "NAME"
+        else:
+            fail(f"expected a config file first: {program} CONFIG.py [--flags], for example configs/demo.py")
+    else:
+        default, name = load_config(arguments[0]), Path(arguments[0]).stem
+        arguments = arguments[1:]
+    parsed = tyro.cli(
+        RunArguments,
+        args=[FROM.sub("--retrain.from_model", word) for word in arguments],
+        default=RunArguments(default),
+        description=description,
+        prog=f"{program} CONFIG.py",
+        config=(tyro.conf.HelptextFromCommentsOff,),
+        use_underscores=True,
+    )
+    return parsed, parsed.workdir or Path("runs") / name
+
+
+def fail(message: str) -> NoReturn:
+    """One line on stderr, exit status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def main(command: Callable[[], Any]) -> NoReturn:
+    """Run a command: user mistakes become one line, warnings too; EASREC_TRACEBACK=1 shows where they arose."""
+    _use_huge_pages()
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    try:
+        setup_jax()
+        status = command()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        if os.environ.get("EASREC_TRACEBACK"):
+            raise
+        other = "; other settings are another run: --overwrite, or another --workdir"
+        fail(f"{error}{other if isinstance(error, FloatingPointError) else ''}")
+    raise SystemExit(status or 0)
+
+
+def _use_huge_pages() -> None:
+    """Start over with malloc on huge pages, where Linux leaves the choice to the program and nobody has made it.
+
+    A step's buffers come and go by the hundred megabytes; on 4 KB pages the kernel clears them one page fault at a time,
+    which is up to half of the time (`benchmarks/README.md`). glibc reads the setting only when a process starts.
+    """
+    policy = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    if "glibc.malloc.hugetlb" in tunables or not policy.is_file() or "[madvise]" not in policy.read_text():
+        return
+    os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, "glibc.malloc.hugetlb=1")))
+    sys.stdout.flush()
+    os.execv(sys.executable, sys.orig_argv)
+
+
+def setup_jax() -> None:
+    """A device or a clear word that there is none, float32 whatever JAX_ENABLE_X64 says, and a compilation cache."""
+    import jax
+
+    jax.config.update("jax_enable_x64", False)
+    if platforms := os.environ.get("JAX_PLATFORMS"):
+        try:
+            jax.devices()
+        except (RuntimeError, AssertionError) as error:  # the latter, without a word, for CUDA without its plugin
+            reason = str(error).partition(" (set JAX_PLATFORMS")[0].strip() or "no such device, or no plugin for it"
+            raise ValueError(
+                f"JAX_PLATFORMS={platforms}: {reason.splitlines()[0][:200]}; unset it, or use JAX_PLATFORMS=cpu"
+            ) from None
+    setup_compilation_cache()
+
+
+def setup_compilation_cache() -> None:
+    """Compiled programs, small ones too, are kept in the user's cache folder (JAX_COMPILATION_CACHE_DIR overrides where).
+
+    That folder is the user's alone, what is in it being run, and those used longest ago go once it holds more than CACHE_BYTES.
+    """
+    import jax
+
+    if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+        folder = home / "easrec_jax" / "xla"
+        with contextlib.suppress(OSError):  # a folder that cannot be written is no cache; JAX says so
+            for own in (folder.parent, folder):
+                own.mkdir(parents=True, exist_ok=True)
+                own.chmod(0o700)
+            trim_folder(folder, CACHE_BYTES)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def trim_folder(folder: Path, most: int) -> None:
+    """Delete the files of a folder that were used longest ago, until it holds at most so many bytes."""
+    files = [(entry.stat(), entry.path) for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
+    files.sort(key=lambda file: max(file[0].st_mtime, file[0].st_atime))
+    excess = sum(status.st_size for status, _ in files) - most
+    for status, path in files:
+        if excess <= 0:
+            break
+        Path(path).unlink(missing_ok=True)
+        excess -= status.st_size
+
+
+def machine() -> dict:
+    """What the figures were measured on: device, versions, peak resident memory so far in MB."""
+    import jax
+
+    device, cores = jax.devices()[0], os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))  # fewer where the process is pinned
+    kind = device.device_kind if device.platform != "cpu" else f"CPU, {cores} core{'s' * (cores > 1)}"
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss: bytes there, else KiB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
+    return {"device": kind, "jax": jax.__version__, "peak_memory_mb": peak}
+
+
+def describe_data(data: Interactions, targets: int) -> str:
+    """The sizes of what was read, the training targets, and a line for each kind of what the reader left out."""
+    sizes = f"{data.num_users} users, {data.num_items} items, {data.num_interactions} interactions"
+    return "\n".join(f"data: {line}" for line in (f"{sizes}; {targets} targets an epoch", *data.notes))
+
+
+def clock(seconds: float) -> str:
+    """`0:07`, `12:07` or `3:12:07`."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def _network(record: dict) -> str:
+    """A network trained alone, of a search without a supernet."""
+    arch = record["architecture"]
+    return f"network {record['epoch']:2d}  {arch['depth']} x {arch['width']}/{arch['inner']} ({record['cost']:.3f})"
+
+
+PLAIN_SECONDS = 30.0  # between lines of progress where they cannot be drawn over each other
+
+
+class Progress:
+    """One lasting line an epoch on stderr and in `log`, and a live one below it; elsewhere than on a terminal now and then a plain one."""
+
+    def __init__(self, title: str, log: MetricsLog | None = None) -> None:
+        from tqdm import tqdm
+
+        self._title, self._log, self._known, self._written = title, log, "", time.monotonic()
+        live = sys.stderr.isatty()
+        self._bar = (
+            tqdm(total=1, unit=title, file=sys.stderr, bar_format="{unit} |{bar:16}| {desc}", leave=False)
+            if live
+            else None
+        )
+        self._show("started")  # to compile may take a while
+
+    def step(self, info: dict) -> None:
+        """`on_step` of a loop."""
+        if self._bar is None and time.monotonic() - self._written < PLAIN_SECONDS:
+            return
+        finalist = f"finalist {info['finalist']}, alone, " if "finalist" in info else ""
+        known = "" if finalist else self._known  # those are the supernet's
+        rate = f"  {info['steps_per_s']:.1f} steps/s" if info["steps_per_s"] else ""
+        left = f", {clock(info['left_s'])} left at most" if info["left_s"] is not None else ""
+        if self._bar is not None:
+            self._bar.total, self._bar.n = info["steps"], info["step"]
+        else:
+            rate = f", step {info['step']}/{info['steps']}{rate}"
+        self._show(
+            f"{finalist}epoch {info['epoch']}/{info['epochs']}{rate}  loss {info['loss']:.4f}{known}"
+            f"  {clock(info['elapsed_s'])} elapsed{left}"
+        )
+
+    def epoch(self, record: dict) -> None:
+        """`on_epoch` of a loop."""
+        if self._log is not None:
+            self._log.append(record)
+        self._known = f"  NDCG@10 {record['ndcg@10']:.4f}"
+        if "pick" in record:
+            pick = record["pick"]
+            what = pick.get("what") or f"candidate {pick['candidate']} x {pick['depth']}"
+            self._known += (
+                f"  tau {record['temperature']:.3f}" if "temperature" in record else ""
+            ) + f"  FLOPs {record['expected_cost']:.3f}  pick {what} ({pick['cost']:.3f})"
+        mark = " *" if record.get("best_epoch") == record["epoch"] else ""
+        if "architecture" in record:
+            what = _network(record)
+        else:
+            loss = f"loss {record['loss']:.4f}" if "loss" in record else "before any step"
+            what = f"epoch {record['epoch']:3d}  {loss}"
+        line = f"{what}{self._known}{mark}"
+        self._bar.write(line, file=sys.stderr) if self._bar is not None else self._show(line)
+
+    def _show(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.set_description_str(text)
+        else:
+            print(f"{self._title}: {text}", file=sys.stderr, flush=True)
+            self._written = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

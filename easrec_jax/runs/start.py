@@ -1,0 +1,142 @@
+"""What a retraining starts from: a search's pick, a trained model or nothing; rows of the item table follow their items by id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from easrec_jax.architecture import Architecture, full_architecture
+from easrec_jax.space import SearchSpace, WideSpace, space_of
+from easrec_jax.serving.artifact import load_model, load_tree
+from easrec_jax.config import CAUSAL_ATTENTIONS, Config
+from easrec_jax.data.interactions import IdMap, Interactions
+from easrec_jax.models.elastic import cut_out
+from easrec_jax.files import file_digest, read_json
+from easrec_jax.models.network import Network, init_network
+from easrec_jax.precision import in_float32
+
+
+class Rows(NamedTuple):
+    """How many items had a row already, how many got a fresh one, and of how many the row is not needed any more."""
+
+    copied: int
+    fresh: int
+    left_out: int
+
+
+class Start(NamedTuple):
+    """A network, the weights that it starts with, how it was chosen."""
+
+    architecture: Architecture
+    weights: dict
+    chosen_by: dict
+    source: str = ""  # checksum of what the weights, or the architecture, were read from
+    rows: Rows | None = None  # None: all weights are fresh
+
+
+def find_start(config: Config, workdir: Path, data: Interactions) -> Start:
+    """What `config.retrain` asks for: of the search in `workdir`, of the model `from_model`, or a fresh full network.
+
+    `FileNotFoundError` or `ValueError` name the file that is missing or does not fit.
+    """
+    if config.retrain.from_model:
+        return start_from_model(Path(config.retrain.from_model), config, data)
+    if config.retrain.architecture == "searched":
+        return start_from_search(workdir / "search", config, data)
+    architecture = full_architecture(config.model)
+    return Start(architecture, fresh_weights(architecture, config, data), {"method": "fixed"})
+
+
+def start_from_model(folder: Path, config: Config, data: Interactions) -> Start:
+    """A trained model's network and weights for data whose users and items may have changed."""
+    model = load_model(folder)
+    architecture = model.architecture
+    if architecture.max_length != config.model.max_length:
+        raise ValueError(
+            f"model.max_length: expected {architecture.max_length}, which the model in {folder} reads, "
+            f"got {config.model.max_length}"
+        )
+    if config.data.targets == "all" and architecture.attention not in CAUSAL_ATTENTIONS:
+        raise ValueError(
+            f"data.targets: expected 'last' for the model in {folder}: its attention, {architecture.attention}, sees later "
+            "items, a loss at every position would leak the target"
+        )
+    chosen_by = {"method": "continued", "model": str(folder), "weights": model.fingerprint}
+    fresh = fresh_weights(architecture, config, data)
+    if config.retrain.weights == "fresh":
+        return Start(architecture, fresh, chosen_by, model.fingerprint)
+    weights, rows = rows_by_id(model.weights, model.item_ids, data.item_ids, fresh, source=folder / "weights.npz")
+    return Start(architecture, weights, chosen_by, model.fingerprint, rows)
+
+
+def start_from_search(folder: Path, config: Config, data: Interactions) -> Start:
+    """The pick of a finished search, with its weights cut out of the supernet if there is one and they are asked for."""
+    architecture, supernet = load_search(folder, space_of(config))
+    chosen_by = read_json(folder / "architecture.json")["chosen_by"]
+    source, fresh = file_digest(folder / "architecture.json"), fresh_weights(architecture, config, data)
+    if supernet is None or config.retrain.weights == "fresh":
+        return Start(architecture, fresh, chosen_by, source)
+    path = folder / "items.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{path}: missing, so nobody knows which items the rows of supernet.npz belong to (an older version's search): "
+            "search again, or use --retrain.weights fresh"
+        )
+    ids = read_json(path).get("ids")
+    if not isinstance(ids, list):
+        raise ValueError(f"{path}: ids: expected a list of raw item ids")
+    weights, rows = rows_by_id(supernet, IdMap.from_json(ids), data.item_ids, fresh, source=folder / "supernet.npz")
+    return Start(architecture, weights, chosen_by, source + file_digest(folder / "supernet.npz"), rows)
+
+
+def load_search(folder: Path, space: SearchSpace | WideSpace) -> tuple[Architecture, dict | None]:
+    """The pick of a finished search and its weights cut out of the supernet, None if it trained none. Errors name files."""
+    path = folder / "architecture.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no finished search here (run bin/search.py with the same config first)")
+    architecture = Architecture.from_json(read_json(path), source=str(path))
+    if architecture.max_length != space.largest.max_length:
+        raise ValueError(
+            f"model.max_length: expected {architecture.max_length} as in the search ({path}), "
+            f"got {space.largest.max_length}: search again, or use its length"
+        )
+    space.locate(architecture)
+    if not (folder / "supernet.npz").is_file():
+        return architecture, None
+    return architecture, cut_out(load_tree(folder / "supernet.npz"), space, architecture)
+
+
+def fresh_weights(architecture: Architecture, config: Config, data: Interactions) -> dict:
+    """The weights that a training from scratch starts with."""
+    network: Any = Network(architecture, data.num_items, config.model.dropout)
+    return init_network(network, jax.random.fold_in(jax.random.key(config.seed), 2))
+
+
+@in_float32
+def rows_by_id(weights: dict, there: IdMap, here: IdMap, fresh: dict, *, source: Path) -> tuple[dict, Rows]:
+    """`weights` of a network for the items `there` as the same network's for the items `here`; new items have the rows of `fresh`.
+
+    `ValueError` names `source` where the two are not the same network.
+    """
+    got: dict[str, Any] = flatten_dict(weights, sep="/")
+    want: dict[str, Any] = flatten_dict(fresh, sep="/")
+    shapes = {name: np.shape(value) for name, value in want.items()}
+    shapes["tables/items"] = (len(there) + 1, *shapes["tables/items"][1:])
+    for name in sorted(got.keys() | shapes.keys()):
+        shape = np.shape(got[name]) if name in got else None
+        if shape != shapes.get(name):
+            raise ValueError(
+                f"{source}: {name}: expected shape {shapes.get(name)} of this config's network, got {shape}: "
+                "it is of another config or of other data; search again, or use --retrain.weights fresh"
+            )
+    inner = there.encode(here.raw)
+    table, old = np.array(fresh["tables"]["items"]), np.asarray(weights["tables"]["items"])
+    known = np.flatnonzero(inner)
+    table[known + 1] = old[inner[known]]
+    rows = Rows(len(known), len(here) - len(known), len(there) - len(known))
+    return weights | {"tables": weights["tables"] | {"items": jnp.asarray(table)}}, rows
