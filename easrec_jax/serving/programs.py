@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,8 @@ from jax import Array
 
 from easrec_jax.models.network import Network, item_table
 from easrec_jax.nn.block import apply
+
+T = TypeVar("T")
 
 ITEMS = 1 << 17  # items scored at a time at most
 
@@ -23,11 +25,20 @@ class Programs(NamedTuple):
     top: Callable  # items, seen [batch any], offsets [items + 1], k -> (scores, inner ids), [batch k] each
     top_of_hidden: Callable  # the same from hidden states [batch width]
     nearest: Callable  # inner ids [batch], k -> (cosines, inner ids), [batch k] each
+    vectors: Callable  # inner ids [any] -> [any width], of the items
 
 
-@lru_cache(maxsize=16)
-def programs(network: Any) -> Programs:
-    """One set of programs a network, so that nothing recompiles."""
+def once_a_network(make: Callable[[Network], T]) -> Callable[[Network], T]:
+    """What `make` returns is kept for each network, so that nothing recompiles: equal networks share it.
+
+    The cast: linen hashes modules by their fields, which type checkers do not see.
+    """
+    return cast(Callable[[Network], T], lru_cache(maxsize=16)(make))
+
+
+@once_a_network
+def programs(network: Network) -> Programs:
+    """The programs of a network."""
 
     def hidden(weights: dict, items: Array) -> Array:
         return apply(network, weights, items, method=Network.encode_last)
@@ -43,8 +54,11 @@ def programs(network: Any) -> Programs:
         unit = table * jax.lax.rsqrt(jnp.maximum(jnp.sum(table * table, -1, keepdims=True), 1e-12))
         return best_items(unit[items], unit, jnp.zeros(table.shape[0]).at[0].set(-jnp.inf), items[:, None], k)
 
+    def vectors(weights: dict, items: Array) -> Array:
+        return item_table(weights)[items]
+
     jit = partial(jax.jit, static_argnames="k")
-    return Programs(jax.jit(hidden), jit(top), jit(top_of_hidden), jit(nearest))
+    return Programs(jax.jit(hidden), jit(top), jit(top_of_hidden), jit(nearest), jax.jit(vectors))
 
 
 def best_items(
@@ -64,9 +78,8 @@ def best_items(
     if table.shape[0] <= chunk:
         return top(table, offsets, seen)
     starts = jnp.arange(0, table.shape[0] - chunk + 1, chunk)
-    starts = jnp.append(
-        starts, table.shape[0] - chunk
-    )  # the last chunk overlaps the one before: those rows are left out
+    # the last chunk overlaps the one before: those rows are left out
+    starts = jnp.append(starts, table.shape[0] - chunk)
     done = jnp.append(starts[:-1], starts[-2] + chunk)
 
     def step(best: tuple[Array, Array], bounds: tuple[Array, Array]):
