@@ -19,12 +19,13 @@ except ImportError as error:
 
 from easrec_jax.http import schemas
 from easrec_jax.http.addresses import check_origin, client_of
+from easrec_jax.http.admission import FREE, RETRY_SECONDS, Admission
 from easrec_jax.http.engine import EndSession, Recommend, Score, Session, Similar
 from easrec_jax.http.errors import HANDLERS, Problems, Refused, shown
-from easrec_jax.http.gate import FREE, RETRY_SECONDS, Gate
-from easrec_jax.http.metrics import CONTENT_TYPE
+from easrec_jax.http.prometheus import CONTENT_TYPE
 from easrec_jax.http.service import Service, popular
 from easrec_jax.http.settings import Limits
+from easrec_jax.serving.ids import is_lost
 
 PAGE = Path(__file__).parent / "page"
 PAGE_POLICY = (
@@ -74,11 +75,6 @@ def answer(content: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
 
 
-def answerable(known: Any, unknown: list[str], on_unknown: str) -> bool:
-    """Whether a history gets an answer: not if it has unknown items alone, which "skip" leaves out."""
-    return bool(len(known)) or not unknown or on_unknown == "popular"
-
-
 def create_app(
     folder: str | Path,
     limits: Limits | None = None,
@@ -116,13 +112,15 @@ def create_app(
     )
     app.include_router(_recommending(service))
     app.include_router(_no_sessions() if service.engine.sessions is None else _sessions(service))
-    app.include_router(_about(service))
+    app.include_router(_probes(service))
+    app.include_router(_catalogue(service))
+    app.include_router(_pages(service))
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     app.mount("/static-offline-docs", StaticFiles(packages=[("fastapi_offline", "static")]), name="docs")
     if token is not None:
         _announce_token(app)
     gate = {"limits": service.limits, "token": token, "hosts": allowed_hosts, "root_path": root_path}
-    app.add_middleware(Gate, metrics=service.metrics, **gate)
+    app.add_middleware(Admission, metrics=service.metrics, **gate)
     if origins:
         app.add_middleware(
             CORSMiddleware,
@@ -162,8 +160,10 @@ def _recommending(service: Service) -> APIRouter:
             service.encode(history, f"histories[{n}]", body.on_unknown, warnings)
             for n, history in enumerate(body.histories)
         ]
-        asked = [n for n, (known, unknown) in enumerate(encoded) if answerable(known, unknown, body.on_unknown)]
-        job = Recommend([encoded[n][0] for n in asked], service.choice(body, warnings))
+        asked = [
+            n for n, (known, unknown) in enumerate(encoded) if not is_lost(len(known), len(unknown), body.on_unknown)
+        ]
+        job = Recommend([encoded[n][0] for n in asked], service.selection(body, warnings))
         best = await service.submit(job, len(asked))
         warnings += [popular(f"histories[{n}]") for n, found in zip(asked, best, strict=True) if found.popular]
         results: list[list] = [[] for _ in encoded]
@@ -179,7 +179,7 @@ def _recommending(service: Service) -> APIRouter:
         if body.on_unknown == "error":
             service.known(body.candidates, "candidates")
         candidates = service.recommender.item_ids.encode(body.candidates)
-        asked = answerable(history, unknown, body.on_unknown)
+        asked = not is_lost(len(history), len(unknown), body.on_unknown)
         found = (await service.submit(Score(history, candidates))).tolist() if asked else [None] * len(candidates)
         if asked and not len(history):
             warnings.append(popular("history"))
@@ -206,7 +206,7 @@ def _sessions(service: Service) -> APIRouter:
         warnings: list[dict] = []
         policy = getattr(body, "on_unknown", "skip")
         events, unknown = service.encode(items, where, "popular" if policy == "skip" else policy, warnings)
-        choice = None if body.k is None else service.choice(body, warnings)
+        choice = None if body.k is None else service.selection(body, warnings)
         count, best = await service.submit(Session(name, events, choice, client is not None, client or ""))
         if best is not None and best.popular:
             warnings.append(popular("session"))
@@ -252,11 +252,9 @@ def _no_sessions() -> APIRouter:
     return router
 
 
-def _about(service: Service) -> APIRouter:
+def _probes(service: Service) -> APIRouter:
+    """What watches over the service asks these."""
     router = APIRouter(tags=["the service"])
-    recommender = service.recommender
-    order = recommender.item_ids
-
     probe: dict[str, Any] = {"response_model": schemas.State, "responses": {503: {"model": schemas.State}}}
 
     @router.get("/health", summary="Is it alive?", **probe)
@@ -279,6 +277,14 @@ def _about(service: Service) -> APIRouter:
         """Figures for Prometheus."""
         return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
+    return router
+
+
+def _catalogue(service: Service) -> APIRouter:
+    """Of what it serves: the items and the model."""
+    router = APIRouter(tags=["the service"])
+    recommender = service.recommender
+    order = recommender.item_ids
     refusals: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (401, 422, 503)}
 
     @router.get("/items", summary="Find items by title or id", response_model=schemas.Found, responses=refusals)
@@ -308,6 +314,13 @@ def _about(service: Service) -> APIRouter:
             "weights_sha256": recommender.fingerprint,
             "limits": limits,
         }
+
+    return router
+
+
+def _pages(service: Service) -> APIRouter:
+    """What a browser shows."""
+    router = APIRouter(tags=["the service"])
 
     @router.get(
         "/architecture.svg",
