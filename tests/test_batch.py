@@ -165,9 +165,8 @@ def test_a_stopped_run_goes_on_and_does_no_part_twice(recommender, tmp_path, mon
     same(answers(out), expected(recommender, make_histories()))
     assert not parts.exists()
     calls.clear()
-    assert (
-        recommend_file(recommender, path, out, Request(k=4, part_events=40)).users == 0 and not calls
-    )  # finished: nothing to do
+    again = recommend_file(recommender, path, out, Request(k=4, part_events=40))
+    assert again.users == 0 and not calls  # finished: nothing to do
     before = out.read_bytes()
     with pytest.raises(
         ValueError,
