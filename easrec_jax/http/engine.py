@@ -281,7 +281,7 @@ class Engine:
 def _unpack(top: Any, ks: Sequence[int] | np.ndarray) -> list[TopItems]:
     """The first k of each row, without those that may not be recommended."""
     answers = []
-    for k, scores, items in zip(ks, *fetched(top, len(ks), max(ks)), strict=True):
+    for k, scores, items in zip(ks, *fetched(top, len(ks), int(max(ks))), strict=True):
         possible = np.isfinite(scores[:k])
         answers.append(TopItems(items[:k][possible], scores[:k][possible], False))
     return answers
