@@ -43,7 +43,7 @@ def command() -> None:
     from easrec_jax.evaluate.latency import BULK_USERS, compare_costs
     from easrec_jax.evaluate.metrics import compare_seeds, gains_of_seeds
     from easrec_jax.models.network import network_scores
-    from easrec_jax.runs.report import comparison_table, costs_table, metrics_table
+    from easrec_jax.runs.tables import comparison_table, costs_table, metrics_table
     from easrec_jax.serving.recommend import Recommender
 
     if not arguments.models:

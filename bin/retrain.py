@@ -18,7 +18,7 @@ def command() -> None:
     from easrec_jax.data.load import load_data, load_features
     from easrec_jax.data.split import Split
     from easrec_jax.data.titles import read_titles
-    from easrec_jax.runs.report import results_table, training_figure
+    from easrec_jax.runs.figures import training_figure
     from easrec_jax.runs.retrain import (
         baseline,
         data_counts,
@@ -29,6 +29,7 @@ def command() -> None:
         retrain,
     )
     from easrec_jax.runs.start import find_start
+    from easrec_jax.runs.tables import results_table
     from easrec_jax.runs.workdir import MetricsLog, open_run
     from easrec_jax.serving.artifact import Model, save_model
     from easrec_jax.train.loop import Checkpoints

@@ -15,7 +15,7 @@ def command() -> None:
     from easrec_jax.evaluate.latency import latency_table
     from easrec_jax.files import write_text
     from easrec_jax.models.cost import cost_table
-    from easrec_jax.runs.report import draw_search
+    from easrec_jax.runs.figures import draw_search
     from easrec_jax.runs.retrain import describe_architecture, make_evaluator, make_samples
     from easrec_jax.runs.workdir import MetricsLog, open_run
     from easrec_jax.search.search import check_strategy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from easrec_jax.runs.report import new_figure
+from easrec_jax.runs.figures import new_figure
 from easrec_jax.space import SearchSpace
 from experiments.compare import pareto
 
