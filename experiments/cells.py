@@ -39,7 +39,7 @@ class Interrupted(Exception):
 
 
 UNKNOWN = "not recorded"
-PARTS = ("data", "model", "search", "retrain", "evaluate")
+CONFIG_PARTS = ("data", "model", "search", "retrain", "evaluate")
 
 
 class Job(NamedTuple):
@@ -85,7 +85,7 @@ class Cells:
         path, config = self.folder / "config.json", _without_files(self.config)
         if path.is_file():
             there = _without_files(from_json(path.read_text(), source=str(path)))
-            if changes := differences(there, config, PARTS):
+            if changes := differences(there, config, CONFIG_PARTS):
                 raise ValueError(
                     f"{self.folder} holds cells of another config ({'; '.join(changes)}): use another --workdir"
                 )
@@ -153,7 +153,7 @@ class Cells:
 
     def _changes(self, job: Job) -> dict[str, Any]:
         """The fields of a job's config that are other than the folder's, as JSON reads them back."""
-        fields = changed_fields(_without_files(self.config), _without_files(job.config), PARTS)
+        fields = changed_fields(_without_files(self.config), _without_files(job.config), CONFIG_PARTS)
         return json.loads(json.dumps({name: here for name, (_, here) in fields.items()}))
 
     def _check_kept(self, path: Path, job: Job) -> None:
@@ -274,14 +274,3 @@ def commit() -> str:
 def _field(value: Any) -> str:
     text = "" if value is None else str(value)
     return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n') else text
-
-
-def plus_minus(values: Any, digits: int = 4) -> str:
-    """Mean ± standard deviation over seeds, the mean alone for one."""
-    mean = f"{np.mean(values):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])

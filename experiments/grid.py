@@ -1,0 +1,35 @@
+"""The paper's space as a table: a row a candidate's sizes, a column a depth."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from easrec_jax.architecture import Architecture
+from easrec_jax.config import Config
+from easrec_jax.space import search_space
+
+
+class Grid(NamedTuple):
+    """Every network of the space, [candidates][depths], and the unpruned one."""
+
+    networks: list[list[Architecture]]
+    largest: Architecture
+
+    def place(self, architecture: Architecture) -> tuple[int, int]:
+        """(candidate, from 0; depth, from 1). `ValueError` where it is none of these networks."""
+        for candidate, row in enumerate(self.networks):
+            if architecture in row:
+                return candidate, row.index(architecture) + 1
+        raise ValueError(f"expected a network of the space, got {architecture.describe()}")
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Width and inner size of each candidate, channels."""
+        return [(row[0].width, row[0].inner_sizes[0]) for row in self.networks]
+
+
+def paper_grid(config: Config) -> Grid:
+    """The networks that `search.prune` and the depth span."""
+    space = search_space(config)
+    depths = range(1, space.num_layers + 1)
+    return Grid([[space.architecture(i, j) for j in depths] for i in range(space.num_candidates)], space.largest)
