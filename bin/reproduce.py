@@ -9,7 +9,7 @@ results: everything finished in WORKDIR as one document.
 
 import shlex
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -57,11 +57,8 @@ def command() -> None:
     from experiments.run import check_flags, open_cells, run_experiment
 
     name, dataset, seeds = arguments.experiment, arguments.dataset, arguments.seeds
-    default = Arguments(name)
-    flags = (field.name for field in fields(Arguments))
-    check_flags(
-        name, {flag: getattr(arguments, flag) for flag in flags if getattr(arguments, flag) != getattr(default, flag)}
-    )
+    default = vars(Arguments(name))
+    check_flags(name, {flag: value for flag, value in vars(arguments).items() if value != default[flag]})
     folder = arguments.workdir / f"{dataset}-{arguments.scale}"
     if name == "results":
         out = arguments.out or arguments.workdir.with_name(f"{arguments.workdir.name}.md")

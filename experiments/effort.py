@@ -18,7 +18,7 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.data.batches import Samples, bucketed
 from easrec_jax.models.cost import request_flops, token_flops
-from experiments.grid import Grid
+from experiments.spaces import Grid
 
 Shapes = Counter[tuple[int, int]]  # batches of an epoch by (length, rows)
 # forward passes that a step of the supernet is worth: of a block of the first layer, of another, of the scores

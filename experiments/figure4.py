@@ -12,9 +12,9 @@ from easrec_jax.models.cost import request_flops
 from easrec_jax.runs.figures import new_figure
 from experiments.cells import Cells, Job
 from experiments.compare import METRICS, PROTOCOL
-from experiments.grid import paper_grid
 from experiments.models import EASREC_CELL, for_strategy
 from experiments.show import FLOPS_HEAD, FLOPS_NOTE, NAMES, markdown, plus_minus, show_mflops
+from experiments.spaces import paper_grid
 from experiments.table5 import BY_PRICE, priced_cell, without_budget
 from experiments.training import searched_cell
 

@@ -18,8 +18,8 @@ from easrec_jax.config import Config
 from easrec_jax.files import read_json
 from experiments.cells import Cells, Job
 from experiments.compare import METRICS, TESTS, Row, compare, corrected
-from experiments.grid import paper_grid
 from experiments.show import FLOPS_HEAD, FLOPS_NOTE, markdown, plus_minus, show_mflops, show_p
+from experiments.spaces import paper_grid
 from experiments.training import alone_cell
 
 EPOCHS = 26

@@ -8,7 +8,7 @@ import numpy as np
 
 from easrec_jax.runs.figures import new_figure
 from experiments.compare import pareto
-from experiments.grid import Grid
+from experiments.spaces import Grid
 
 MARKS = {
     "easrec": "*",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.grid import Grid
 from experiments.show import FLOPS_HEAD, FLOPS_NOTE, markdown, show_mflops, show_p
+from experiments.spaces import Grid
 from experiments.training import FREE
 
 AVERAGED = (  # over the seeds of a strategy's picks

@@ -20,7 +20,7 @@ from easrec_jax.search.strategies import STRATEGIES
 from easrec_jax.search.wide import search_any
 from easrec_jax.space import search_space, space_of
 from experiments.effort import Shapes, batch_shapes, steps_made
-from experiments.grid import Grid
+from experiments.spaces import Grid
 
 SUPERNETS = tuple(name for name, strategy in STRATEGIES.items() if strategy.choose is None)
 CHOSEN_ALONE = tuple(name for name in STRATEGIES if name not in SUPERNETS)  # they train networks alone

@@ -9,17 +9,17 @@ import numpy as np
 
 from easrec_jax.config import Config
 from easrec_jax.data.split import Split
-from easrec_jax.evaluate.latency import space_latency
+from easrec_jax.evaluate.latency import measure_latency
 from easrec_jax.models.cost import all_positions_flops, request_flops
-from easrec_jax.space import search_space
+from easrec_jax.models.network import Network
 from experiments.cells import Cells, Job
 from experiments.compare import Row, compare, corrected
 from experiments.effort import alone_flops, epochs_run, search_flops
-from experiments.grid import Grid, paper_grid
 from experiments.models import for_strategy
 from experiments.space_analysis import analyse, none_if_nan
 from experiments.space_picture import draw_space
 from experiments.space_tables import space_tables
+from experiments.spaces import Grid, paper_grid
 from experiments.training import CHOSEN_ALONE, SUPERNETS, alone_cell, epoch_shapes, scored_search_cell
 
 
@@ -47,10 +47,9 @@ def run_space(cells: Cells, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
         for name in searched
     ]
     _add_flops(alone, searches, grid, config, split)
-    seconds = Job(lambda *_: {"latency_s": space_latency(search_space(config), num_items).tolist()}, config)
-    latency = np.array(cells.run("latency", seconds)["latency_s"])
+    latency = cells.run("latency", Job(lambda *_: {"latency_s": _latency(grid, num_items)}, config))
     flops = np.array([[request_flops(network, num_items) for network in row] for row in grid.networks], np.float64)
-    results = analyse(alone, searches, flops, latency, config)
+    results = analyse(alone, searches, flops, np.array(latency["latency_s"]), config)
     for row in results["networks"]:
         row["flops_all"] = all_positions_flops(grid.networks[row["candidate"]][row["depth"] - 1], num_items)
     results["picks"] = [pick for pick in results["picks"] if pick["what"] in strategies]
@@ -77,6 +76,12 @@ def _jobs(grid: Grid, config: Config, split: Split, searched: list[str], seeds: 
             search = partial(scored_search_cell, grid, split)
             jobs[f"search-{name}-seed{seed}"] = Job(search, for_strategy(seeded, name))
     return jobs
+
+
+def _latency(grid: Grid, num_items: int) -> list[list[float]]:
+    """Seconds of each network, [candidates][depths], measured now."""
+    networks = [Network(architecture, num_items) for row in grid.networks for architecture in row]
+    return measure_latency(networks).seconds.reshape(len(grid.networks), -1).tolist()
 
 
 def _add_flops(alone: list, searches: list[dict], grid: Grid, config: Config, split: Split) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config
 from easrec_jax.models.cost import request_flops
-from easrec_jax.space import wide_space
 from experiments.cells import Cells, Job
 from experiments.compare import PARTS, TESTS, Row, compare, corrected
 from experiments.models import EASREC_CELL, for_strategy
 from experiments.show import FLOPS_HEAD, FLOPS_NOTE, markdown, plus_minus, show_mflops, show_p
+from experiments.spaces import wide_extent
 from experiments.training import searched_cell
 
 
@@ -48,22 +48,22 @@ def run_wide(cells: Cells, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
     names = {v: [f"{v.cell}-seed{seed}" for seed in range(seeds)] for v in (PAPERS, *SEARCHES)}
     known = {v.label: mine for v, mine in names.items() if v != PAPERS}
     wanted = cells.shown_rows(known, rows, known.__getitem__)
-    variants = [v for v in SEARCHES if v.label in wanted]
-    names = {v: names[v] for v in (PAPERS, *variants)}
-    space = wide_space(widened(config, 1.0))
+    searches = [v for v in SEARCHES if v.label in wanted]
+    names = {v: names[v] for v in (PAPERS, *searches)}
+    largest, networks = wide_extent(widened(config, 1.0))
     seeded = [for_strategy(dataclasses.replace(config, seed=seed), "easrec") for seed in range(seeds)]
 
     def job(config: Config) -> Job:
         return Job(partial(searched_cell, split), config)
 
     cells.run_all({name: job(c) for name, c in zip(names[PAPERS], seeded, strict=True)})
-    largest = request_flops(space.largest, split.data.num_items)
-    shares = [cells.used[name]["architecture"]["flops"] / largest for name in names[PAPERS]]
+    most = request_flops(largest, split.data.num_items)
+    shares = [cells.used[name]["architecture"]["flops"] / most for name in names[PAPERS]]
     cells.run_all(
         {
             names[v][k]: job(widened(c, v.level * share, v.strategy))
             for k, (share, c) in enumerate(zip(shares, seeded, strict=True))
-            for v in variants
+            for v in searches
         }
     )
     rows_of = {v: Row.finished(v.label, cells, mine) for v, mine in names.items()}
@@ -74,7 +74,6 @@ def run_wide(cells: Cells, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
     for (v, part), test in zip(pairs, tests, strict=True):
         p[v][part] = test.p
     found = {v: [cells.used[name] for name in mine] for v, mine in names.items()}
-    networks = len(space.choices)
     fields = [_fields(v, mine, found[PAPERS], p.get(v, {}), by) for v, mine in found.items()]
     text = f"{_table(found, fields, p, by)}\n\n{_note(config, networks, seeds)}"
     return cells.write("wide", {"rows": fields, "networks": networks}, fields, text, seeds=seeds)

@@ -20,7 +20,7 @@ from easrec_jax.search.search import architecture_step, init_search, make_search
 from easrec_jax.search.strategies import STRATEGIES
 from easrec_jax.space import SearchSpace
 from experiments.effort import alone_flops, batch_shapes, epochs_run, search_flops, steps_made
-from experiments.grid import Grid
+from experiments.spaces import Grid
 
 ITEMS, LENGTH = 20, 8
 SPACE = SearchSpace(Architecture(8, 12, 2, 2, LENGTH, "softmax", 2), ((8, 12), (4, 6)))

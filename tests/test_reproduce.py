@@ -25,9 +25,9 @@ from experiments import training, whole_space
 from experiments.cells import Cells, Interrupted, Job
 from experiments.compare import pareto
 from experiments.effort import batch_shapes, search_flops
-from experiments.grid import paper_grid
 from experiments.recipes import Dataset, recipe
 from experiments.space_analysis import analyse, random_expected
+from experiments.spaces import paper_grid
 from experiments.training import alone_cell, scored_search_cell
 from experiments.whole_space import run_space
 

@@ -1,4 +1,4 @@
-"""The paper's space as a table: a row a candidate's sizes, a column a depth."""
+"""The spaces that experiments look at: the paper's as a table of networks, and the extent of a wide one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config
-from easrec_jax.space import search_space
+from easrec_jax.space import search_space, wide_space
 
 
 class Grid(NamedTuple):
-    """Every network of the space, [candidates][depths], and the unpruned one."""
+    """Every network of the paper's space, a row a candidate's sizes and a column a depth, and the unpruned one."""
 
     networks: list[list[Architecture]]
     largest: Architecture
@@ -33,3 +33,9 @@ def paper_grid(config: Config) -> Grid:
     space = search_space(config)
     depths = range(1, space.num_layers + 1)
     return Grid([[space.architecture(i, j) for j in depths] for i in range(space.num_candidates)], space.largest)
+
+
+def wide_extent(config: Config) -> tuple[Architecture, int]:
+    """The largest network of the config's wide space, and how many there are."""
+    space = wide_space(config)
+    return space.largest, len(space.choices)
