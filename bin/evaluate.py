@@ -38,7 +38,7 @@ def command() -> None:
 
     from easrec_jax.evaluate.latency import BULK_USERS
     from easrec_jax.runs.evaluation import evaluate_models
-    from easrec_jax.runs.report import comparison_table, costs_table, metrics_table
+    from easrec_jax.runs.tables import comparison_table, costs_table, metrics_table
 
     done = evaluate_models(
         arguments.models,

@@ -27,35 +27,16 @@ def command() -> None:
     arguments = tyro.cli(Arguments, description=__doc__, use_underscores=True)
     if not arguments.runs:
         raise ValueError("expected at least one work directory")
+
+    from easrec_jax.runs.page import write_page
+    from easrec_jax.runs.records import read_runs
+    from easrec_jax.runs.tables import markdown_of_runs
+
     if arguments.markdown:
-        print_markdown(arguments)
+        print(markdown_of_runs(arguments.runs, part=arguments.part))
         return
-
-    from easrec_jax.runs.page import read_runs, write_page
-
     write_page(read_runs(arguments.runs, latency=arguments.latency), arguments.out, part=arguments.part)
     print(f"written to {arguments.out}")
-
-
-def print_markdown(arguments: Arguments) -> None:
-    from easrec_jax.files import read_json
-    from easrec_jax.runs.report import by_data, markdown_table
-
-    rows, results = {}, {}
-    for run in arguments.runs:
-        path = run / "model" / "results.json"
-        name = run.name if run.name not in rows else run.as_posix()
-        results[name] = read_json(path)
-        baselines = {f"{name}: {baseline}": row for baseline, row in results[name].get("baselines", {}).items()}
-        rows[name] = {name: results[name]} | baselines
-        if not isinstance(results[name].get(arguments.part), dict):
-            raise ValueError(f"{path}: no figures of the {arguments.part} items")
-    groups = by_data(results)
-    for data, names in groups.items():
-        if len(groups) > 1:
-            print(f"\n{data}\n")
-        table = {name: row for run in names for name, row in rows[run].items()}
-        print(markdown_table(table, part=arguments.part))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ def command() -> None:
     from easrec_jax.data.split import Split
     from easrec_jax.data.titles import read_titles
     from easrec_jax.runs.described import describe_architecture
+    from easrec_jax.runs.figures import training_figure
     from easrec_jax.runs.pipeline import results_of, write_model
-    from easrec_jax.runs.report import results_table, training_figure
     from easrec_jax.runs.retrain import retrain
     from easrec_jax.runs.start import check_target, find_start
+    from easrec_jax.runs.tables import results_table
     from easrec_jax.runs.workdir import MetricsLog, open_run
     from easrec_jax.train.checkpoint import Checkpoints
     from easrec_jax.train.loop import Run

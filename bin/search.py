@@ -15,7 +15,7 @@ def command() -> None:
     from easrec_jax.models.cost import cost_table
     from easrec_jax.nas.search import check_strategy, search
     from easrec_jax.nas.strategies.known import find_strategy
-    from easrec_jax.runs.report import draw_search
+    from easrec_jax.runs.figures import draw_search
     from easrec_jax.runs.search_folder import write_search
     from easrec_jax.runs.workdir import MetricsLog, open_run
     from easrec_jax.space import space_of

@@ -32,6 +32,7 @@ from easrec_jax.models.rival import find_rival
 from easrec_jax.runs.cli import Progress, machine
 from easrec_jax.runs.described import data_counts, describe_flops
 from easrec_jax.runs.workdir import changed_fields, differences
+from easrec_jax.train.loop import Run
 
 
 class Interrupted(Exception):
@@ -39,13 +40,13 @@ class Interrupted(Exception):
 
 
 UNKNOWN = "not recorded"
-PARTS = ("data", "model", "search", "retrain", "evaluate")
+CONFIG_PARTS = ("data", "model", "search", "retrain", "evaluate")
 
 
 class Job(NamedTuple):
     """How a cell is made. One that is kept has to be of this config, and of this network where one is given."""
 
-    make: Callable[[Config, dict], dict | None]  # (config, callbacks of a loop) -> a cell, None if it was interrupted
+    make: Callable[[Config, Run], dict | None]  # (config, whom to tell) -> a cell, None if it was interrupted
     config: Config  # with its seed
     architecture: Architecture | None = None
 
@@ -85,7 +86,7 @@ class Cells:
         path, config = self.folder / "config.json", _without_files(self.config)
         if path.is_file():
             there = _without_files(from_json(path.read_text(), source=str(path)))
-            if changes := differences(there, config, PARTS):
+            if changes := differences(there, config, CONFIG_PARTS):
                 raise ValueError(
                     f"{self.folder} holds cells of another config ({'; '.join(changes)}): use another --workdir"
                 )
@@ -153,7 +154,7 @@ class Cells:
 
     def _changes(self, job: Job) -> dict[str, Any]:
         """The fields of a job's config that are other than the folder's, as JSON reads them back."""
-        fields = changed_fields(_without_files(self.config), _without_files(job.config), PARTS)
+        fields = changed_fields(_without_files(self.config), _without_files(job.config), CONFIG_PARTS)
         return json.loads(json.dumps({name: here for name, (_, here) in fields.items()}))
 
     def _check_kept(self, path: Path, job: Job) -> None:
@@ -189,7 +190,7 @@ class Cells:
         wall, cpu = time.perf_counter(), time.process_time()
         jax.clear_caches()  # programs keep memory maps: after a dozen networks a process has all that Linux allows
         with Progress(name) as progress:
-            cell = job.make(job.config, {"on_step": progress.step, "on_epoch": progress.epoch})
+            cell = job.make(job.config, Run(on_step=progress.step, on_epoch=progress.epoch))
         if cell is None:
             raise Interrupted
         spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
@@ -274,14 +275,3 @@ def commit() -> str:
 def _field(value: Any) -> str:
     text = "" if value is None else str(value)
     return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n') else text
-
-
-def plus_minus(values: Any, digits: int = 4) -> str:
-    """Mean ± standard deviation over seeds, the mean alone for one."""
-    mean = f"{np.mean(values):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])

@@ -10,12 +10,19 @@ import numpy as np
 from easrec_jax.evaluate.metrics import compare as compare_users
 from easrec_jax.evaluate.metrics import compare_seeds, gains, holm
 from easrec_jax.files import read_json
-from experiments.cells import Cells, kept_ranks, markdown
+from experiments.cells import Cells, kept_ranks
+from experiments.show import markdown, show_p
 
 PROTOCOL = "pop100"  # the paper's
 METRICS = ("recall@10", "mrr@10", "ndcg@10")
 PARTS = ("validation", "test")
 LEVEL = 0.05
+
+TESTS = (
+    "p: two-sided t-tests, over seeds Welch's, over users paired, each averaged over the seeds; of both: the users' variance "
+    f"and that between seeds together, corrected for the tests of the table (Holm), and a win or a loss is this p < {LEVEL}. With "
+    "one seed no test knows the noise of training: it takes a lucky run for a better model."
+)
 
 Verdict = Literal["win", "tie", "loss"]
 
@@ -169,18 +176,3 @@ def pareto(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
     better = value.ravel()[:, None] >= value.ravel()
     strictly = (cost.ravel()[:, None] < cost.ravel()) | (value.ravel()[:, None] > value.ravel())
     return np.logical_not((cheaper & better & strictly).any(0)).reshape(cost.shape)
-
-
-def show_p(p: float) -> str:
-    """For a table; "-" where there is none."""
-    return "-" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def show_mflops(flops: float | None) -> str:
-    """For a table."""
-    return "-" if flops is None else f"{flops / 1e6:.2f}"
-
-
-def beside(value: Any, paper: float | None, digits: int = 4) -> str:
-    """The paper's figure and how far ours is from it; "-" where it has none."""
-    return "-" if paper is None else f"{paper:.{digits}f} ({value / paper - 1:+.1%})"

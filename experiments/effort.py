@@ -18,8 +18,7 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.data.batches import Samples, bucketed
 from easrec_jax.models.cost import request_flops, token_flops
-from easrec_jax.search.strategies import find_strategy
-from easrec_jax.space import SearchSpace
+from experiments.spaces import Grid
 
 Shapes = Counter[tuple[int, int]]  # batches of an epoch by (length, rows)
 # forward passes that a step of the supernet is worth: of a block of the first layer, of another, of the scores
@@ -49,17 +48,18 @@ def epochs_run(cell: dict, settings: RetrainConfig) -> int:
     return min(settings.epochs, cell["best_epoch"] + settings.patience)
 
 
-def steps_made(settings: SearchConfig, steps: int, epochs: int) -> dict[str, int]:
-    """Weight and architecture steps of a search of so many epochs of `steps` weight steps (Algorithm 1)."""
+def steps_made(settings: SearchConfig, steps: int, epochs: int, *, learns: bool = True) -> dict[str, int]:
+    """Weight and architecture steps of a search of so many epochs of `steps` weight steps (Algorithm 1).
+
+    A strategy that learns nothing makes none of the latter.
+    """
     warmup, total = settings.warmup_epochs * steps, epochs * steps
-    learned = (
-        max(0, total // settings.every - warmup // settings.every) if find_strategy(settings.strategy).learns else 0
-    )
+    learned = max(0, total // settings.every - warmup // settings.every) if learns else 0
     return {"weight": total, "architecture": learned}
 
 
 def search_flops(
-    space: SearchSpace, num_items: int, shapes: Shapes, drawn: dict, finalists: list[dict], settings: SearchConfig,
+    grid: Grid, num_items: int, shapes: Shapes, drawn: dict, finalists: list[dict], settings: SearchConfig,
     *, every_position: bool,
 ) -> float:  # fmt: skip
     """FLOPs of a whole search with a supernet: steps of both kinds, and the finalists trained alone at the end.
@@ -67,7 +67,7 @@ def search_flops(
     `drawn` has of "weight" and of "architecture" how many `steps` there were and how often they computed each of the `blocks`
     [candidates depths].
     """
-    networks = [space.architecture(i, 1) for i in range(space.num_candidates)]
+    networks = [row[0] for row in grid.networks]
     total = 0.0
     for step, (first, other, of_scores) in PASSES.items():
         blocks = np.asarray(drawn[step]["blocks"])
@@ -76,11 +76,11 @@ def search_flops(
             share = count / shapes.total()
             layers = blocks @ np.array([token_flops(network, length) for network in networks], np.float64)
             targets = length if every_position and step == "weight" else 1
-            scores = drawn[step]["steps"] * targets * 2 * space.largest.width * num_items
+            scores = drawn[step]["steps"] * targets * 2 * grid.largest.width * num_items
             total += share * rows * (length * layers + of_scores * scores)
     if len(finalists) > 1:
         for entry in finalists:
-            architecture = space.architecture(entry["candidate"], entry["depth"])
+            architecture = Architecture.from_json(entry["architecture"])
             one = alone_flops(architecture, num_items, shapes, every_position=every_position)
             total += settings.finalist_epochs * one
     return total

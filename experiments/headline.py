@@ -16,11 +16,11 @@ import numpy as np
 from easrec_jax.architecture import Architecture, full_architecture, sasrec_architecture
 from easrec_jax.config import Config
 from easrec_jax.files import read_json
-from easrec_jax.space import search_space
-from experiments.cells import Cells, Job, markdown, plus_minus
-from experiments.compare import METRICS, Row, compare, corrected, show_mflops, show_p
-from experiments.models import alone_cell
-from experiments.tables import FLOPS_HEAD, FLOPS_NOTE, TESTS
+from experiments.cells import Cells, Job
+from experiments.compare import METRICS, TESTS, Row, compare, corrected
+from experiments.show import FLOPS_HEAD, FLOPS_NOTE, markdown, plus_minus, show_mflops, show_p
+from experiments.spaces import paper_grid
+from experiments.training import alone_cell
 
 EPOCHS = 26
 RATES = (0.001, 0.002, 0.003)  # of SASRec with one layer
@@ -92,7 +92,7 @@ def one_layer_sasrec(config: Config) -> Architecture:
 
 def pick(config: Config) -> Architecture:
     """The widest candidate with one layer."""
-    return search_space(config).architecture(0, 1)
+    return paper_grid(config).networks[0][0]
 
 
 def _names(contender: Contender, *, seeds: int) -> list[str]:

@@ -8,7 +8,8 @@ from scipy.stats import t
 
 from easrec_jax.evaluate.metrics import compare as compare_users
 from easrec_jax.evaluate.metrics import compare_seeds, gains, holm, metrics
-from experiments.compare import Row, against_each, beside, best_of, compare, corrected, show_p, tally, welch
+from experiments.compare import Row, against_each, best_of, compare, corrected, tally, welch
+from experiments.show import beside, show_p
 
 USERS = 400
 

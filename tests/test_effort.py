@@ -20,10 +20,12 @@ from easrec_jax.models.network import Network, init_network
 from easrec_jax.models.supernet import Supernet
 from easrec_jax.space import SearchSpace
 from experiments.effort import alone_flops, batch_shapes, epochs_run, search_flops, steps_made
+from experiments.spaces import Grid
 
 ITEMS, LENGTH = 20, 8
 SPACE = SearchSpace(Architecture(8, 12, 2, 2, LENGTH, "softmax", 2), ((8, 12), (4, 6)))
 SHAPES = Counter({(4, 6): 2, (LENGTH, 3): 5})  # (length, rows): batches
+GRID = Grid([[SPACE.architecture(i, j) for j in (1, 2)] for i in (0, 1)], SPACE.largest)
 STEPS = sum(SHAPES.values())
 
 
@@ -66,13 +68,13 @@ def test_a_search_that_drew_one_network_all_the_time_is_training_it_with_its_blo
     blocks = [[STEPS, STEPS], [0, 0]]
     none = {"steps": 0, "blocks": [[0, 0], [0, 0]]}
     drawn = {"weight": {"steps": STEPS, "blocks": blocks}, "architecture": none}
-    found = search_flops(SPACE, ITEMS, SHAPES, drawn, [], SearchConfig(), every_position=True)
+    found = search_flops(GRID, ITEMS, SHAPES, drawn, [], SearchConfig(), every_position=True)
     again = sum(
         count * rows * length * 2 * token_flops(SPACE.largest, length) for (length, rows), count in SHAPES.items()
     )
     assert found == pytest.approx(alone_flops(SPACE.largest, ITEMS, SHAPES, every_position=True) + again)
-    entries = [{"candidate": 0, "depth": 1}, {"candidate": 1, "depth": 2}]
-    more = search_flops(SPACE, ITEMS, SHAPES, drawn, entries, SearchConfig(finalist_epochs=3), every_position=True)
+    entries = [{"architecture": SPACE.architecture(i, depth).to_json()} for i, depth in ((0, 1), (1, 2))]
+    more = search_flops(GRID, ITEMS, SHAPES, drawn, entries, SearchConfig(finalist_epochs=3), every_position=True)
     alone = [alone_flops(SPACE.architecture(i, j), ITEMS, SHAPES, every_position=True) for i, j in ((0, 1), (1, 2))]
     assert more - found == pytest.approx(3 * sum(alone))
 
@@ -99,7 +101,8 @@ def test_a_step_of_the_supernet_costs_the_products_of_its_program(step, depth):
         ).jaxpr
     none = {"steps": 0, "blocks": np.zeros((2, depth), int)}
     drawn = dict.fromkeys(("weight", "architecture"), none) | {step: {"steps": 1, "blocks": np.ones((2, depth), int)}}
-    found = search_flops(space, ITEMS, Counter({(LENGTH, 3): 1}), drawn, [], settings, every_position=True)
+    grid = Grid([[space.architecture(i, j + 1) for j in range(depth)] for i in (0, 1)], space.largest)
+    found = search_flops(grid, ITEMS, Counter({(LENGTH, 3): 1}), drawn, [], settings, every_position=True)
     assert found == pytest.approx(product_flops(jaxpr), rel=0.01 if step == "weight" or depth == 1 else 0.11)
 
 
@@ -136,3 +139,4 @@ def test_architecture_steps_follow_every_fth_weight_step_after_the_warm_up(every
     settings = SearchConfig(every=every, warmup_epochs=warmup, epochs=5)
     made = [n for n in range(5 * 7) if (n + 1) % every == 0 and n >= warmup * 7]
     assert steps_made(settings, 7, 5) == {"weight": 35, "architecture": len(made)}
+    assert steps_made(settings, 7, 5, learns=False) == {"weight": 35, "architecture": 0}

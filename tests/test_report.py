@@ -21,7 +21,8 @@ from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig
 from easrec_jax.config_files import to_json
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.models.network import Network, init_network
-from easrec_jax.runs.page import read_runs, write_page
+from easrec_jax.runs.page import write_page
+from easrec_jax.runs.records import read_runs
 from easrec_jax.serving.artifact import Model, save_model
 from easrec_jax.space import search_space
 

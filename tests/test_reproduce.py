@@ -29,14 +29,15 @@ from easrec_jax.models.cost import request_flops
 from easrec_jax.models.network import Network
 from easrec_jax.space import search_space
 from easrec_jax.train.task import samples_of
-from experiments import models as models_module
-from experiments import space as space_module
+from experiments import training, whole_space
 from experiments.cells import Cells, Interrupted, Job
 from experiments.compare import pareto
 from experiments.effort import batch_shapes, search_flops
-from experiments.models import alone_cell
 from experiments.recipes import Dataset, recipe
-from experiments.space import analyse, networks, random_expected, run_space, search_cell
+from experiments.space_analysis import analyse, random_expected
+from experiments.spaces import paper_grid
+from experiments.training import alone_cell, scored_search_cell
+from experiments.whole_space import run_space
 
 LENGTH = 12
 TINY = Config(
@@ -69,7 +70,7 @@ def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure(sp
     cells = []
     for data in (split, poisoned(split)):
         network = alone_cell(space.architecture(1, 1), data, TINY, {})
-        found = search_cell(space, data, TINY, {})
+        found = scored_search_cell(paper_grid(TINY), data, TINY, {})
         assert network is not None and found is not None
         assert found.pop("seconds") > 0 and found.pop("cpu_seconds") > 0
         ranks = {key: rank for key, rank in network.pop("ranks").items() if key.startswith("validation/")}
@@ -87,29 +88,29 @@ STRATEGIES = ("easrec", "random", "exhaustive")
 def one_supernet():
     """Of the four: each compiles steps of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(space_module, "SUPERNETS", STRATEGIES[:1])
+        patch.setattr(whole_space, "SUPERNETS", STRATEGIES[:1])
         yield
 
 
 @pytest.fixture(scope="module")
 def finished(split, one_supernet, tmp_path_factory):
     """The space at TINY: its folder, the text, and the networks that were trained alone in turn."""
-    folder, touched, original = tmp_path_factory.mktemp("space"), [], models_module.retrain
+    folder, touched, original = tmp_path_factory.mktemp("space"), [], training.retrain
 
     def counted(architecture, *args, **options):
         touched.append(architecture)
         return original(architecture, *args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models_module, "retrain", counted)
+        patch.setattr(training, "retrain", counted)
         return folder, run_space(Cells(folder, TINY, split), seeds=1), touched
 
 
 def test_finished_cells_are_not_run_again_and_the_results_are_written(split, finished, monkeypatch):
     folder, first, touched = finished
-    assert touched == [n for row in networks(search_space(TINY)) for n in row]  # each looks at the test items once
-    monkeypatch.setattr(models_module, "retrain", lambda *a, **o: pytest.fail("a finished cell was run again"))
-    monkeypatch.setattr(space_module, "search", lambda *a, **o: pytest.fail("a finished cell was run again"))
+    assert touched == [n for row in paper_grid(TINY).networks for n in row]  # each looks at the test items once
+    monkeypatch.setattr(training, "retrain", lambda *a, **o: pytest.fail("a finished cell was run again"))
+    monkeypatch.setattr(training, "search", lambda *a, **o: pytest.fail("a finished cell was run again"))
     assert run_space(Cells(folder, TINY, split), seeds=1) == first == (folder / "space.md").read_text().rstrip("\n")
     results = json.loads((folder / "space.json").read_text())
     assert len(results["networks"]) == 4 and {r["what"] for r in results["picks"]} == set(STRATEGIES)
@@ -138,9 +139,8 @@ def test_a_search_counts_what_it_computed(split, finished):
     everything = {
         step: of | {"blocks": np.full_like(of["blocks"], of["steps"]).tolist()} for step, of in cell["drawn"].items()
     }
-    space = search_space(TINY)
     most = search_flops(
-        space, split.data.num_items, shapes, everything, cell["finalists"], TINY.search, every_position=True
+        paper_grid(TINY), split.data.num_items, shapes, everything, cell["finalists"], TINY.search, every_position=True
     )
     assert 0 < pick["training_flops"] < most
 
@@ -315,9 +315,9 @@ def test_cells_of_a_version_that_knew_fewer_settings_stay_valid(split, tmp_path)
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "paper"])
 def test_every_recipe_admits_a_network(dataset, scale):
     config = recipe(dataset, scale)
-    space = search_space(config)
-    largest = request_flops(space.largest, 1000)
-    smallest = min(request_flops(n, 1000) for row in networks(space) for n in row)
+    grid = paper_grid(config)
+    largest = request_flops(grid.largest, 1000)
+    smallest = min(request_flops(n, 1000) for row in grid.networks for n in row)
     assert config.search.budget is None or smallest <= config.search.budget * largest
     assert config.model.attention == "linrec" or scale != "paper"
     if config.data.path:

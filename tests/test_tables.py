@@ -24,22 +24,16 @@ from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
 from easrec_jax.evaluate.metrics import metrics
 from easrec_jax.space import search_space, wide_space
-from experiments.ablations import ablations, priced_cell, run_table5
 from experiments.cells import Cells
+from experiments.figure4 import run_figure4
 from experiments.headline import run_headline
-from experiments.models import (
-    FLOOR_ROWS,
-    SEARCHED,
-    alone_cell,
-    cell_name,
-    models,
-    searched_cell,
-    table3_config,
-)
+from experiments.models import FLOOR_ROWS, SEARCHED, cell_name, models, table3_config
 from experiments.recipes import recipe
-from experiments.tables import run_table3, run_table4
-from experiments.tradeoff import run_figure4
-from experiments.wide import VARIANTS, run_wide, widened
+from experiments.table3 import run_table3
+from experiments.table4 import run_table4
+from experiments.table5 import ablations, priced_cell, run_table5
+from experiments.training import alone_cell, searched_cell
+from experiments.wide_space import SEARCHES, run_wide, widened
 
 TINY = Config(
     data=DataConfig(planted=PlantedConfig(users=60, items=100)),
@@ -81,7 +75,7 @@ def tables(made, tmp_path_factory):
         "table4": lambda: run_table4(cells(folder), rows=NETWORKS, **common),
         "figure4": lambda: run_figure4(cells(folder), rows=("lambda 0.1",), budgets=(0.001, 1.0), **common),
         "table5": lambda: run_table5(cells(folder), rows=(*SHARED, *OWN), **common),
-        "wide": lambda: run_wide(cells(folder), seeds=1, rows=(VARIANTS[0].label, VARIANTS[-1].label)),
+        "wide": lambda: run_wide(cells(folder), seeds=1, rows=(SEARCHES[0].label, SEARCHES[-1].label)),
         "headline": lambda: run_headline(cells(folder), epochs=2, rates=(0.001, 0.02), **common),
         "again": lambda: run_table3(cells(folder), rows=ROWS, **common),
         "elsewhere": lambda: run_table3(cells(folder / "x"), rows=ROWS[-1:], seeds=2, dataset="ml-100k"),

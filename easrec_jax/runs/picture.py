@@ -1,38 +1,60 @@
-"""A network as a picture (SVG): its layers to scale, what the search cut away as dashes, the search's last p and q."""
+"""A network as a picture (SVG): its layers to scale, what the search cut away as dashes, and how the search chose it."""
 
 from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from easrec_jax.config import pruned_size
+from easrec_jax.config_files import from_json
 from easrec_jax.files import read_json
+from easrec_jax.runs.searched import (
+    Factor,
+    compared_networks,
+    factors,
+    is_pick,
+    last_shares,
+    network_name,
+    validation_ndcg,
+    was_searched,
+)
 
 WIDE, MIDDLE = 460.0, 230.0  # the picture's width and the axis of the stack, in pixels
 FULL = 380.0  # the width of the largest network's layers
 ROW = 30.0
-INK, FAINT = "#1f3a5f", "#8a97a8"
+INK, FAINT, PALE, TEXT = "#1f3a5f", "#8a97a8", "#c5cfdb", "#44546a"
 FILLS = {"table": "#dce8f5", "layer": "#eef3f9", "attention": "#f6d9b8", "gate": "#d9ead3", "forward": "#cfd8f0"}
+MOST_NETWORKS = 8  # of those that a search compared
 
 
 class Drawn(NamedTuple):
     """What the picture shows, as read from a model folder."""
 
     architecture: dict  # architecture.json
-    sizes: list[tuple[int, int]]  # the (width, inner) candidates of the search; empty where there was none
-    layers: int  # of the largest network
+    factors: list[Factor]  # what its search chose among; empty where there was none
     num_items: int
+
+    @property
+    def searched(self) -> bool:
+        """Whether a search chose the architecture."""
+        return was_searched(self.architecture.get("chosen_by", {}))
+
+    def largest(self, field: str) -> int:
+        """The largest width or depth that the search could have chosen."""
+        options = [option for factor in self.factors if factor.field == field for option in factor.options]
+        return max([self.architecture[field], *options])
 
 
 def read_drawn(folder: Path, num_items: int) -> Drawn:
-    """The architecture and, where a search chose it, the space it was chosen from."""
-    architecture = read_json(folder / "architecture.json")
-    model, search = (read_json(folder / "config.json").get(part, {}) for part in ("model", "search"))
-    searched = "p" in architecture.get("chosen_by", {})
-    prunes = search.get("prune", []) if searched else []
-    sizes = [tuple(pruned_size(model[name], prune) for name in ("width", "inner")) for prune in prunes]
-    return Drawn(architecture, sizes, model.get("layers", 1) if searched else architecture["depth"], num_items)  # type: ignore[arg-type]
+    """The architecture and, where a search chose it, what it was chosen from, as far as config.json can be read."""
+    found = Drawn(read_json(folder / "architecture.json"), [], num_items)
+    path = folder / "config.json"
+    if not found.searched:
+        return found
+    try:
+        return found._replace(factors=factors(from_json(path.read_text(), source=str(path))))
+    except (OSError, ValueError):  # of another version: a picture keeps no service from starting
+        return found
 
 
 class _Canvas:
@@ -64,6 +86,10 @@ class _Canvas:
         )
         self.y += 18
 
+    def bar(self, left: float, y: float, length: float, value: str, *, dark: bool) -> None:
+        self.box(1 + length, 12.0, INK if dark else PALE, x=left, y=y + 1)
+        self.text(value, y + 11, x=left + 8 + length, size=10, anchor="start")
+
     def document(self, title: str) -> str:
         font = 'font-family="system-ui, sans-serif"'
         return (
@@ -75,14 +101,13 @@ class _Canvas:
 def architecture_svg(drawn: Drawn) -> str:
     """The picture as text."""
     arch, canvas = drawn.architecture, _Canvas()
-    largest = max([arch["width"], *(width for width, _ in drawn.sizes)])
-    scale = FULL / largest
-    width = arch["width"] * scale
+    largest = drawn.largest("width")
+    width = arch["width"] * FULL / largest
     canvas.box(width, ROW, FILLS["table"])
     canvas.text(f"scores of {drawn.num_items:,} items", canvas.y + 19)
     canvas.y += ROW
     canvas.arrow()
-    for layer in range(drawn.layers, 0, -1):
+    for layer in range(drawn.largest("depth"), 0, -1):
         if layer > arch["depth"]:
             canvas.box(FULL, 16.0, "none", dashed=True)
             canvas.text(f"layer {layer}: left out by the search", canvas.y + 12, size=10, color=FAINT)
@@ -96,11 +121,11 @@ def architecture_svg(drawn: Drawn) -> str:
     canvas.arrow()
     canvas.text(f"the last {arch['max_length']} events of a history", canvas.y + 12)
     canvas.y += 34
-    for line in _captions(arch):
-        canvas.text(line, canvas.y, size=11, color="#44546a")
+    for line in _captions(drawn):
+        canvas.text(line, canvas.y, size=11, color=TEXT)
         canvas.y += 16
-    if drawn.sizes:
-        _search_bars(canvas, drawn)
+    if drawn.searched:
+        _search(canvas, drawn)
     return canvas.document(f"{arch['depth']} layers of width {arch['width']}, {arch['attention']}")
 
 
@@ -115,7 +140,9 @@ def _layer(canvas: _Canvas, arch: dict, layer: int, width: float, *, pruned: boo
     rows = [("forward", f"feed-forward {arch['width']} → {inner} → {arch['width']}")]
     if gates:
         rows.append(("gate", f"gates, {gates} layer{'s' if gates > 1 else ''}"))
-    rows.append(("attention", f"{arch['attention']}, {arch['heads']} heads"))  # data flows upwards
+    rows.append(
+        ("attention", f"{arch['attention']}, {arch['heads']} head{'s' * (arch['heads'] > 1)}")
+    )  # data flows upwards
     for number, (fill, _) in enumerate(rows):
         canvas.box(inside, ROW - 5, FILLS[fill], y=top + number * ROW)
     bottom = top + (len(rows) - 1) * ROW
@@ -128,41 +155,57 @@ def _layer(canvas: _Canvas, arch: dict, layer: int, width: float, *, pruned: boo
     canvas.y += height
 
 
-def _captions(arch: dict) -> list[str]:
-    lines = []
+def _captions(drawn: Drawn) -> list[str]:
+    arch, lines = drawn.architecture, []
     if "flops" in arch:
         lines.append(f"{arch['flops'] / 1e6:.1f} MFLOPs a request, {arch['parameters']:,} parameters")
     if "flops_over_largest" in arch:
         largest, sasrec = arch["flops_over_largest"], arch["flops_over_sasrec"]
         lines.append(f"{largest:.1%} of the largest network's FLOPs, {sasrec:.1%} of SASRec's")
-    lines.append("found by the search" if "p" in arch.get("chosen_by", {}) else "sizes as given, not searched")
+    lines.append("found by the search" if drawn.searched else "sizes as given, not searched")
     return lines
 
 
-def _search_bars(canvas: _Canvas, drawn: Drawn) -> None:
-    """The search's last p (over widths) and q (over depths); what was taken is dark."""
-    arch, chosen = drawn.architecture, drawn.architecture["chosen_by"]
-    half = WIDE / 2
-    names = [f"width {width}" for width, _ in drawn.sizes], [f"depth {n}" for n in range(1, drawn.layers + 1)]
-    picks = (
-        [arch["width"] == width for width, _ in drawn.sizes],
-        [n == arch["depth"] for n in range(1, drawn.layers + 1)],
-    )
+def _search(canvas: _Canvas, drawn: Drawn) -> None:
+    """The search's last shares of every choice, or without a supernet the networks that it trained; what was taken is dark."""
+    chosen = drawn.architecture["chosen_by"]
+    if shares := last_shares(chosen, drawn.factors):
+        canvas.y += 8
+        canvas.text("the search's last shares of each choice", canvas.y, x=16.0, size=11, color=TEXT, anchor="start")
+        canvas.y += 12
+        for number in range(0, len(shares), 2):
+            _shares(canvas, drawn.architecture, shares[number : number + 2])
+        canvas.y += 8
+    elif networks := [entry for entry in compared_networks(chosen) if validation_ndcg(entry)]:
+        _networks(canvas, drawn.architecture, networks)
+
+
+def _shares(canvas: _Canvas, arch: dict, pair: list[tuple[Factor, list[float]]]) -> None:
+    """Two factors side by side, a bar an option."""
     top = canvas.y + 8
-    for column, (title, values, labels, picked) in enumerate(
-        zip(
-            ("p: the search's weights of widths", "q: of depths"), (chosen["p"], chosen["q"]), names, picks, strict=True
-        )
-    ):
-        left = 16.0 + column * half
-        canvas.text(title, top, x=left, size=11, anchor="start")
-        for number, (value, label, pick) in enumerate(zip(values, labels, picked, strict=True)):
+    for column, (factor, values) in enumerate(pair):
+        left = 16.0 + column * WIDE / 2
+        canvas.text(factor.title, top, x=left, size=11, anchor="start")
+        for number, (label, value, pick) in enumerate(zip(factor.labels, values, factor.picked(arch), strict=True)):
             y = top + 8 + number * 18
-            _bar(canvas, left, y, label, float(value), pick)
-    canvas.y = top + 18 + 18 * max(len(chosen["p"]), len(chosen["q"]))
+            canvas.text(label, y + 11, x=left, size=10, anchor="start")
+            canvas.bar(left + 78, y, 70 * value, f"{value:.2f}", dark=pick)
+    canvas.y = top + 18 + 18 * max(len(factor.options) for factor, _ in pair)
 
 
-def _bar(canvas: _Canvas, left: float, y: float, label: str, value: float, pick: Any) -> None:
-    canvas.text(label, y + 11, x=left, size=10, anchor="start")
-    canvas.box(1 + 80 * value, 12.0, INK if pick else "#c5cfdb", x=left + 62, y=y + 1)
-    canvas.text(f"{value:.2f}", y + 11, x=left + 70 + 80 * value, size=10, anchor="start")
+def _networks(canvas: _Canvas, arch: dict, networks: list[dict]) -> None:
+    """The best of these networks, a bar each."""
+    shown, best = networks[:MOST_NETWORKS], validation_ndcg(networks[0]) or 1.0
+    of = f"the best {len(shown)} of {len(networks)}" if len(shown) < len(networks) else f"all {len(networks)}"
+    canvas.y += 8
+    canvas.text(
+        f"networks that the search trained, {of}: validation NDCG@10", canvas.y, x=16.0, size=11, anchor="start"
+    )
+    canvas.y += 8
+    for entry in shown:
+        value, of_network = validation_ndcg(entry) or 0.0, entry.get("architecture")
+        name = network_name(of_network if isinstance(of_network, dict) else {})
+        canvas.text(name, canvas.y + 11, x=16.0, size=10, anchor="start")
+        canvas.bar(290.0, canvas.y, 110 * value / best, f"{value:.4f}", dark=is_pick(entry, arch))
+        canvas.y += 18
+    canvas.y += 18

@@ -22,10 +22,12 @@ from serving import (
     save_small_model,
 )
 
+from easrec_jax.config import Config, ModelConfig, SearchConfig
 from easrec_jax.http.app import create_app
 from easrec_jax.http.sessions import Sessions, UnknownSession
 from easrec_jax.http.title_search import TitleSearch
 from easrec_jax.runs.picture import Drawn, architecture_svg
+from easrec_jax.runs.searched import factors
 from easrec_jax.serving.streaming import Stream
 
 # --------------------------------------------------------------------------------------- the same as the library
@@ -286,14 +288,16 @@ def test_titles_are_found_by_any_part_the_best_matches_first(client, recommender
 
 
 def test_the_picture_shows_the_layers_and_what_was_left_out(client):
+    """How it says of every kind of search what was chosen is in `tests/test_searched.py`."""
     svg = ElementTree.fromstring(client.get("/architecture.svg").content)
-    assert svg.tag.endswith("svg")
-    searched = ARCHITECTURE.to_json() | {"chosen_by": {"p": [0.7, 0.3], "q": [0.1, 0.8, 0.1]}}
-    text = " ".join(ElementTree.fromstring(architecture_svg(Drawn(searched, [(16, 32), (8, 16)], 3, 40))).itertext())
+    assert svg.tag.endswith("svg") and "not searched" in " ".join(svg.itertext())
+    space = Config(model=ModelConfig(width=16, inner=32, layers=3, heads=2), search=SearchConfig(prune=(0.0, 0.5)))
+    searched = ARCHITECTURE.to_json() | {"chosen_by": {"shares": {"width": [0.7, 0.3], "depth": [0.1, 0.8, 0.1]}}}
+    text = " ".join(ElementTree.fromstring(architecture_svg(Drawn(searched, factors(space), 40))).itertext())
     assert "layer 3: left out" in text and "layer 2: left out" not in text
-    assert "width 16" in text and "0.30" in text and "8 → 16 → 8" in text and "scores of 40 items" in text
+    assert "16 / 32" in text and "0.30" in text and "8 → 16 → 8" in text and "scores of 40 items" in text
     odd = searched | {"attention": "<b>&"}
     layered = searched | {"depth": 2, "inner": [16, 24]}
-    text = " ".join(ElementTree.fromstring(architecture_svg(Drawn(layered, [], 2, 40))).itertext())
+    text = " ".join(ElementTree.fromstring(architecture_svg(Drawn(layered, [], 40))).itertext())
     assert text.index("→ 24 →") < text.index("→ 16 →")  # the last layer is on top
-    assert "<b>&" in " ".join(ElementTree.fromstring(architecture_svg(Drawn(odd, [], 2, 40))).itertext())
+    assert "<b>&" in " ".join(ElementTree.fromstring(architecture_svg(Drawn(odd, [], 40))).itertext())

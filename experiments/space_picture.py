@@ -1,4 +1,4 @@
-"""The pictures of the experiments."""
+"""The picture of the whole space."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from easrec_jax.runs.report import new_figure
-from easrec_jax.space import SearchSpace
+from easrec_jax.runs.figures import new_figure
 from experiments.compare import pareto
+from experiments.spaces import Grid
 
 MARKS = {
     "easrec": "*",
@@ -21,7 +21,7 @@ MARKS = {
 }
 
 
-def space_figure(results: dict, space: SearchSpace, path: Path, *, select_by: str) -> None:
+def draw_space(results: dict, grid: Grid, path: Path, *, select_by: str) -> None:
     """Validation NDCG of every network over FLOPs and over latency, the front, and the picks of each strategy, as a PNG."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -32,7 +32,7 @@ def space_figure(results: dict, space: SearchSpace, path: Path, *, select_by: st
         (axes[0], "flops", 1e-6, "MFLOPs a request"),
         (axes[1], "latency_ms", 1, "ms for 16 users"),
     ):
-        for i, (width, inner) in enumerate(space.sizes):
+        for i, (width, inner) in enumerate(grid.sizes):
             mine = [r for r in networks if r["candidate"] == i]
             axis.errorbar(
                 [r[key] * scale for r in mine], [r["validation"] for r in mine], [r["validation_sd"] or 0.0 for r in mine],
@@ -68,42 +68,4 @@ def space_figure(results: dict, space: SearchSpace, path: Path, *, select_by: st
     figure.suptitle(
         f"every network trained alone{several}; numbers are depths; picks stand above their network", fontsize=10
     )
-    figure.savefig(path, dpi=110)
-
-
-def tradeoff_figure(rows: list[dict], path: Path) -> None:
-    """FLOPs of the pick and test NDCG, over lambda and over the budget on the same axes, and one over the other, as a PNG.
-
-    A line of `rows` is one seed's, of `mode` lambda or budget (Figure 4).
-    """
-    figure, axes = new_figure(1, 3, (14.0, 3.8))
-    ticks = list(dict.fromkeys((row["mode"], row["value"]) for row in rows))
-    looks = {"lambda": ("C0", "o", 10, "right"), "budget": ("C1", "s", 5, "left")}  # equal points show both
-    modes = [mode for mode in looks if any(tick[0] == mode for tick in ticks)]
-    measures = (("flops", 1e-6, "MFLOPs of the pick"), ("ndcg@10", 1, "test NDCG@10 (pop100)"))
-    for axis, (key, scale, label) in zip(axes, measures, strict=False):
-        for mode in modes:
-            at = [x for x, tick in enumerate(ticks) if tick[0] == mode]
-            values = [[row[key] * scale for row in rows if (row["mode"], row["value"]) == ticks[x]] for x in at]
-            axis.plot(at, [np.mean(v) for v in values], marker="o", color=looks[mode][0], label=mode)
-            for x, v in zip(at, values, strict=True):
-                axis.plot([x] * len(v), v, ".", color="black", markersize=3)
-        names = [f"{'λ' if mode == 'lambda' else '≤'}\n{value:g}" for mode, value in ticks]
-        axis.set(ylabel=label, xticks=range(len(ticks)), xticklabels=names)
-        axis.set_ylim(0, 1.1 * scale * max(row[key] for row in rows))
-    for mode in modes:
-        colour, mark, size, side = looks[mode]
-        mine = [tick for tick in ticks if tick[0] == mode]
-        points = [
-            [np.mean([row[key] * scale for row in rows if (row["mode"], row["value"]) == tick]) for tick in mine]
-            for key, scale, _ in measures
-        ]
-        axes[2].plot(*points, mark, color=colour, markersize=size, label=mode)
-        for tick, x, y in zip(mine, *points, strict=True):
-            axes[2].annotate(f"  {tick[1]:g}  ", (x, y), fontsize=8, ha=side, va="center")
-    axes[2].margins(x=0.12)
-    axes[2].set(xlabel=measures[0][2], ylabel=measures[1][2])
-    for axis, place in zip(axes, ("best", "lower left", "best"), strict=True):  # the second axis starts at zero
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=8, loc=place)
     figure.savefig(path, dpi=110)

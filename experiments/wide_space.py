@@ -11,14 +11,15 @@ import numpy as np
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config
 from easrec_jax.models.cost import request_flops
-from easrec_jax.space import wide_space
-from experiments.cells import Cells, Job, markdown, plus_minus
-from experiments.compare import PARTS, Row, compare, corrected, show_mflops, show_p
-from experiments.models import EASREC_CELL, for_strategy, searched_cell
-from experiments.tables import FLOPS_HEAD, FLOPS_NOTE, TESTS
+from experiments.cells import Cells, Job
+from experiments.compare import PARTS, TESTS, Row, compare, corrected
+from experiments.models import EASREC_CELL, for_strategy
+from experiments.show import FLOPS_HEAD, FLOPS_NOTE, markdown, plus_minus, show_mflops, show_p
+from experiments.spaces import wide_extent
+from experiments.training import searched_cell
 
 
-class Variant(NamedTuple):
+class WideSearch(NamedTuple):
     """A search, in the paper's space or the wide one: a row of the table, a cell a seed."""
 
     cell: str
@@ -27,54 +28,54 @@ class Variant(NamedTuple):
     strategy: str = "easrec"
 
 
-PAPERS = Variant(EASREC_CELL, "the paper's space", 1.0)
-VARIANTS = (
-    *(Variant(f"wide-{level:g}", f"wide, at most {level:.0%} of its FLOPs", level) for level in (1.0, 0.75, 0.5)),
-    Variant("wide-random", "wide, at most 100% of its FLOPs, random search", 1.0, "random"),
+PAPERS = WideSearch(EASREC_CELL, "the paper's space", 1.0)
+SEARCHES = (
+    *(WideSearch(f"wide-{level:g}", f"wide, at most {level:.0%} of its FLOPs", level) for level in (1.0, 0.75, 0.5)),
+    WideSearch("wide-random", "wide, at most 100% of its FLOPs, random search", 1.0, "random"),
 )
 
 
 def run_wide(cells: Cells, *, seeds: int, rows: tuple[str, ...] = ()) -> str:
-    """Search, retrain and evaluate in the paper's space and by each of `VARIANTS` in the wide one; wide.json, .csv, .md.
+    """Search, retrain and evaluate in the paper's space and by each of `SEARCHES` in the wide one; wide.json, .csv, .md.
 
     The first wide budget is the FLOPs of the same seed's pick in the paper's space, so that row asks what the wide space
     buys at equal FLOPs; the next ask what accuracy fewer FLOPs still reach. Random search, the control, trains as many
     networks within the first budget as a search has finalists (`search.finalists`, `search.epochs` each).
 
-    `rows` are labels of `VARIANTS` (all, if none is named); the paper's space is always there, as their budgets are of it.
+    `rows` are labels of `SEARCHES` (all, if none is named); the paper's space is always there, as their budgets are of it.
     """
     config, split = cells.config, cells.split
-    names = {v: [f"{v.cell}-seed{seed}" for seed in range(seeds)] for v in (PAPERS, *VARIANTS)}
+    names = {v: [f"{v.cell}-seed{seed}" for seed in range(seeds)] for v in (PAPERS, *SEARCHES)}
     known = {v.label: mine for v, mine in names.items() if v != PAPERS}
     wanted = cells.shown_rows(known, rows, known.__getitem__)
-    variants = [v for v in VARIANTS if v.label in wanted]
-    names = {v: names[v] for v in (PAPERS, *variants)}
-    space = wide_space(widened(config, 1.0))
+    searches = [v for v in SEARCHES if v.label in wanted]
+    names = {v: names[v] for v in (PAPERS, *searches)}
+    largest, networks = wide_extent(widened(config, 1.0))
     seeded = [for_strategy(dataclasses.replace(config, seed=seed), "easrec") for seed in range(seeds)]
 
     def job(config: Config) -> Job:
         return Job(partial(searched_cell, split), config)
 
     cells.run_all({name: job(c) for name, c in zip(names[PAPERS], seeded, strict=True)})
-    largest = request_flops(space.largest, split.data.num_items)
-    shares = [cells.used[name]["architecture"]["flops"] / largest for name in names[PAPERS]]
+    most = request_flops(largest, split.data.num_items)
+    shares = [cells.used[name]["architecture"]["flops"] / most for name in names[PAPERS]]
     cells.run_all(
         {
             names[v][k]: job(widened(c, v.level * share, v.strategy))
             for k, (share, c) in enumerate(zip(shares, seeded, strict=True))
-            for v in variants
+            for v in searches
         }
     )
     rows_of = {v: Row.finished(v.label, cells, mine) for v, mine in names.items()}
     by = config.evaluate.select_by
     pairs = [(v, part) for v in rows_of if v != PAPERS for part in PARTS]
     tests = corrected([compare(rows_of[v], rows_of[PAPERS], part, "ndcg@10", by) for v, part in pairs])
-    p: dict[Variant, dict[str, float]] = {v: {} for v, _ in pairs}
+    p: dict[WideSearch, dict[str, float]] = {v: {} for v, _ in pairs}
     for (v, part), test in zip(pairs, tests, strict=True):
         p[v][part] = test.p
     found = {v: [cells.used[name] for name in mine] for v, mine in names.items()}
-    networks = len(space.choices)
-    text, fields = report(found, p, config, networks, seeds)
+    fields = [_fields(v, mine, found[PAPERS], p.get(v, {}), by) for v, mine in found.items()]
+    text = f"{_table(found, fields, p, by)}\n\n{_note(config, networks, seeds)}"
     return cells.write("wide", {"rows": fields, "networks": networks}, fields, text, seeds=seeds)
 
 
@@ -96,46 +97,45 @@ def widened(config: Config, budget: float, strategy: str = "easrec") -> Config:
     return dataclasses.replace(config, model=model, search=search)
 
 
-def report(
-    found: dict[Variant, list[dict]], p: dict, config: Config, networks: int, seeds: int
-) -> tuple[str, list[dict]]:
-    """The table, a line for each variant, and its rows as plain numbers; `p` by variant and part."""
-    by = config.evaluate.select_by
+def _ndcg(cells: list[dict], part: str, by: str) -> np.ndarray:
+    return np.array([cell[part][by]["ndcg@10"] for cell in cells])
 
-    def ndcg(cells: list[dict], part: str) -> np.ndarray:
-        return np.array([cell[part][by]["ndcg@10"] for cell in cells])
 
-    def flops(cells: list[dict], name: str = "flops") -> np.ndarray:
-        return np.array([cell["architecture"][name] for cell in cells], np.float64)
+def _flops(cells: list[dict], name: str = "flops") -> np.ndarray:
+    return np.array([cell["architecture"][name] for cell in cells], np.float64)
 
-    def shown(variant: Variant, part: str) -> str:
-        return show_p(p[variant][part]) if variant in p else ""
 
-    base, rows, lines = found[PAPERS], [], []
-    for variant, cells in found.items():
-        saved = float(np.mean(1 - flops(cells) / flops(base)))
-        change = {part: float(np.mean(ndcg(cells, part) / ndcg(base, part) - 1)) for part in ("validation", "test")}
-        picks = [Architecture.from_json(cell["architecture"]).describe() for cell in cells]
-        rows.append(
-            {
-                "space": variant.label,
-                "picks": "; ".join(picks),
-                "flops": float(flops(cells).mean()),
-                "flops_all": float(flops(cells, "flops_all").mean()),
-                "flops_saved": saved,
-            }
-            | {part: float(ndcg(cells, part).mean()) for part in ("validation", "test")}
-            | {f"{part}_change": value for part, value in change.items()}
-            | {f"{part}_p": None if np.isnan(value) else value for part, value in p.get(variant, {}).items()}
-            | {"cpu_seconds": float(np.mean([cell["cpu_seconds"] for cell in cells]))}
-        )
-        lines.append(
-            [
-                variant.label, "; ".join(picks), *(show_mflops(rows[-1][name]) for name in ("flops", "flops_all")), f"{saved:+.0%}",
-                *(s for part in PARTS for s in (plus_minus(ndcg(cells, part)), f"{change[part]:+.1%}", shown(variant, part))),
-                f"{rows[-1]['cpu_seconds']:.0f}",
-            ]
-        )  # fmt: skip
+def _fields(search: WideSearch, cells: list[dict], base: list[dict], p: dict[str, float], by: str) -> dict:
+    """A row as plain numbers; `base` are the cells of the paper's space, `p` is by part."""
+    mine = {part: _ndcg(cells, part, by) for part in ("validation", "test")}
+    change = {f"{part}_change": float(np.mean(ndcg / _ndcg(base, part, by) - 1)) for part, ndcg in mine.items()}
+    return (
+        {
+            "space": search.label,
+            "picks": "; ".join(Architecture.from_json(cell["architecture"]).describe() for cell in cells),
+            "flops": float(_flops(cells).mean()),
+            "flops_all": float(_flops(cells, "flops_all").mean()),
+            "flops_saved": float(np.mean(1 - _flops(cells) / _flops(base))),
+        }
+        | {part: float(ndcg.mean()) for part, ndcg in mine.items()}
+        | change
+        | {f"{part}_p": None if np.isnan(value) else value for part, value in p.items()}
+        | {"cpu_seconds": float(np.mean([cell["cpu_seconds"] for cell in cells]))}
+    )
+
+
+def _table(
+    found: dict[WideSearch, list[dict]], rows: list[dict], p: dict[WideSearch, dict[str, float]], by: str
+) -> str:
+    """A line a search; `p` by search and part."""
+    lines = []
+    for (search, cells), row in zip(found.items(), rows, strict=True):
+        size = [show_mflops(row["flops"]), show_mflops(row["flops_all"]), f"{row['flops_saved']:+.0%}"]
+        figures = []
+        for part in PARTS:
+            tested = show_p(p[search][part]) if search in p else ""
+            figures += [plus_minus(_ndcg(cells, part, by)), f"{row[f'{part}_change']:+.1%}", tested]
+        lines.append([search.label, row["picks"], *size, *figures, f"{row['cpu_seconds']:.0f}"])
     head = [
         "space and budget",
         "picks, one per seed",
@@ -145,12 +145,14 @@ def report(
         "change",
         "p",
     ]
-    head += ["test NDCG@10", "change", "p", "CPU s"]
+    return markdown([*head, "test NDCG@10", "change", "p", "CPU s"], lines)
+
+
+def _note(config: Config, networks: int, seeds: int) -> str:
     paper_networks = len(config.search.prune) * config.model.layers
-    text = (
-        f"{markdown(head, lines)}\n\n{seeds} seed{'s' * (seeds > 1)}; {paper_networks} networks in the paper's space, {networks:,} in "
+    return (
+        f"{seeds} seed{'s' * (seeds > 1)}; {paper_networks} networks in the paper's space, {networks:,} in "
         "the wide one; saved and change are relative to the paper's space, seed by seed. The p shown is that of both. "
         f"{TESTS} {FLOPS_NOTE} Random search trains {config.search.finalists} networks drawn within the budget, "
         f"{config.search.epochs} epochs each, and its best one anew as every pick."
     )
-    return text, rows

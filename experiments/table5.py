@@ -12,35 +12,17 @@ import numpy as np
 from easrec_jax.architecture import Architecture, full_architecture
 from easrec_jax.config import Config
 from easrec_jax.data.split import Split
-from experiments.cells import Cells, Job, JobOf, markdown, plus_minus
-from experiments.compare import (
-    METRICS,
-    PROTOCOL,
-    Comparison,
-    Row,
-    beside,
-    compare,
-    corrected,
-    show_mflops,
-    show_p,
-)
-from experiments.models import (
-    EASREC_CELL,
-    SEARCHED,
-    alone_cell,
-    cell_name,
-    for_strategy,
-    models,
-    searched_cell,
-    table3_config,
-)
+from experiments.cells import Cells, Job, JobOf
+from experiments.compare import METRICS, PROTOCOL, TESTS, Comparison, Row, compare, corrected
+from experiments.models import EASREC_CELL, SEARCHED, cell_name, for_strategy, models, table3_config
 from experiments.paper import TABLE5
-from experiments.tables import FLOPS_HEAD, FLOPS_NOTE, NAMES, TESTS
+from experiments.show import FLOPS_HEAD, FLOPS_NOTE, NAMES, beside, markdown, plus_minus, show_mflops, show_p
+from experiments.training import alone_cell, searched_cell
 
 BY_PRICE = "Under lambda a search compares its finalists by cross entropy plus lambda R, otherwise by NDCG@10."
 
 
-class Variant(NamedTuple):
+class Ablation(NamedTuple):
     """A row: its cells are `CELL-seedN`, shared with other tables where they would be the same; `after` names the cell
     that must be finished before, of the same seed."""
 
@@ -59,7 +41,7 @@ def run_table5(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] 
     groups = {group: [v for v in variants if v.label in wanted] for group, variants in groups.items()}
     seeded = [dataclasses.replace(config, seed=seed) for seed in range(seeds)]
 
-    def jobs(variants: list[Variant]) -> dict[str, Job]:
+    def jobs(variants: list[Ablation]) -> dict[str, Job]:
         return {f"{v.cell}-seed{c.seed}": v.job(c) for c in seeded for v in variants}
 
     chosen = [v for v in everything if v.label in wanted]
@@ -113,7 +95,7 @@ def _fields(row: Row, first: Row, test: Comparison | None, paper: Any) -> dict[s
     return fields
 
 
-def ablations(cells: Cells) -> dict[str, list[Variant]]:
+def ablations(cells: Cells) -> dict[str, list[Ablation]]:
     """All rows by group; the first of a group is what the others are tested against."""
     config, split = cells.config, cells.split
     groups = {
@@ -133,7 +115,7 @@ def _searched(split: Split, change: Callable[[Config], Config]) -> JobOf:
     return lambda config: Job(partial(searched_cell, split), change(for_strategy(config, "easrec")))
 
 
-def _gates(config: Config, split: Split) -> list[Variant]:
+def _gates(config: Config, split: Split) -> list[Ablation]:
     def with_gates(layers: Any) -> JobOf:
         return _searched(
             split, lambda c: dataclasses.replace(c, model=dataclasses.replace(c.model, gate_layers=layers))
@@ -142,12 +124,12 @@ def _gates(config: Config, split: Split) -> list[Variant]:
     labels = {2: "2 layers", 1: "1 layer", 0: "no gates"}
     own = config.model.gate_layers
     return [
-        Variant(label, EASREC_CELL if layers == own else f"table5-gates{layers}", with_gates(layers))
+        Ablation(label, EASREC_CELL if layers == own else f"table5-gates{layers}", with_gates(layers))
         for layers, label in labels.items()
     ]
 
 
-def _alphas(split: Split) -> list[Variant]:
+def _alphas(split: Split) -> list[Ablation]:
     """The inner size apart from the width, by one distribution for each layer or one for all."""
 
     def wide(per_layer: bool) -> JobOf:
@@ -157,10 +139,10 @@ def _alphas(split: Split) -> list[Variant]:
 
         return _searched(split, change)
 
-    return [Variant("shared", "table5-shared", wide(False)), Variant("per layer", "table5-per-layer", wide(True))]
+    return [Ablation("shared", "table5-shared", wide(False)), Ablation("per layer", "table5-per-layer", wide(True))]
 
 
-def _constraints(config: Config, split: Split) -> list[Variant]:
+def _constraints(config: Config, split: Split) -> list[Ablation]:
     """Dynamic, static, none; they only act without a budget, so the recipe's own budget is a row of its own."""
     weight = config.search.cost_weight
 
@@ -168,12 +150,12 @@ def _constraints(config: Config, split: Split) -> list[Variant]:
         return _searched(split, lambda c: without_budget(c, weight, dynamic=dynamic))
 
     rows = [
-        Variant(f"dynamic, lambda {weight:g}", priced_cell(config, weight), priced(weight, True)),
-        Variant(f"static, lambda {weight:g}", "table5-static", priced(weight, False)),
-        Variant("none (lambda 0)", priced_cell(config, 0.0), priced(0.0, True)),
+        Ablation(f"dynamic, lambda {weight:g}", priced_cell(config, weight), priced(weight, True)),
+        Ablation(f"static, lambda {weight:g}", "table5-static", priced(weight, False)),
+        Ablation("none (lambda 0)", priced_cell(config, 0.0), priced(0.0, True)),
     ]
     if config.search.budget is not None:
-        rows.append(Variant(f"a budget of {config.search.budget:g}", EASREC_CELL, _searched(split, lambda c: c)))
+        rows.append(Ablation(f"a budget of {config.search.budget:g}", EASREC_CELL, _searched(split, lambda c: c)))
     return rows
 
 
@@ -189,7 +171,7 @@ def without_budget(config: Config, weight: float, *, dynamic: bool = True) -> Co
     return dataclasses.replace(config, search=search)
 
 
-def _weights(cells: Cells, label: str, prefix: str = "") -> list[Variant]:
+def _weights(cells: Cells, label: str, prefix: str = "") -> list[Ablation]:
     """A searched row of Table III, and its pick of each seed trained from scratch."""
     cell, strategy = cell_name(label), SEARCHED[label]
     copied = models(cells.config, cells.split, cells.features)[label]
@@ -200,8 +182,8 @@ def _weights(cells: Cells, label: str, prefix: str = "") -> list[Variant]:
 
     own = "table5-fresh" if cell == EASREC_CELL else f"table5-{strategy}-fresh"
     return [
-        Variant(f"{prefix}copied from the supernet", cell, copied),
-        Variant(f"{prefix}fresh", own, fresh, after=cell),
+        Ablation(f"{prefix}copied from the supernet", cell, copied),
+        Ablation(f"{prefix}fresh", own, fresh, after=cell),
     ]
 
 
@@ -211,7 +193,7 @@ def _two_layers(config: Config) -> Architecture:
     return dataclasses.replace(full_architecture(model), learn_decay=False)
 
 
-def _attentions(config: Config, split: Split) -> list[Variant]:
+def _attentions(config: Config, split: Split) -> list[Ablation]:
     """Decay and convolution together, each alone, neither; decays learned; softmax. Bidirectional linrec where it may train."""
     base = _two_layers(config)
     changes: dict[str, dict[str, Any]] = {
@@ -226,7 +208,7 @@ def _attentions(config: Config, split: Split) -> list[Variant]:
         changes["bidirectional linrec"] = {"attention": "linrec", "conv_width": 0}
     names = ("recent", "learned", "decay", "convolution", "causal", "softmax", "linrec")
     return [
-        Variant(label, f"table5-{name}", _alone(dataclasses.replace(base, **change), split, lambda c: c))
+        Ablation(label, f"table5-{name}", _alone(dataclasses.replace(base, **change), split, lambda c: c))
         for (label, change), name in zip(changes.items(), names, strict=False)
     ]
 
@@ -235,7 +217,7 @@ def _alone(architecture: Architecture, split: Split, change: Callable[[Config], 
     return lambda config: Job(partial(alone_cell, architecture, split), change(config), architecture)
 
 
-def _small(config: Config, split: Split) -> list[Variant]:
+def _small(config: Config, split: Split) -> list[Ablation]:
     """Bidirectional linrec needs one sample a prefix, the whole history for one target: two layers, at most 50 events.
 
     In one layer the two are the same function, since only the last position is asked.
@@ -259,11 +241,11 @@ def _small(config: Config, split: Split) -> list[Variant]:
     both_ways = dataclasses.replace(causal, attention="linrec")
     epochs = f"{few} epoch{'s' * (few > 1)}"
     return [
-        Variant(
+        Ablation(
             f"bidirectional linrec, one sample per prefix, {epochs}", "table5-small-linrec", _alone(both_ways, split, prefixes)
         ),
-        Variant(f"causal linrec, one sample per prefix, {epochs}", "table5-small-causal", _alone(causal, split, prefixes)),
-        Variant(
+        Ablation(f"causal linrec, one sample per prefix, {epochs}", "table5-small-causal", _alone(causal, split, prefixes)),
+        Ablation(
             f"causal linrec, a loss at every position, {config.retrain.epochs} epochs", "table5-small-positions",
             _alone(causal, split, positions),
         ),

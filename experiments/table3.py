@@ -1,50 +1,21 @@
-"""The paper's Tables III and IV, in this package's own runs, beside the paper's figures."""
+"""The paper's Table III, accuracy, in this package's own runs, beside the paper's figures."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
-from easrec_jax.architecture import Architecture
-from easrec_jax.data.features import ItemFeatures
-from easrec_jax.evaluate.latency import BULK_USERS, measure_latency
-from easrec_jax.models.network import Network
-from easrec_jax.models.rivals.fdsa import FDSA
-from easrec_jax.models.rivals.sasrecf import SASRecF
-from easrec_jax.runs.cli import machine
-from experiments.cells import Cells, Job, markdown, plus_minus
-from experiments.compare import (
-    LEVEL,
-    METRICS,
-    PARTS,
-    PROTOCOL,
-    Row,
-    against_each,
-    beside,
-    best_of,
-    compare,
-    corrected,
-    show_mflops,
-    show_p,
-    tally,
-)
+from experiments.cells import Cells, Job
+from experiments.compare import METRICS, PARTS, PROTOCOL, TESTS, Row, against_each, best_of, compare, corrected, tally
 from experiments.models import FLOOR_ROWS, cell_name, models, paper_label
-from experiments.paper import TABLE3, TABLE4
+from experiments.paper import TABLE3
+from experiments.show import FLOPS_HEAD, FLOPS_NOTE, NAMES, beside, markdown, plus_minus, show_mflops, show_p
 
-FLOPS_HEAD = ("MFLOPs", "MFLOPs, all positions")
-FLOPS_NOTE = "MFLOPs are those of a request, whose last layer runs at the last position alone; all positions: every layer at each (Eq. 15)."
-TESTS = (
-    "p: two-sided t-tests, over seeds Welch's, over users paired, each averaged over the seeds; of both: the users' variance "
-    f"and that between seeds together, corrected for the tests of the table (Holm), and a win or a loss is this p < {LEVEL}. With "
-    "one seed no test knows the noise of training: it takes a lucky run for a better model."
-)
 ROWS_NOTE = (
     "Finalists are this package's, for every search that leaves more than one. Causal LinRec is this package's form, the "
     "paper's is bidirectional; RecNAS-like follows an abstract, as no code is published."
 )
-NAMES = {"recall@10": "Recall@10", "mrr@10": "MRR@10", "ndcg@10": "NDCG@10"}
 
 
 def table3_rows(cells: Cells, *, seeds: int, only: tuple[str, ...] = (), floors: bool = True) -> list[Row]:
@@ -163,77 +134,3 @@ def _rivals(ours: Row, rivals: list[Row]) -> str:
 def _protocols(rows: list[Row], protocols: tuple[str, ...]) -> str:
     lines = [[row.label, *(plus_minus(row.values("test", "ndcg@10", p)) for p in protocols)] for row in rows]
     return markdown(["model", *protocols], lines)
-
-
-def run_table4(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] = ()) -> str:
-    """Inference time and memory of Table III's networks as ratios to SASRec, beside the paper's; table4.json, .csv, .md."""
-    if rows and "SASRec" not in rows:
-        raise ValueError("rows: expected SASRec among them, table4 gives ratios to it")
-    found = table3_rows(cells, seeds=seeds, only=rows, floors=False)
-    measured = _measure(found, cells.features, cells.split.data.num_items)
-    sasrec = next(row for row in found if row.label == "SASRec")
-    base = measured["SASRec"] | {"flops": sasrec.flops, "flops_all": sasrec.flops_all}
-    paper, fields, lines = TABLE4.get(dataset, {}), [], []
-    for row in found:
-        mine: dict[str, Any] = measured[row.label] | {"flops": row.flops, "flops_all": row.flops_all}
-        field = {
-            "model": row.label,
-            "ms_per_user": 1e3 * mine["time"] / BULK_USERS,
-            "temporary_mb": mine["memory"] / 2**20,
-        }
-        line = [row.label, f"{field['ms_per_user']:.3f}", f"{field['temporary_mb']:.1f}"]
-        for number, name in enumerate(("time", "memory", "flops", "flops_all")):
-            field[f"{name}_over_sasrec"] = ratio = mine[name] / base[name]
-            line.append(f"{ratio:.2f}")
-            if name in ("time", "memory"):
-                figures = paper.get(paper_label(row.label))
-                theirs = None if figures is None else figures[number] / paper["SASRec"][number]
-                field |= {} if theirs is None else {f"{name}_over_sasrec paper": theirs}
-                line += [beside(ratio, theirs, digits=2)] * bool(paper)
-        fields.append(field)
-        lines.append(line)
-    column = ["paper"] * bool(paper)
-    head = [
-        "model",
-        "ms a user",
-        "MB of temporaries",
-        "time / SASRec",
-        *column,
-        "memory / SASRec",
-        *column,
-        "FLOPs / SASRec",
-        "FLOPs at all positions / SASRec",
-    ]
-    device = machine()["device"]
-    text = (
-        f"{markdown(head, lines)}\n\n{dataset}, measured on {device}, commit {cells.commit}: batches of {BULK_USERS} users of "
-        f"{cells.config.model.max_length} events, the fastest of 7 calls in turn, "
-        f"averaged over the picks of {seeds} seed{'s' * (seeds > 1)}. Memory is "
-        "what XLA allots beside weights, input and scores. The paper gives seconds for its test set and GB of the GPU, so "
-        "ratios alone compare."
-    )
-    return cells.write("table4", {"rows": fields, "device": device}, fields, text, seeds=seeds)
-
-
-def _measure(rows: list[Row], features: ItemFeatures | None, num_items: int) -> dict[str, dict[str, float]]:
-    """`time` in seconds and `memory` in bytes of a batch, by label; each network is measured once, seeds are averaged."""
-    networks: dict[tuple[str, Architecture], Any] = {}
-    wanted = []
-    for row in rows:
-        kind = row.label.partition(" + ")[0]
-        kind = kind if kind in ("FDSA", "SASRecF") else ""
-        for cell in row.cells:
-            key = kind, Architecture.from_json(cell["architecture"])
-            if key not in networks:
-                size: Any = {"num_items": num_items}
-                rival = {"FDSA": FDSA, "SASRecF": SASRecF}.get(kind)
-                networks[key] = rival(key[1], features, **size) if rival else Network(key[1], **size)
-            wanted.append((row.label, key))
-    measured = measure_latency(list(networks.values()), rows=BULK_USERS, repeats=7)
-    places = {key: place for place, key in enumerate(networks)}
-    found = {}
-    for row in rows:
-        at = [places[key] for label, key in wanted if label == row.label]
-        time, memory = measured.seconds[at], measured.temporary_bytes[at]
-        found[row.label] = {"time": float(time.mean()), "memory": float(memory.mean())}
-    return found
