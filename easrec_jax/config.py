@@ -46,9 +46,8 @@ class PlantedConfig:
         favoured = 2 * self.variants * self.clusters
         expected = f"at least {favoured}: twice the favourites ({self.variants} in each of {self.clusters} clusters)"
         check(self.items >= favoured, "data.planted.items", expected, self.items)
-        ordered = 3 <= self.lengths[0] <= self.lengths[1]
         expected = "shortest and longest history, the shortest at least 3"
-        check(ordered, "data.planted.lengths", expected, self.lengths)
+        check(3 <= self.lengths[0] <= self.lengths[1], "data.planted.lengths", expected, self.lengths)
 
 
 @dataclass(frozen=True)
