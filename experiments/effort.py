@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+from easrec_jax.search.strategies import find_strategy
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.data.batches import Samples, bucketed
 from easrec_jax.models.cost import request_flops, token_flops
-from easrec_jax.search.strategies import find_strategy
 from easrec_jax.space import SearchSpace
 
 Shapes = Counter[tuple[int, int]]  # batches of an epoch by (length, rows)

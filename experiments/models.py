@@ -6,17 +6,18 @@ import dataclasses
 from functools import partial
 from typing import Any
 
+from easrec_jax.search.strategies import STRATEGIES
+from easrec_jax.search.wide import search_any
+
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.models.elastic import cut_out
-from easrec_jax.runs.retrain import Retrained, baseline, retrain
-from easrec_jax.train.task import make_evaluator, samples_of
 from easrec_jax.runs.described import describe_architecture
-from easrec_jax.search.strategies import STRATEGIES
-from easrec_jax.search.wide import search_any
+from easrec_jax.runs.retrain import Retrained, baseline, retrain
 from easrec_jax.space import space_of
+from easrec_jax.train.task import make_evaluator, samples_of
 from experiments.cells import Job, JobOf
 
 SEARCHED = {

@@ -11,6 +11,8 @@ from math import comb
 from typing import Any
 
 import numpy as np
+from easrec_jax.search.search import Found, search
+from easrec_jax.search.strategies import STRATEGIES
 
 from easrec_jax.config import Config
 from easrec_jax.data.split import Split
@@ -18,10 +20,8 @@ from easrec_jax.evaluate.latency import space_latency
 from easrec_jax.models.cost import all_positions_flops, request_flops
 from easrec_jax.models.network import Network, network_scores
 from easrec_jax.models.supernet import extract
-from easrec_jax.train.task import make_evaluator, samples_of
-from easrec_jax.search.search import Found, search
-from easrec_jax.search.strategies import STRATEGIES
 from easrec_jax.space import SearchSpace, search_space
+from easrec_jax.train.task import make_evaluator, samples_of
 from experiments.cells import Cells, Job, markdown
 from experiments.compare import Row, compare, corrected, pareto, show_p
 from experiments.effort import alone_flops, batch_shapes, epochs_run, search_flops, steps_made
