@@ -37,7 +37,7 @@ SPACE = space_of(config(**CHOICES))
 def test_costs_are_those_of_each_network_over_the_largest():
     costs = cost_table(SPACE, ITEMS)
     some = np.random.default_rng(0).choice(costs.size, 20)
-    expected = [request_flops(SPACE.architecture(n), ITEMS) for n in some]
+    expected = [request_flops(SPACE.architecture(int(n)), ITEMS) for n in some]
     assert costs.shape == SPACE.shape
     np.testing.assert_allclose(costs.ravel()[some] * request_flops(SPACE.largest, ITEMS), expected)
 
