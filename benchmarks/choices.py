@@ -22,8 +22,9 @@ from easrec_jax.data.split import Split
 from easrec_jax.models.cost import request_flops
 from easrec_jax.models.network import Network, init_network
 from easrec_jax.runs.cli import Progress, main, run_arguments
-from easrec_jax.train.task import make_evaluator, samples_of
 from easrec_jax.train.fit import fit
+from easrec_jax.train.loop import Run
+from easrec_jax.train.task import task_of
 
 VARIANTS: dict[str, dict] = {
     "recent linrec": {},
@@ -49,13 +50,10 @@ def changed(config: Config, change: dict) -> Config:
 def train(name: str, config: Config, split: Split) -> dict:
     network = Network(full_architecture(config.model), split.data.num_items, config.model.dropout)
     weights = init_network(network, jax.random.fold_in(jax.random.key(config.seed), 2))
-    evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
     begun = time.perf_counter()
     with Progress(name) as progress:
-        fitted = fit(
-            network, weights, samples_of(config, split), evaluator, settings=config.retrain, seed=config.seed,
-            on_step=progress.step, on_epoch=progress.epoch,
-        )  # fmt: skip
+        run = Run(on_step=progress.step, on_epoch=progress.epoch)
+        fitted = fit(network, weights, task_of(config, split), settings=config.retrain, run=run)
     flops = request_flops(network.architecture, split.data.num_items)
     return {
         "variant": name, "seed": config.seed, "finished": fitted.finished, "ndcg@10": fitted.ndcg, "epoch": fitted.epoch,

@@ -21,7 +21,6 @@ def scaling(request: dict, *, lengths: tuple[int, ...] = (128, 256, 512, 1024, 2
 
     from easrec_jax.data.batches import Batch
     from easrec_jax.models.network import Network, init_network
-    from easrec_jax.nn.block import apply
     from easrec_jax.train.step import TrainState, optimizer, train_step
 
     config, split = setup(request)
@@ -34,22 +33,22 @@ def scaling(request: dict, *, lengths: tuple[int, ...] = (128, 256, 512, 1024, 2
         for length in lengths:
             if name == "sasrec" and length > 4096:
                 break  # its scores alone would take gigabytes
-            network: Any = Network(dataclasses.replace(arch, max_length=length), num_items, 0.2)
+            network = Network(dataclasses.replace(arch, max_length=length), num_items, 0.2)
             weights = init_network(network, jax.random.key(0))
             tx = optimizer(0.001, "constant", 10, 1000, 0.0)
             items = rng.integers(1, num_items + 1, (1, length), dtype=np.int32)
             state = TrainState(jnp.int32(0), weights, tx.init(weights))
             batch, key = Batch(items, items), jax.random.key(0)
-            memory = temporaries_mb(train_step.lower(state, batch, key, network=network, tx=tx).compile())
+            memory = temporaries_mb(train_step.lower(state, batch, key, encoder=network, tx=tx).compile())
             held = [state]
 
             def step(held=held, batch=batch, key=key, network=network, tx=tx) -> Any:
-                held[0], scalars = train_step(held[0], batch, key, network=network, tx=tx)
+                held[0], scalars = train_step(held[0], batch, key, encoder=network, tx=tx)
                 return scalars
 
             rows["train_s"].append(median_seconds(step, repeats=5))
             rows["train_mb"].append(memory)
-            infer = jax.jit(lambda w, x, network=network: apply(network, w, x, method=Network.encode_last))
+            infer = jax.jit(network.encode_last)
             weights = held[0].weights
             rows["infer_s"].append(median_seconds(lambda f=infer, w=weights, x=items: f(w, x), repeats=7))
             rows["infer_mb"].append(temporaries_mb(infer.lower(weights, items).compile()))
@@ -83,7 +82,7 @@ def catalogue(request: dict, *, sizes: tuple[int, ...] = (10_000, 100_000, 1_000
     rng, key = np.random.default_rng(0), jax.random.key(0)
     rows: dict[str, list] = {"step_ms": [], "tables_mb": [], "memory_over_tables": []}
     for items in sizes:
-        network: Any = Network(arch, items, 0.2)
+        network = Network(arch, items, 0.2)
         weights = init_network(Network(arch, 1), key)
         weights["tables"]["items"] = jnp.full((items + 1, arch.width), 0.02).at[0].set(0.0)
         tables = 3 * weights["tables"]["items"].nbytes  # the table and Adam's two moments
@@ -92,7 +91,7 @@ def catalogue(request: dict, *, sizes: tuple[int, ...] = (10_000, 100_000, 1_000
         pool = rng.integers(1, items + 1, 1_000_000, dtype=np.int32)
         sampler = Sampler(jnp.asarray(pool), jnp.asarray(np.bincount(pool, minlength=items + 1).astype(np.int32)))
         batches = [Batch(x, np.roll(x, -1, 1)) for x in (rng.choice(pool, (64, 50)) for _ in range(16))]
-        fixed = {"network": network, "tx": tx, "negatives": 1024}
+        fixed = {"encoder": network, "tx": tx, "negatives": 1024}
         compiled: Any = sampled_step.lower(state[0], batches[0], key, sampler, **fixed).compile()
         memory = compiled.memory_analysis()
         beside = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes

@@ -17,13 +17,13 @@ def train(name: str, request: dict, *, steps: int = 80) -> dict:
 
     from easrec_jax.data.batches import epoch_batches
     from easrec_jax.models.network import Network, init_network
-    from easrec_jax.train.task import samples_of
     from easrec_jax.train.step import TrainState, optimizer, train_step
+    from easrec_jax.train.task import samples_of
 
     config, split = setup(request)
     arch = architecture_of(name, config, request)
     samples = samples_of(config, split)
-    network: Any = Network(arch, split.data.num_items, config.model.dropout)
+    network = Network(arch, split.data.num_items, config.model.dropout)
     weights = init_network(network, jax.random.key(0))
     tx = optimizer(0.001, "constant", 10, 1000, 0.0)
     state = TrainState(jnp.int32(0), weights, tx.init(weights))
@@ -31,12 +31,12 @@ def train(name: str, request: dict, *, steps: int = 80) -> dict:
     batches = list(epoch_batches(samples, **plan, seed=0, epoch=0))
     shapes = {b.items.shape: b for b in batches}
     for batch in shapes.values():
-        state, _ = train_step(state, batch, jax.random.key(1), network=network, tx=tx)
+        state, _ = train_step(state, batch, jax.random.key(1), encoder=network, tx=tx)
     jax.block_until_ready(state)
     chosen = batches[:steps]
     begun = time.perf_counter()
     for batch in chosen:
-        state, scalars = train_step(state, batch, jax.random.key(1), network=network, tx=tx)
+        state, scalars = train_step(state, batch, jax.random.key(1), encoder=network, tx=tx)
     jax.block_until_ready((state, scalars))
     seconds = time.perf_counter() - begun
     targets = sum(int(np.count_nonzero(b.targets)) for b in chosen)
@@ -64,21 +64,24 @@ def search(request: dict, *, steps: int = 60) -> dict:
 
     from easrec_jax.data.batches import batches_per_epoch, endless_batch, epoch_batches, scoring_samples
     from easrec_jax.models.cost import cost_table
-    from easrec_jax.models.supernet import Supernet
+    from easrec_jax.nas.distribution import Table
+    from easrec_jax.nas.search import supernet_of
+    from easrec_jax.nas.steps import architecture_step, init_search, make_searcher, weight_step
+    from easrec_jax.nas.strategies.known import find_strategy
+    from easrec_jax.nas.strategies.strategy import Strategy
+    from easrec_jax.space import space_of
     from easrec_jax.train.task import samples_of
-    from easrec_jax.search.search import architecture_step, init_search, make_searcher, weight_step, within_budget
-    from easrec_jax.space import search_space
 
     config, split = setup(request)
-    space, samples = search_space(config), samples_of(config, split)
-    settings = config.search
-    supernet: Any = Supernet(space, split.data.num_items, config.model.dropout)
-    searcher = make_searcher(supernet, settings)
+    space, samples = space_of(config), samples_of(config, split)
+    settings, strategy = config.search, find_strategy(config.search.strategy)
+    assert isinstance(strategy, Strategy)
+    supernet = supernet_of(space, split.data.num_items, config.model.dropout)
+    searcher = make_searcher(supernet, settings, strategy, (0, 1))
     state = init_search(searcher, jax.random.key(0))
     start = int((settings.tau_start - settings.tau_min) / settings.tau_decay) + 1  # the temperature has fallen
     state = state._replace(step=jnp.int32(start))
-    table = cost_table(space, split.data.num_items)
-    costs, allowed = jnp.asarray(table, jnp.float32), within_budget(table, settings.budget)
+    table = Table.of(space, cost_table(space, split.data.num_items), settings.budget)
     plan = {"max_length": config.model.max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
     batches = list(epoch_batches(samples, **plan, seed=0, epoch=0))
     validation = scoring_samples(split, "validation", max_length=config.model.max_length)
@@ -87,17 +90,15 @@ def search(request: dict, *, steps: int = 60) -> dict:
 
     def run(state: Any, batches: list, held_out: list) -> Any:
         for number, batch in enumerate(batches):
-            state, _ = weight_step(state, batch, key, allowed, searcher=searcher)
+            state, _ = weight_step(state, batch, key, table, searcher=searcher)
             if (number + 1) % settings.every == 0:
-                state, _ = architecture_step(
-                    state, held_out[number // settings.every], key, costs, allowed, searcher=searcher
-                )
+                state, _ = architecture_step(state, held_out[number // settings.every], key, table, searcher=searcher)
         return jax.block_until_ready(state)
 
     shapes = {b.items.shape: b for b in batches}
     state = run(state, list(shapes.values()), [])
     for batch in {b.items.shape: b for b in held_out}.values():
-        state, _ = architecture_step(state, batch, key, costs, allowed, searcher=searcher)
+        state, _ = architecture_step(state, batch, key, table, searcher=searcher)
     jax.block_until_ready(state)
     begun = time.perf_counter()
     run(state, batches[:steps], held_out)

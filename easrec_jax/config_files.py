@@ -11,8 +11,8 @@ from typing import Any
 from easrec_jax.config import Config
 
 
-def load_variable(path: str | Path, name: str, kind: type) -> Any:
-    """Run the Python file at `path` and return its variable `name`, of that kind; such a file is code and is trusted as such.
+def load_variable(path: str | Path, name: str, *kinds: type) -> Any:
+    """Run the Python file at `path` and return its variable `name`, of one of these kinds; such a file is code and is trusted as such.
 
     Raises `FileNotFoundError` for a missing file, `ValueError` for one that is no Python file or does not define it.
     """
@@ -25,8 +25,9 @@ def load_variable(path: str | Path, name: str, kind: type) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     found = getattr(module, name, None)
-    if not isinstance(found, kind):
-        raise ValueError(f"{path}: expected a variable `{name}` of type {kind.__name__}, got {type(found).__name__}")
+    if not isinstance(found, kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(f"{path}: expected a variable `{name}` of type {expected}, got {type(found).__name__}")
     return found
 
 

@@ -79,20 +79,14 @@ class Space:
         return dataclasses.replace(self.largest, inner=inner, conv_width=conv_width, **picked)
 
     def network(self, architecture: Architecture) -> int:
-        """The row of an architecture of this space; `ValueError` if it is none of it."""
-        try:
-            row = [options.index(getattr(architecture, name)) for name, options in self.factors.items()]
-            inner = [self.inners.index(size) for size in architecture.inner_sizes]
-            found = self._rows[*row, *inner, *(-1,) * (self.num_layers - architecture.depth)]
-            if self.architecture(found) == architecture:
-                return found
-        except (ValueError, KeyError):
-            pass
-        raise ValueError(f"not in the search space {self.factors} x inner {self.inners}: {architecture}")
+        """The row of an architecture of this space (of equal networks the first); `ValueError` if it is none of it."""
+        if architecture not in self._rows:
+            raise ValueError(f"not in the search space {self.factors} x inner {self.inners}: {architecture}")
+        return self._rows[architecture]
 
     @cached_property
-    def _rows(self) -> dict[tuple, int]:
-        return {tuple(row): number for number, row in enumerate(self.networks.tolist())}
+    def _rows(self) -> dict[Architecture, int]:
+        return {self.architecture(number): number for number in reversed(range(len(self.networks)))}
 
 
 def space_of(config: Config) -> Space:

@@ -72,7 +72,7 @@ def programs_of_one_module():
 
 @partial(jax.jit, static_argnames=("network", "method"))
 def _apply(network, method, weights, *args):
-    return network.apply({"params": weights}, *args, method=method)
+    return method(network, weights, *args)
 
 
 class Small(NamedTuple):

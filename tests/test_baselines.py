@@ -161,7 +161,7 @@ def test_a_rival_overfits_a_tiny_set(name, interactions, features):
     state = TrainState(jnp.int32(0), weights, tx.init(weights))
     losses = []
     for _ in range(120):
-        state, scalars = train_step(state, batch, jax.random.key(0), network=network, tx=tx)
+        state, scalars = train_step(state, batch, jax.random.key(0), encoder=network, tx=tx)
         losses.append(float(scalars["loss"]))
     assert losses[0] > 2.0 and losses[-1] < 0.3
 
@@ -170,7 +170,7 @@ def test_closed_form_flops_are_the_products_of_the_program(network, weights):
     arch = network.architecture
 
     def request(weights, items):
-        return network.apply({"params": weights}, items, method="encode_last") @ weights["tables"]["items"].T
+        return network.encode_last(weights, items) @ weights["tables"]["items"].T
 
     jaxpr = jax.make_jaxpr(request)(weights, jax.ShapeDtypeStruct((1, LENGTH), jnp.int32)).jaxpr
     stacks = find_rival("fdsa")[0].stacks if isinstance(network, FDSA) else 1

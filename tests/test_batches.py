@@ -172,7 +172,7 @@ def test_a_training_step_is_traced_once_a_batch_shape(split):
     samples, shapes = training_samples(split, max_length=2, targets="all", windows="all"), set()
     for number in range(2):
         for batch in epoch_batches(samples, max_length=2, batch_size=60, seed=0, epoch=number):
-            state, _ = train_step(state, batch, key, network=network, tx=tx)
+            state, _ = train_step(state, batch, key, encoder=network, tx=tx)
             shapes.add(batch.items.shape)
     assert len(traces) == len(shapes) == 2 < int(state.step)
     assert not np.asarray(state.weights["tables"]["items"][0]).any()

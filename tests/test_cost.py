@@ -44,10 +44,10 @@ def test_closed_form_flops_are_xlas_count_within_ten_per_cent(architecture):
     items = jax.ShapeDtypeStruct((1, architecture.max_length), jnp.int32)
 
     def request(weights, items):
-        return network.apply({"params": weights}, items, method=Network.encode_last) @ item_table(weights).T
+        return network.encode_last(weights, items) @ item_table(weights).T
 
     def encode(weights, items):
-        return network.apply({"params": weights}, items, method=Network.encode)
+        return network.encode(weights, items)
 
     length, depth = architecture.max_length, architecture.depth
     assert 1.0 <= xla_flops(request, weights, items) / request_flops(architecture, ITEMS) <= 1.1
@@ -70,7 +70,7 @@ def test_the_networks_of_the_headline_cost_what_is_stated(architecture, margin, 
     items = jax.ShapeDtypeStruct((1, 200), jnp.int32)
 
     def request(weights, items):
-        return network.apply({"params": weights}, items, method=Network.encode_last) @ item_table(weights).T
+        return network.encode_last(weights, items) @ item_table(weights).T
 
     assert request_flops(architecture, 3416) == flops and all_positions_flops(architecture, 3416) == everywhere
     assert xla_flops(request, weights, items) / flops == pytest.approx(margin, abs=0.015)
@@ -82,7 +82,7 @@ def test_all_layers_at_all_positions_are_the_products_of_a_program_that_leaves_n
     length, width = architecture.max_length, architecture.width
 
     def everything(weights, items):
-        last = network.apply({"params": weights}, items, method=Network.encode)[:, -1]
+        last = network.encode(weights, items)[:, -1]
         return last @ item_table(weights).T
 
     jaxpr = jax.make_jaxpr(everything)(weights, jax.ShapeDtypeStruct((1, length), jnp.int32)).jaxpr
@@ -109,10 +109,10 @@ def test_closed_form_flops_are_the_products_of_the_program(architecture, narrow)
     items = jax.ShapeDtypeStruct((1, length), jnp.int32)
 
     def request(weights, items):
-        return network.apply({"params": weights}, items, method=Network.encode_last) @ item_table(weights).T
+        return network.encode_last(weights, items) @ item_table(weights).T
 
     def encode(weights, items):
-        return network.apply({"params": weights}, items, method=Network.encode)
+        return network.encode(weights, items)
 
     taps = 2 * architecture.conv_width * width * length * depth
     counted = product_flops(jax.make_jaxpr(request)(weights, items).jaxpr) - 2 * width
@@ -171,7 +171,7 @@ def test_inner_sizes_of_their_own_cost_what_the_program_does_and_hold_what_it_ho
     items = jax.ShapeDtypeStruct((1, architecture.max_length), jnp.int32)
 
     def request(weights, items):
-        return network.apply({"params": weights}, items, method=Network.encode_last) @ item_table(weights).T
+        return network.encode_last(weights, items) @ item_table(weights).T
 
     taps = 2 * architecture.conv_width * architecture.width * architecture.max_length * architecture.depth
     counted = product_flops(jax.make_jaxpr(request)(weights, items).jaxpr) - 2 * architecture.width

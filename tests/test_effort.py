@@ -34,7 +34,7 @@ def test_training_a_network_is_three_times_the_products_of_its_forward_pass():
     weights = jax.eval_shape(lambda key: init_network(network, key), jax.random.key(0))
 
     def forward(weights, items):
-        return network.apply({"params": weights}, items, method="encode") @ weights["tables"]["items"].T
+        return network.encode(weights, items) @ weights["tables"]["items"].T
 
     expected = 0
     for (length, rows), count in SHAPES.items():

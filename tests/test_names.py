@@ -21,8 +21,9 @@ from easrec_jax.data.order import text_hash
 from easrec_jax.data.read import read_interactions
 from easrec_jax.data.split import Split
 from easrec_jax.evaluate.evaluator import Evaluator
-from easrec_jax.models.network import Network, init_network
-from easrec_jax.train import fit as train
+from easrec_jax.models.network import Network, init_network, network_scores
+from easrec_jax.train.fit import fit
+from easrec_jax.train.task import Task
 
 IDS = st.one_of(
     st.integers(0, 12).map(str), st.text("abé漢", min_size=1, max_size=3), st.sampled_from(["nan", "NA", "None"])
@@ -144,8 +145,8 @@ def figures(data: Interactions) -> tuple[dict, list[np.ndarray]]:
     evaluator = Evaluator(split, "validation", 8, ("full", "uni20"))
     options = RetrainConfig(epochs=2, batch_size=16, buckets=1, learning_rate=0.01)
     weights = init_network(network, jax.random.key(0))
-    fitted = train.fit(network, weights, samples, evaluator, settings=options, seed=0)
-    return evaluator(train.network_scores(network), fitted.weights), jax.tree.leaves(fitted.weights)
+    fitted = fit(network, weights, Task(samples, evaluator, dropout=0.2, seed=0), settings=options)
+    return evaluator(network_scores(network), fitted.weights), jax.tree.leaves(fitted.weights)
 
 
 def test_a_training_gives_the_same_figures_bit_for_bit(tmp_path):

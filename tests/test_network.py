@@ -65,7 +65,7 @@ def test_gradients_are_finite_and_none_reaches_the_padding_row(any_network, item
     @jax.jit
     @jax.grad
     def gradient(weights):
-        hidden = any_network.network.apply({"params": weights}, mixed, method=Network.encode)
+        hidden = any_network.network.encode(weights, mixed)
         return jnp.sum(hidden**3) + jnp.sum(hidden[1] ** 2)
 
     grads = gradient(any_network.weights)
@@ -186,7 +186,7 @@ def test_dropout_follows_the_key_alone(linrec_network, items):
 
     @jax.jit
     def encode(key):
-        return network.apply({"params": linrec_network.weights}, items, key=key, method=Network.encode)
+        return network.encode(linrec_network.weights, items, key=key)
 
     np.testing.assert_allclose(encode(None), linrec_network(Network.encode, items), atol=1e-5)
     np.testing.assert_array_equal(encode(jax.random.key(1)), encode(jax.random.key(1)))

@@ -11,17 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from easrec_jax.search.search import search
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.data.batches import training_samples
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.network import Network, init_network
+from easrec_jax.nas.search import search
 from easrec_jax.serving.artifact import Model, load_model, save_model
 from easrec_jax.serving.recommend import Recommender
-from easrec_jax.space import SearchSpace
+from easrec_jax.space import Space
 from easrec_jax.train.fit import fit
+from easrec_jax.train.task import Task
 
 ROOT = Path(__file__).parent.parent
 LENGTH = 9
@@ -29,12 +30,16 @@ ARCHITECTURE = Architecture(width=8, inner=12, depth=1, heads=2, max_length=LENG
 ONE_EPOCH = RetrainConfig(epochs=1, buckets=1, learning_rate=0.01, warmup_steps=1)
 
 
+def task(split) -> Task:
+    samples = training_samples(split, max_length=LENGTH, targets="all", windows="all")
+    return Task(samples, Evaluator(split, "validation", LENGTH), dropout=0.1, seed=0)
+
+
 def trained(split, **changes):
     network = Network(ARCHITECTURE, split.data.num_items, 0.1)
     weights = init_network(network, jax.random.key(0))
     weights = jax.tree.map(lambda x: x.astype(changes.get("dtype", x.dtype)), weights)
-    samples = training_samples(split, max_length=LENGTH, targets="all", windows="all")
-    return fit(network, weights, samples, Evaluator(split, "validation", LENGTH), settings=ONE_EPOCH, seed=0)
+    return fit(network, weights, task(split), settings=ONE_EPOCH)
 
 
 def save(folder, split, weights):
@@ -57,12 +62,9 @@ def test_the_x64_flag_of_a_host_application_changes_no_figure_and_no_weight(spli
 
 def test_a_search_is_float32_too(split):
     settings = SearchConfig(epochs=1, warmup_epochs=0, finalists=1, buckets=1)
-    samples = training_samples(split, max_length=LENGTH, targets="all", windows="all")
+    space = Space(ARCHITECTURE, (8, 4), (12, 6), heads=(2,), gate_layers=(0,), attentions=("softmax",))
     with jax.enable_x64(True):
-        found = search(
-            SearchSpace(ARCHITECTURE, ((8, 12), (4, 6))), samples, Evaluator(split, "validation", LENGTH),
-            settings=settings, dropout=0.1, seed=0,
-        )  # fmt: skip
+        found = search(space, task(split), settings=settings)
     assert {x.dtype for x in jax.tree.leaves((found.weights, found.arch))} == {np.dtype(np.float32)}
 
 

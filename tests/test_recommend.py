@@ -47,7 +47,7 @@ def recommender(folder):
 def plain_scores(recommender, history):
     inner = recommender.item_ids.encode(history)[-8:]
     items = np.pad(inner, (0, 8 - len(inner)))[None]
-    encode = jax.jit(lambda w, x: recommender.network.apply({"params": w}, x, method=Network.encode))
+    encode = jax.jit(lambda w, x: recommender.network.encode(w, x))
     hidden = encode(recommender.weights, items)[0, len(inner) - 1]
     return np.array(recommender.weights["tables"]["items"] @ hidden)
 
@@ -334,7 +334,7 @@ def test_serving_imports_no_training_code(folder):
         "import sys\nfrom easrec_jax import Recommender\n"
         f"Recommender.load({str(folder)!r}).recommend([['i1']], 2)\n"
         "bad = [m for m in sys.modules if m.split('.')[0] in ('optax', 'orbax', 'polars', 'matplotlib', 'tyro')]\n"
-        "bad += [m for m in sys.modules if m in ('easrec_jax.train.fit', 'easrec_jax.search.search')]\nprint(bad)"
+        "bad += [m for m in sys.modules if m in ('easrec_jax.train.fit', 'easrec_jax.nas.search')]\nprint(bad)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

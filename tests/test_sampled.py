@@ -15,11 +15,11 @@ from easrec_jax.data.synthetic import planted
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.network import Network, init_network
 from easrec_jax.models.rivals.popularity import popularity_scores
-from easrec_jax.nn.block import apply
 from easrec_jax.nn.losses import cross_entropy, sampled_cross_entropy
 from easrec_jax.train.fit import fit
 from easrec_jax.train.rows import Sampler, draw_negatives, log_expected, make_sampler, sampled_step
 from easrec_jax.train.step import TrainState
+from easrec_jax.train.task import Task
 
 NEGATIVES = 6
 
@@ -79,14 +79,14 @@ def test_the_step_is_the_dense_one_and_touches_only_the_rows_of_the_batch(split,
     state = TrainState(jnp.int32(0), weights, tx.init(weights))
     before = jax.tree.map(np.array, state)
     after, figures = sampled_step(
-        jax.tree.map(jnp.array, state), batch, key, sampler, network=network, tx=tx, negatives=NEGATIVES
+        jax.tree.map(jnp.array, state), batch, key, sampler, encoder=network, tx=tx, negatives=NEGATIVES
     )
     drawn = draw_negatives(sampler, jax.random.split(jax.random.fold_in(key, 0))[1], NEGATIVES)
     correction = log_expected(sampler, jnp.arange(split.data.num_items + 1), NEGATIVES)
 
     @jax.jit
     def dense(weights: dict) -> jax.Array:
-        hidden = apply(network, weights, jnp.asarray(batch.items), method=Network.encode)
+        hidden = network.encode(weights, jnp.asarray(batch.items))
         table = weights["tables"]["items"]
         return sampled_cross_entropy(
             hidden.reshape(-1, 8), table, jnp.asarray(batch.targets).ravel(), drawn, correction
@@ -110,7 +110,7 @@ def test_untouched_rows_keep_their_moments(split, setting):
     tx = optax.adam(0.01)
     sampler, key = make_sampler(split), jax.random.key(3)
     state = TrainState(jnp.int32(0), jax.tree.map(jnp.array, weights), tx.init(weights))
-    step = {"network": network, "tx": tx, "negatives": NEGATIVES}
+    step = {"encoder": network, "tx": tx, "negatives": NEGATIVES}
     state, _ = sampled_step(state, batches[0], key, sampler, **step)
     first = np.array(state.opt[0].mu["tables"]["items"])
     state, _ = sampled_step(state, batches[1], key, sampler, **step)
@@ -138,6 +138,7 @@ def test_it_learns_more_than_popularity(split, targets, variant_arguments):
     settings = RetrainConfig(
         epochs=12 if targets == "all" else 2, batch_size=8, buckets=1, learning_rate=0.02, loss="sampled", negatives=32
     )
-    fitted = fit(network, init_network(network, jax.random.key(0)), samples, evaluator, settings=settings, seed=0)
+    task = Task(samples, evaluator, dropout=0.0, seed=0)
+    fitted = fit(network, init_network(network, jax.random.key(0)), task, settings=settings)
     floor = evaluator(popularity_scores, jnp.asarray(split.popularity(), jnp.float32))["full"]["ndcg@10"]
     assert fitted.ndcg > 1.3 * floor

@@ -17,14 +17,14 @@ from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.network import Network, network_scores
-from easrec_jax.models.supernet import Supernet, init_supernet
+from easrec_jax.models.supernet import OwnWeights
 from easrec_jax.runs.retrain import evaluate_both, retrain
 from easrec_jax.runs.start import Rows, find_start, fresh_weights
 from easrec_jax.serving.artifact import Model, save_model, save_tree
 from easrec_jax.serving.recommend import Recommender
-from easrec_jax.space import search_space
-from easrec_jax.train import fit as train
-from easrec_jax.train.loop import Checkpoints
+from easrec_jax.space import space_of
+from easrec_jax.train.checkpoint import Checkpoints
+from easrec_jax.train.loop import Run
 
 CONFIG = Config(
     data=DataConfig(path="clicks.csv"),
@@ -86,12 +86,12 @@ def table(weights: dict) -> np.ndarray:
 
 def finished_search(folder, data, config: Config = CONFIG) -> dict:
     """What a search leaves that retraining reads; the supernet's weights."""
-    space = search_space(config)
-    weights = init_supernet(Supernet(space, data.num_items), jax.random.key(9))
+    space = space_of(config)
+    weights = OwnWeights(space, data.num_items).init(jax.random.key(9))
     folder.mkdir(parents=True, exist_ok=True)
     save_tree(folder / "supernet.npz", weights)
     (folder / "items.json").write_text(json.dumps({"ids": data.item_ids.to_json()}))
-    described = space.architecture(0, 1).to_json() | {"chosen_by": {"method": "easrec"}}
+    described = space.architecture(0).to_json() | {"chosen_by": {"method": "easrec"}}
     (folder / "architecture.json").write_text(json.dumps(described))
     return weights
 
@@ -155,7 +155,9 @@ def test_a_bidirectional_model_does_not_go_on_with_a_loss_at_every_position(mode
 def test_going_on_knows_the_new_items_and_is_no_worse_on_the_old_ones(model, known, grown, tmp_path):
     config = with_retrain(from_model=str(model))
     start, split, records = find_start(config, tmp_path, grown), Split(grown), []
-    done = retrain(start.architecture, start.weights, config, split, evaluate_start=True, on_epoch=records.append)
+    done = retrain(
+        start.architecture, start.weights, config, split, evaluate_start=True, run=Run(on_epoch=records.append)
+    )
     assert done is not None and start.architecture.to_json() == json.loads((model / "architecture.json").read_text())
     assert [record["epoch"] for record in records] == [0, 1, 2, 3, 4]
     assert done.fitted.ndcg == max(record["ndcg@10"] for record in records) > records[0]["ndcg@10"] + 0.05
@@ -188,29 +190,20 @@ def test_going_on_never_keeps_what_is_worse_than_its_start(model, known, tmp_pat
     )
 
 
-def test_going_on_cut_in_two_is_going_on_bit_for_bit(model, grown, tmp_path, monkeypatch):
+def test_going_on_cut_in_two_is_going_on_bit_for_bit(model, grown, tmp_path):
     config = with_retrain(from_model=str(model), epochs=2)
-    split = Split(grown)
+    split, cut, records = Split(grown), Checkpoints(tmp_path / "cut"), []
 
-    def going_on(**options):
+    def going_on(run: Run):
         start = find_start(config, tmp_path, grown)
-        return retrain(start.architecture, start.weights, config, split, evaluate_start=True, **options)
+        return retrain(start.architecture, start.weights, config, split, evaluate_start=True, run=run)
 
-    whole, cut, steps = going_on(), Checkpoints(tmp_path / "cut"), 0
-    step = train.train_step
+    def stop(info: dict) -> None:  # as Ctrl-C, told after the first step
+        os.kill(os.getpid(), signal.SIGINT)
 
-    def interrupt(state, batch, key, **options):  # as Ctrl-C
-        nonlocal steps
-        steps += 1
-        if steps == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(state, batch, key, **options)
-
-    monkeypatch.setattr(train, "train_step", interrupt)
-    assert going_on(checkpoints=cut) is None and cut.latest() == 3
-    monkeypatch.undo()
-    records = []
-    rest = going_on(checkpoints=cut, resume=True, on_epoch=records.append)
+    whole = going_on(Run())
+    assert going_on(Run(cut, on_step=stop)) is None and cut.latest() == 1
+    rest = going_on(Run(cut, resume=True, on_epoch=records.append))
     assert whole is not None and rest is not None and [record["epoch"] for record in records] == [1, 2]
     assert rest.fitted.ndcg == whole.fitted.ndcg and rest.test == whole.test
     for x, y in zip(jax.tree.leaves(rest.fitted.weights), jax.tree.leaves(whole.fitted.weights), strict=True):

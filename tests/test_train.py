@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +19,15 @@ from easrec_jax.data.batches import training_samples
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
 from easrec_jax.evaluate.evaluator import Evaluator
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network, init_network, network_scores
 from easrec_jax.models.rivals.popularity import popularity_scores
-from easrec_jax.train import fit as train
-from easrec_jax.train.loop import Checkpoints
+from easrec_jax.train import loop
+from easrec_jax.train.checkpoint import Checkpoints
+from easrec_jax.train.fit import fit
+from easrec_jax.train.loop import Run
+from easrec_jax.train.objective import FULL, Objective
+from easrec_jax.train.step import optimizer, softmax_loss, train_step
+from easrec_jax.train.task import Task
 
 LENGTH = 40
 
@@ -39,14 +45,35 @@ def architecture(attention: str = "recent_linrec", **changes) -> Architecture:
 
 
 def run(split: Split, arch: Architecture, *, targets: str = "all", dropout: float = 0.2, seed: int = 0, **options):
-    """`fit` with `RetrainConfig` fields and `fit` arguments mixed in `options`."""
-    fit_options = {k: options.pop(k) for k in ("checkpoints", "resume", "on_epoch", "on_step") if k in options}
+    """`fit` with the fields of `RetrainConfig` and of `Run`, and `fit`'s objective, mixed in `options`."""
+    told = Run(**{name: options.pop(name) for name in Run._fields if name in options})
+    objective = options.pop("objective", None)
     network = Network(arch, split.data.num_items, dropout)
     settings = RetrainConfig(**({"epochs": 2, "batch_size": 16, "buckets": 1, "learning_rate": 0.01} | options))
     samples = training_samples(split, max_length=LENGTH, targets=targets, windows="all")
-    evaluator = Evaluator(split, "validation", LENGTH, ("full",))
+    task = Task(samples, Evaluator(split, "validation", LENGTH, ("full",)), dropout, seed)
     weights = init_network(network, jax.random.key(seed))
-    return train.fit(network, weights, samples, evaluator, settings=settings, seed=seed, **fit_options)
+    return fit(network, weights, task, settings=settings, objective=objective, run=told)
+
+
+def around(before=None, after=None) -> Objective:
+    """The full objective whose step calls `before(number, state)` and `after(number, state)`; what they return is the state."""
+    steps = itertools.count(1)
+
+    def step(state, batch, key, data, **options):
+        number = next(steps)
+        state = before(number, state) if before else state
+        state, figures = FULL.step(state, batch, key, data, **options)
+        return (after(number, state) if after else state), figures
+
+    return Objective(step)
+
+
+def broken_at(broken: int):
+    """The weights are no numbers any more at that step."""
+    return lambda number, state: (
+        state._replace(weights=jax.tree.map(lambda x: x * np.nan, state.weights)) if number == broken else state
+    )
 
 
 def same(a, b) -> bool:
@@ -68,21 +95,16 @@ def test_every_attention_beats_popularity_on_planted_data_by_a_half(split, atten
 def test_a_run_cut_in_two_is_the_run_bit_for_bit(split, tmp_path, at, left):
     kept = Checkpoints(tmp_path / "whole")
     whole, cut = run(split, architecture(), epochs=3, checkpoints=kept), Checkpoints(tmp_path / "cut")
-    steps, last = 0, 28 if at == "second epoch" else kept.latest()
+    steps, last = [], 28 if at == "second epoch" else kept.latest()
 
-    def interrupt(state, batch, key, **options):  # as Ctrl-C
-        nonlocal steps
-        steps += 1
-        if steps == last:
+    def interrupt(number, state):  # as Ctrl-C
+        steps.append(number)
+        if number == last:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(state, batch, key, **options)
+        return state
 
-    step, train.train_step = train.train_step, interrupt
-    try:
-        part = run(split, architecture(), epochs=3, checkpoints=cut)
-    finally:
-        train.train_step = step
-    assert not part.finished and cut.latest() == last == steps
+    part = run(split, architecture(), epochs=3, checkpoints=cut, objective=around(before=interrupt))
+    assert not part.finished and cut.latest() == last == steps[-1]
     records = []
     rest = run(split, architecture(), epochs=3, checkpoints=cut, resume=True, on_epoch=records.append)
     assert rest.finished and [r["epoch"] for r in records] == left
@@ -97,17 +119,12 @@ def test_same_seed_same_run_other_seed_other_run(split):
 
 def test_one_trace_a_batch_shape(split):
     traces = []
-    original = train.next_item_loss
 
-    def counted(weights, encode, encode_last, batch):
+    def counted(weights, encoder, batch, key, data):
         traces.append(batch.items.shape)
-        return original(weights, encode, encode_last, batch)
+        return softmax_loss(weights, encoder, batch, key, data)
 
-    train.next_item_loss = counted
-    try:
-        run(split, architecture(width=20), epochs=3, buckets=2)
-    finally:
-        train.next_item_loss = original
+    run(split, architecture(), epochs=3, buckets=2, objective=Objective(partial(train_step, loss=counted)))
     assert len(traces) == len(set(traces)) == 2
 
 
@@ -120,13 +137,13 @@ def test_early_stop_keeps_the_best_epoch(split):
     assert len(records) < 40 and len(records) == fitted.epoch + 2
     assert fitted.ndcg == max(scores) and scores.index(max(scores)) + 1 == fitted.epoch
     evaluator = Evaluator(split, "validation", LENGTH)
-    kept = evaluator(train.network_scores(Network(architecture(), split.data.num_items, 0.2)), fitted.weights)
+    kept = evaluator(network_scores(Network(architecture(), split.data.num_items, 0.2)), fitted.weights)
     assert kept["full"]["ndcg@10"] == pytest.approx(fitted.ndcg)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_with_step_rate_advice_and_the_truth_about_checkpoints(split, tmp_path):
     """Of 40 epochs in one: noticed while the epoch runs, not at its end."""
-    checkpoints, steps = Checkpoints(tmp_path), []
+    checkpoints = Checkpoints(tmp_path)
     words = r"training loss is (nan|inf) at step 3, in epoch 1: lower the learning rate \(1e\+30 at that step\).*warmup_steps"
     with pytest.raises(FloatingPointError, match=words + "; no checkpoint was written yet"):
         run(
@@ -139,20 +156,9 @@ def test_a_loss_that_is_no_number_stops_the_run_with_step_rate_advice_and_the_tr
             checkpoints=checkpoints,
         )
     assert checkpoints.latest() is None
-    step = train.train_step
-
-    def broken(state, batch, key, **options):
-        steps.append(len(steps))
-        if len(steps) == 24:  # the second epoch's
-            state = state._replace(weights=jax.tree.map(lambda x: x * np.nan, state.weights))
-        return step(state, batch, key, **options)
-
-    train.train_step = broken
-    try:
-        with pytest.raises(FloatingPointError, match=r"at step 24, in epoch 2.*after epoch 1 is good and stays in"):
-            run(split, architecture(), epochs=3, checkpoints=checkpoints)
-    finally:
-        train.train_step = step
+    second_epoch = around(before=broken_at(24))
+    with pytest.raises(FloatingPointError, match=r"at step 24, in epoch 2.*after epoch 1 is good and stays in"):
+        run(split, architecture(), epochs=3, checkpoints=checkpoints, objective=second_epoch)
     records = []
     assert run(split, architecture(), epochs=3, checkpoints=checkpoints, resume=True, on_epoch=records.append).finished
     assert [record["epoch"] for record in records] == [2, 3]
@@ -160,31 +166,15 @@ def test_a_loss_that_is_no_number_stops_the_run_with_step_rate_advice_and_the_tr
 
 def test_weights_that_are_no_numbers_after_the_last_step_are_not_evaluated(split):
     """Each target would be first: no score is above a NaN."""
-    step, steps = train.train_step, []
-
-    def broken(state, batch, key, **options):
-        state, scalars = step(state, batch, key, **options)
-        steps.append(0)
-        if len(steps) == batches:
-            state = state._replace(weights=jax.tree.map(lambda x: x * np.nan, state.weights))
-        return state, scalars
-
-    batches = 0
-    run(split, architecture(), epochs=1, on_epoch=lambda record: steps.append(record["step"]))
-    batches = steps.pop()
-    train.train_step = broken
-    try:
-        with pytest.raises(
-            FloatingPointError, match=f"the weights are not finite after step {batches}, the last of epoch 1"
-        ):
-            run(split, architecture(), epochs=1)
-    finally:
-        train.train_step = step
+    records = []
+    run(split, architecture(), epochs=1, on_epoch=records.append)
+    last = records[0]["step"]
+    words = f"the weights are not finite after step {last}, the last of epoch 1"
+    with pytest.raises(FloatingPointError, match=words):
+        run(split, architecture(), epochs=1, objective=around(after=broken_at(last)))
 
 
 def test_a_loss_is_looked_at_while_the_epoch_runs(monkeypatch):
-    from easrec_jax.train import loop
-
     clock = itertools.count(0.0)
     monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))  # a second at each look
     taken = []
@@ -250,7 +240,7 @@ def test_clipping_limits_the_norm_of_the_whole_gradient_and_off_is_adam_as_it_wa
     weights = {"a": jnp.ones(3), "b": jnp.ones(4)}
     grads = {"a": jnp.full(3, 30.0), "b": jnp.full(4, -40.0)}
     norm = float(jnp.sqrt(3 * 30.0**2 + 4 * 40.0**2))
-    off, on, high = (train.optimizer(0.1, "constant", 1, 100, 0.0, limit) for limit in (0.0, 2.0, 1e6))
+    off, on, high = (optimizer(0.1, "constant", 1, 100, 0.0, limit) for limit in (0.0, 2.0, 1e6))
     assert jax.tree.structure(off.init(weights)) == jax.tree.structure(optax.adam(lambda step: 0.1).init(weights))
     first = on.update(grads, on.init(weights), weights)
     scaled = off.update(jax.tree.map(lambda g: g * 2.0 / norm, grads), off.init(weights), weights)

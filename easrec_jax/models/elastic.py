@@ -41,6 +41,10 @@ class Corners:
     num_items: int
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.space.largest.learn_decay:
+            raise ValueError("model.learn_decay: expected False where networks share their weights, got True")
+
     @property
     def mixes(self) -> bool:
         """False."""
@@ -157,7 +161,7 @@ def _block(
     weights: dict, x: Array, embedded: Array, mask: Array, choice: Choice, masks: Masks, inner: Array, space: Space,
     rate: float, key: Array | None,
 ) -> Array:  # fmt: skip
-    """`layers.Block` of the chosen network; `inner` is the mask of its inner channels."""
+    """`nn.block.Block` of the chosen network; `inner` is the mask of its inner channels."""
     key_attention, key_output = split_key(key, 2)
     convolved = x
     if "taps" in weights:

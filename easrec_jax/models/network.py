@@ -105,9 +105,8 @@ class Network:
     def init(self, key: Array) -> dict:
         """Fresh weights; the key is consumed."""
         items = jax.ShapeDtypeStruct((1, min(2, self.architecture.max_length)), jnp.int32)
-        variables: Any = self._module.lazy_init(
-            key, items, method=NetworkModule.encode
-        )  # no forward pass: it compiles long
+        # lazy: a forward pass compiles long
+        variables: Any = self._module.lazy_init(key, items, method=NetworkModule.encode)
         return variables["params"]
 
     def encode(self, weights: dict, items: Items, *, key: Array | None = None) -> Float[Array, "batch length width"]:

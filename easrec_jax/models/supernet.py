@@ -151,9 +151,8 @@ class OwnWeights:
         """Fresh weights; the key is consumed."""
         items = jax.ShapeDtypeStruct((1, min(2, self.space.largest.max_length)), jnp.int32)
         shares = jax.ShapeDtypeStruct(self.space.shape, jnp.float32)
-        variables: Any = self._module.lazy_init(
-            key, items, shares, method=CandidatesModule.encode
-        )  # no forward pass: it compiles long
+        # lazy: a forward pass compiles long
+        variables: Any = self._module.lazy_init(key, items, shares, method=CandidatesModule.encode)
         return variables["params"]
 
     def encode(

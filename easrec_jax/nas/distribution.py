@@ -59,9 +59,8 @@ def preferences(logits: Logits, table: Table) -> Float[Array, "widths rest"]:
     rest = _rest(logits, table)
     if table.allowed is not None:
         rest = jnp.where(table.allowed, rest, LOW)
-    if (
-        table.allowed is not None or "inner" in logits
-    ):  # one size for all layers: the products of the layers' do not sum to one
+    # with one inner size for all layers, the products over the layers do not sum to one
+    if table.allowed is not None or "inner" in logits:
         rest = jax.nn.log_softmax(rest, 1)
     return jax.nn.log_softmax(logits["width"])[:, None] + rest
 

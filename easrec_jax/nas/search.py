@@ -133,9 +133,20 @@ def _search_alone(
 
 
 def _probabilities(state: SearchState, table: Table, searcher: Searcher) -> np.ndarray:
-    """Of each network, those beyond the budget 0; float64 in the space's shape."""
+    """Of each network, those beyond the budget 0; float64 in the space's shape.
+
+    A strategy may give such a network a probability, RecNAS until it has pruned the last: it is no pick, now or later. Raises
+    `ValueError` if none is left.
+    """
     moment = moment_of(state.step, table, searcher)
-    return np.exp(np.asarray(searcher.strategy.log_probability(state.arch, moment), np.float64))
+    shares = np.exp(np.asarray(searcher.strategy.log_probability(state.arch, moment), np.float64))
+    beyond = np.zeros(shares.shape, bool) if table.allowed is None else ~np.asarray(table.allowed)
+    if not shares[~beyond].sum() > 0:
+        raise ValueError("expected a network within the budget that the strategy has not ruled out, found none")
+    if shares[beyond].any():
+        shares = np.where(beyond, 0.0, shares)
+        shares /= shares.sum()
+    return shares
 
 
 def _finalists(

@@ -48,8 +48,8 @@ def fit(
 ) -> Fitted:
     """Train from `weights`, evaluate each epoch with the evaluator's first protocol, stop early, keep the best epoch.
 
-    `objective` replaces the one of the settings. With `evaluate_start` `weights` themselves count as epoch 0. Negatives of the
-    sampled loss come from the training part of the task's split. Raises `ValueError` for weights of another type than
+    `objective` replaces the one of the settings. With `evaluate_start` `weights` themselves count as epoch 0. Negatives of
+    the sampled loss come from the training part of the task's split. Raises `ValueError` for weights of another type than
     float32 and for checkpoints of another run, `FloatingPointError` where the numbers stop being finite.
     """
     check_float32(weights)

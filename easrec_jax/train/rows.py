@@ -67,7 +67,7 @@ def sampled_step(
     tx: optax.GradientTransformation,
     negatives: int,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """`train.train_step` with a softmax over each target and `negatives` negatives that the whole batch shares."""
+    """`step.train_step` with a softmax over each target and `negatives` negatives that the whole batch shares."""
     dropout_key, negatives_key = jax.random.split(jax.random.fold_in(key, state.step))
     drawn = draw_negatives(sampler, negatives_key, negatives)
     parts = [jnp.zeros(1, jnp.int32), batch.items.ravel(), batch.targets.ravel(), drawn]

@@ -32,9 +32,8 @@ def next_item_loss(
     return cross_entropy(hidden.reshape(-1, hidden.shape[-1]), item_table(weights), batch.targets.reshape(-1))
 
 
-Loss = Callable[
-    [Any, Encoder, Batch, Array, Any], Array
-]  # (weights, encoder, batch, key, data) -> []; the key is consumed
+# (weights, encoder, batch, key, data) -> []; the key is consumed
+Loss = Callable[[Any, Encoder, Batch, Array, Any], Array]
 
 
 def softmax_loss(weights: Any, encoder: Encoder, batch: Batch, key: Array, data: None = None) -> Array:

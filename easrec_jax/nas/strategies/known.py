@@ -27,4 +27,4 @@ def find_strategy(name: str) -> Strategy | Alone:
         return STRATEGIES[name]
     if not name.endswith(".py"):
         raise ValueError(f"search.strategy: expected one of {', '.join(STRATEGIES)}, or a file NAME.py, got {name!r}")
-    return load_variable(name, "STRATEGY", Strategy)
+    return load_variable(name, "STRATEGY", Strategy, Alone)

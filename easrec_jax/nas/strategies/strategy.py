@@ -6,7 +6,8 @@ checkpoints and the final comparison are the same, whatever the space. Where the
 `learn` are the strategy's own; where it computes one network at a time, `one_at_a_time` replaces both by networks drawn
 from the strategy's distribution and the score-function gradient of their losses.
 
-A new one is a file that defines `STRATEGY = Strategy(...)`; `--search.strategy FILE.py` runs it.
+A new one is a file that defines `STRATEGY = Strategy(...)`, or `Alone(...)` where networks are trained without a supernet;
+`--search.strategy FILE.py` runs it.
 """
 
 from __future__ import annotations
