@@ -103,7 +103,7 @@ def search(
     if isinstance(strategy, Alone):
         return _search_alone(space, task, strategy, costs, settings, run)
     table = Table.of(space, costs, settings.budget)
-    searcher, loop = _train_supernet(space, task, strategy, table, settings, run)
+    searcher, loop = _train_supernet(space, task, strategy, costs, table, settings, run)
     state, finished, supernet = loop.state, bool(loop.finished), searcher.supernet
     shares = _probabilities(state, table, searcher)
     finalists = _finalists(state, shares, costs, table, searcher)
@@ -162,9 +162,9 @@ def _finalists(
     return tuple(found)
 
 
-def describe_state(state: SearchState, table: Table, searcher: Searcher) -> dict:
+def describe_state(state: SearchState, costs: np.ndarray, table: Table, searcher: Searcher) -> dict:
     """Shares of every choice, expected and picked cost of a state, as plain numbers for a log."""
-    space, costs = searcher.supernet.space, np.asarray(table.costs, np.float64)
+    space = searcher.supernet.space
     shares = _probabilities(state, table, searcher)
     pick = likeliest(shares, space)[0][0]
     described = {"network": pick, "what": space.architecture(pick).describe(), "cost": float(costs.ravel()[pick])}
@@ -172,7 +172,7 @@ def describe_state(state: SearchState, table: Table, searcher: Searcher) -> dict
 
 
 def _train_supernet(
-    space: Space, task: Task, strategy: Strategy, table: Table, settings: SearchConfig, run: Run
+    space: Space, task: Task, strategy: Strategy, costs: np.ndarray, table: Table, settings: SearchConfig, run: Run
 ) -> tuple[Searcher, LoopState]:
     """Algorithm 1: after the warm-up epochs, an architecture step (if any) on a validation batch follows every f-th weight step.
 
@@ -197,7 +197,7 @@ def _train_supernet(
         return state, figures
 
     def evaluate(state: SearchState) -> dict:
-        record = describe_state(state, table, searcher)
+        record = describe_state(state, costs, table, searcher)
         results = task.evaluator(*searcher.supernet.alone(state.weights, record["pick"]["network"]))
         return record | {"validation": results, "ndcg@10": results[task.evaluator.protocols[0]]["ndcg@10"]}
 
