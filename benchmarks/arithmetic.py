@@ -16,7 +16,7 @@ from products import Product, request_products, step_products
 from easrec_jax.architecture import full_architecture, sasrec_architecture
 from easrec_jax.config import Config
 from easrec_jax.models.cost import parameter_count
-from easrec_jax.space import search_space
+from easrec_jax.space import space_of
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ def command() -> None:
     def total(work: list[Product]) -> tuple[float, float]:
         return sum(p.flops for p in work), sum(p.bytes for p in work)
 
+    paper = space_of(Config(model=model))
     space = [
-        dataclasses.replace(largest, width=w, inner=d, depth=1) for w, d in search_space(Config(model=model)).sizes
+        dataclasses.replace(largest, width=w, inner=d, depth=1) for w, d in zip(paper.widths, paper.inners, strict=True)
     ]
     drawn = [training(arch) for arch in space]
     with_architecture_steps = 1 + 1 / 5  # one after every 5th step

@@ -23,19 +23,17 @@ from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models import rivals
-from easrec_jax.models.network import Network, init_network, network_scores
-from easrec_jax.models.rival import check_rival, find_rival, init_rival
-from easrec_jax.models.rivals.fdsa import FDSA
+from easrec_jax.models.network import Network, network_scores
+from easrec_jax.models.rival import check_rival, find_rival
 from easrec_jax.models.rivals.markov import fit_markov, markov_scores
 from easrec_jax.models.rivals.popularity import popularity_scores
-from easrec_jax.models.rivals.sasrecf import SASRecF
-from easrec_jax.nn.block import apply
 from easrec_jax.runs.retrain import baseline
 from easrec_jax.train.fit import fit
 from easrec_jax.train.step import TrainState, optimizer, train_step
+from easrec_jax.train.task import Task
 
 ITEMS, LENGTH, LONG = 20, 9, 40
-RIVALS = {"sasrecf": SASRecF, "fdsa": FDSA}
+RIVALS = {name: find_rival(name)[0].network for name in ("sasrecf", "fdsa")}
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +45,19 @@ def features() -> ItemFeatures:
 
 
 @pytest.fixture(params=RIVALS)
-def rival(request) -> type:
+def rival(request):
     return RIVALS[request.param]
 
 
 @pytest.fixture(params=ATTENTIONS)
 def network(request, rival, features):
     conv = 3 if request.param == "recent_linrec" else 0
-    return rival(Architecture(8, 12, 2, 2, LENGTH, request.param, 0, conv), features, ITEMS)
+    return rival(Architecture(8, 12, 2, 2, LENGTH, request.param, 0, conv), features, ITEMS, 0.0)
 
 
 @pytest.fixture
 def weights(network, draw_weights):
-    return draw_weights(lambda key: init_rival(network, key))
+    return draw_weights(network.init)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +68,7 @@ def items() -> jax.Array:
 
 @partial(jax.jit, static_argnames=("network", "method"))
 def _run(network, weights, items, method):
-    return apply(network, weights, items, method=method)
+    return getattr(network, method)(weights, items)
 
 
 def run(network, weights, items, method="encode") -> np.ndarray:
@@ -91,17 +89,17 @@ def test_features_of_the_history_reach_the_scores_and_the_order_of_values_does_n
     rival, features, draw_weights, items
 ):
     arch = Architecture(8, 12, 1, 2, LENGTH, "softmax", 0)
-    network = rival(arch, features, ITEMS)
-    weights = draw_weights(lambda key: init_rival(network, key))
+    network = rival(arch, features, ITEMS, 0.0)
+    weights = draw_weights(network.init)
     before = run(network, weights, items, "encode_last")
     for column in range(2):
         values = list(features.values)
         values[column] = values[column].copy()
         values[column][int(items[1, 0])] = 0
         values[column][int(items[1, 0]), 0] = 1 + (features.values[column][int(items[1, 0]), 0] % 3)
-        other = rival(arch, dataclasses.replace(features, values=tuple(values)), ITEMS)
+        other = rival(arch, dataclasses.replace(features, values=tuple(values)), ITEMS, 0.0)
         assert np.abs(run(other, weights, items, "encode_last")[1] - before[1]).max() > 1e-3
-    turned = rival(arch, dataclasses.replace(features, values=tuple(v[:, ::-1] for v in features.values)), ITEMS)
+    turned = rival(arch, dataclasses.replace(features, values=tuple(v[:, ::-1] for v in features.values)), ITEMS, 0.0)
     np.testing.assert_allclose(run(turned, weights, items, "encode_last"), before, atol=1e-5)
 
 
@@ -128,13 +126,13 @@ def test_a_rival_beats_popularity_and_shuffled_features_hurt(rival, made):
     split = Split(made.data)
     items = split.data.num_items
     order = np.concatenate([[0], 1 + np.random.default_rng(0).permutation(items)]).astype(np.int32)
-    network = rival(Architecture(16, 32, 1, 2, LONG, "softmax", 0), planted_features(made.truth), items)
+    network = rival(Architecture(16, 32, 1, 2, LONG, "softmax", 0), planted_features(made.truth), items, 0.0)
     settings = RetrainConfig(epochs=4, batch_size=16, buckets=1, learning_rate=0.02)
-    weights = init_rival(network, jax.random.key(0))
+    weights = network.init(jax.random.key(0))
 
     def train(split: Split):
         samples = training_samples(split, max_length=LONG, targets="all", windows="all")
-        return fit(network, weights, samples, evaluator(split), settings=settings, seed=0)
+        return fit(network, weights, Task(samples, evaluator(split), 0.0, 0), settings=settings)
 
     other = renamed(split, order)
     right, wrong = train(split), train(other)
@@ -152,9 +150,8 @@ def test_a_rival_overfits_a_tiny_set(name, interactions, features):
     histories = [(1 + rng.permutation(ITEMS)[:8]).tolist() for _ in range(6)]
     split = Split(interactions(histories, ITEMS))
     arch = Architecture(16, 32, 1, 2, LENGTH, "softmax", 0)
-    network = Network(arch, ITEMS) if name == "sasrec" else RIVALS[name](arch, features, ITEMS)
-    start = init_network if name == "sasrec" else init_rival
-    weights = start(network, jax.random.key(0))
+    network = Network(arch, ITEMS) if name == "sasrec" else RIVALS[name](arch, features, ITEMS, 0.0)
+    weights = network.init(jax.random.key(0))
     samples = training_samples(split, max_length=LENGTH, targets="all", windows="all")
     (batch,) = epoch_batches(samples, max_length=LENGTH, batch_size=8, buckets=1, seed=0, epoch=0)
     tx = optimizer(0.02, "constant", 5, 200, 0.0)

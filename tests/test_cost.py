@@ -8,16 +8,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from easrec_jax.search.distribution import ArchitectureParameters, constraint
 from products import product_flops
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.config import SearchConfig
 from easrec_jax.models.cost import all_positions_flops, cost_table, parameter_count, request_flops, token_flops
 from easrec_jax.models.network import Network, init_network, item_table
-from easrec_jax.space import SearchSpace
+from easrec_jax.nas.distribution import Table, init_logits
+from easrec_jax.nas.strategies import easrec
+from easrec_jax.nas.strategies.strategy import Moment
+from easrec_jax.space import Space
 
 ITEMS = 1000
-SPACE = SearchSpace(Architecture(128, 256, 4, 4, 64, "recent_linrec", 2, 4), ((128, 256), (96, 192), (64, 128)))
+SPACE = Space(
+    Architecture(128, 256, 4, 4, 64, "recent_linrec", 2, 4),
+    (128, 96, 64),
+    (256, 192, 128),
+    (4,),
+    (2,),
+    ("recent_linrec",),
+    4,
+)
 # length 64: one chunk, so no loop, whose body XLA would count once
 MEASURED = [
     Architecture(128, 256, 2, 4, 64, "softmax", 0),
@@ -93,7 +104,7 @@ def test_all_layers_at_all_positions_are_the_products_of_a_program_that_leaves_n
 def test_the_table_at_all_positions_gives_one_layer_its_share():
     table = cost_table(SPACE, ITEMS, "flops_all")
     for (i, j), cost in np.ndenumerate(table):
-        network = SPACE.architecture(i, j + 1)
+        network = SPACE.architecture(4 * i + j)
         assert cost == all_positions_flops(network, ITEMS) / all_positions_flops(SPACE.largest, ITEMS)
     assert np.ptp(np.diff(table[0])) < 1e-9 and 0.25 < table[0, 0] < 0.3
     assert cost_table(SPACE, ITEMS)[0, 0] < 0.1
@@ -133,7 +144,9 @@ def test_parameter_count_is_the_size_of_the_pytree(gates, options):
 
 @pytest.mark.parametrize("attention", ["softmax", "linrec", "causal_linrec", "recent_linrec"])
 def test_cost_grows_with_depth_and_width_to_one(attention):
-    space = dataclasses.replace(SPACE, largest=dataclasses.replace(SPACE.largest, attention=attention))
+    space = dataclasses.replace(
+        SPACE, largest=dataclasses.replace(SPACE.largest, attention=attention), attentions=(attention,)
+    )
     table = cost_table(space, ITEMS)
     assert table.shape == (3, 4)
     assert (np.diff(table, axis=1) > 0).all() and (np.diff(table, axis=0) < 0).all()
@@ -143,7 +156,7 @@ def test_cost_grows_with_depth_and_width_to_one(attention):
 def test_each_entry_of_the_table_is_its_networks_cost():
     table = cost_table(SPACE, ITEMS)
     for (i, j), cost in np.ndenumerate(table):
-        assert cost == request_flops(SPACE.architecture(i, j + 1), ITEMS) / request_flops(SPACE.largest, ITEMS)
+        assert cost == request_flops(SPACE.architecture(4 * i + j), ITEMS) / request_flops(SPACE.largest, ITEMS)
 
 
 def test_a_longer_history_costs_linear_attention_linearly_and_softmax_more():
@@ -159,9 +172,9 @@ def test_a_longer_history_costs_linear_attention_linearly_and_softmax_more():
 
 def test_expected_cost_under_one_hot_shares_is_the_table_entry():
     table = cost_table(SPACE, ITEMS)
-    parameters = ArchitectureParameters(jnp.zeros(3), jnp.zeros(4))
+    moment = Moment(0, 0.0, Table.of(SPACE, table, None), SearchConfig(cost_weight=1.0, dynamic=False))
     for (i, j), cost in np.ndenumerate(table):
-        expected = constraint(jnp.zeros((3, 4)).at[i, j].set(1.0), parameters, jnp.array(table), dynamic=False)
+        expected = easrec.constraint(init_logits(SPACE), jnp.zeros((3, 4)).at[i, j].set(1.0), moment)
         np.testing.assert_allclose(expected, cost, rtol=1e-6)
 
 

@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from easrec_jax.search.search import architecture_step, init_search, make_searcher, moment_of, weight_step
-from easrec_jax.search.strategies import STRATEGIES
 from products import product_flops
 
 from easrec_jax.architecture import Architecture
@@ -17,15 +15,19 @@ from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.data.batches import Batch, training_samples
 from easrec_jax.models.cost import request_flops, token_flops
 from easrec_jax.models.network import Network, init_network
-from easrec_jax.models.supernet import Supernet
-from easrec_jax.space import SearchSpace
+from easrec_jax.models.supernet import OwnWeights
+from easrec_jax.nas.distribution import Table
+from easrec_jax.nas.steps import architecture_step, init_search, make_searcher, moment_of, weight_step
+from easrec_jax.nas.strategies import easrec, proxyless
+from easrec_jax.nas.strategies.known import STRATEGIES
+from easrec_jax.space import Space
 from experiments.effort import alone_flops, batch_shapes, epochs_run, search_flops, steps_made
 from experiments.spaces import Grid
 
 ITEMS, LENGTH = 20, 8
-SPACE = SearchSpace(Architecture(8, 12, 2, 2, LENGTH, "softmax", 2), ((8, 12), (4, 6)))
+SPACE = Space(Architecture(8, 12, 2, 2, LENGTH, "softmax", 2), (8, 4), (12, 6), (2,), (2,), ("softmax",))
 SHAPES = Counter({(4, 6): 2, (LENGTH, 3): 5})  # (length, rows): batches
-GRID = Grid([[SPACE.architecture(i, j) for j in (1, 2)] for i in (0, 1)], SPACE.largest)
+GRID = Grid([[SPACE.architecture(2 * i + j) for j in (0, 1)] for i in (0, 1)], SPACE.largest)
 STEPS = sum(SHAPES.values())
 
 
@@ -73,9 +75,9 @@ def test_a_search_that_drew_one_network_all_the_time_is_training_it_with_its_blo
         count * rows * length * 2 * token_flops(SPACE.largest, length) for (length, rows), count in SHAPES.items()
     )
     assert found == pytest.approx(alone_flops(SPACE.largest, ITEMS, SHAPES, every_position=True) + again)
-    entries = [{"architecture": SPACE.architecture(i, depth).to_json()} for i, depth in ((0, 1), (1, 2))]
+    entries = [{"architecture": SPACE.architecture(number).to_json()} for number in (0, 3)]
     more = search_flops(GRID, ITEMS, SHAPES, drawn, entries, SearchConfig(finalist_epochs=3), every_position=True)
-    alone = [alone_flops(SPACE.architecture(i, j), ITEMS, SHAPES, every_position=True) for i, j in ((0, 1), (1, 2))]
+    alone = [alone_flops(SPACE.architecture(number), ITEMS, SHAPES, every_position=True) for number in (0, 3)]
     assert more - found == pytest.approx(3 * sum(alone))
 
 
@@ -86,22 +88,20 @@ def test_a_step_of_the_supernet_costs_the_products_of_its_program(step, depth):
 
     Of blocks that get a gradient of their input alone, gates are less than 3 passes and products of two sequences more.
     """
-    space = SearchSpace(Architecture(32, 48, depth, 2, LENGTH, "softmax", 2), ((32, 48), (16, 24)))
+    space = Space(Architecture(32, 48, depth, 2, LENGTH, "softmax", 2), (32, 16), (48, 24), (2,), (2,), ("softmax",))
     settings = SearchConfig(strategy="darts", budget=None)
-    searcher = make_searcher(Supernet(space, ITEMS), settings)
+    searcher = make_searcher(OwnWeights(space, ITEMS), settings, STRATEGIES["darts"], (0, 1))
     state = jax.eval_shape(lambda key: init_search(searcher, key), jax.random.key(0))
     rows = jax.ShapeDtypeStruct((3, LENGTH), jnp.int32)
     batch = Batch(rows, rows if step == "weight" else jax.ShapeDtypeStruct((3,), jnp.int32))
-    key, costs = jax.random.key(0), jnp.ones((2, depth))
+    key, table = jax.random.key(0), Table.of(space, np.ones((2, depth)), None)
     if step == "weight":
-        jaxpr = jax.make_jaxpr(lambda s, b: weight_step(s, b, key, None, searcher=searcher))(state, batch).jaxpr
+        jaxpr = jax.make_jaxpr(lambda s, b: weight_step(s, b, key, table, searcher=searcher))(state, batch).jaxpr
     else:
-        jaxpr = jax.make_jaxpr(lambda s, b: architecture_step(s, b, key, costs, None, searcher=searcher))(
-            state, batch
-        ).jaxpr
+        jaxpr = jax.make_jaxpr(lambda s, b: architecture_step(s, b, key, table, searcher=searcher))(state, batch).jaxpr
     none = {"steps": 0, "blocks": np.zeros((2, depth), int)}
     drawn = dict.fromkeys(("weight", "architecture"), none) | {step: {"steps": 1, "blocks": np.ones((2, depth), int)}}
-    grid = Grid([[space.architecture(i, j + 1) for j in range(depth)] for i in (0, 1)], space.largest)
+    grid = Grid([[space.architecture(depth * i + j) for j in range(depth)] for i in (0, 1)], space.largest)
     found = search_flops(grid, ITEMS, Counter({(LENGTH, 3): 1}), drawn, [], settings, every_position=True)
     assert found == pytest.approx(product_flops(jaxpr), rel=0.01 if step == "weight" or depth == 1 else 0.11)
 
@@ -111,22 +111,23 @@ def test_the_blocks_that_steps_compute_are_counted(name):
     settings = SearchConfig(
         strategy=name, budget=0.9 if STRATEGIES[name].keeps_budget else None, tau_start=0.02, tau_min=0.01
     )
-    searcher = make_searcher(Supernet(SPACE, ITEMS), settings)
+    searcher = make_searcher(OwnWeights(SPACE, ITEMS), settings, STRATEGIES[name], (0, 1))
     state = init_search(searcher, jax.random.key(0))
     rows = jnp.ones((3, LENGTH), jnp.int32)
-    allowed = None if settings.budget is None else np.array([[True, False], [True, True]])
+    table = Table.of(SPACE, np.array([[0.5, 1.0], [0.2, 0.6]]), settings.budget)
+    relaxed = {"easrec": easrec.draw, "proxyless": proxyless.two_paths}[name]
     expected = {"weight": np.zeros((2, 2), int), "architecture": np.zeros((2, 2), int)}
     for _ in range(12):
-        for kind, shares in (("weight", searcher.strategy.draw), ("architecture", searcher.strategy.relax)):
+        for kind, shares in (("weight", searcher.strategy.draw), ("architecture", relaxed)):
             step = state.step
             key, _ = jax.random.split(jax.random.fold_in(jax.random.key(3), step))
-            drawn = np.asarray(shares(state.arch, key, moment_of(step, allowed, searcher)))
+            drawn = np.asarray(shares(state.arch, key, moment_of(step, table, searcher)))
             expected[kind] += np.stack([drawn.sum(1), drawn[:, 1]], 1) > 1e-3
             if kind == "weight":
-                state, _ = weight_step(state, Batch(rows, rows), jax.random.key(3), allowed, searcher=searcher)
+                state, _ = weight_step(state, Batch(rows, rows), jax.random.key(3), table, searcher=searcher)
             else:
                 state, _ = architecture_step(
-                    state, Batch(rows, rows[:, 0]), jax.random.key(3), jnp.ones((2, 2)), allowed, searcher=searcher
+                    state, Batch(rows, rows[:, 0]), jax.random.key(3), table, searcher=searcher
                 )
     for kind, blocks in expected.items():
         np.testing.assert_array_equal(state.computed[kind], blocks)

@@ -27,7 +27,8 @@ from easrec_jax.data.synthetic import planted
 from easrec_jax.evaluate.latency import compare_costs, latency_table
 from easrec_jax.models.cost import request_flops
 from easrec_jax.models.network import Network
-from easrec_jax.space import search_space
+from easrec_jax.space import space_of
+from easrec_jax.train.loop import QUIET
 from easrec_jax.train.task import samples_of
 from experiments import training, whole_space
 from experiments.cells import Cells, Interrupted, Job
@@ -66,11 +67,11 @@ def poisoned(split: Split) -> Split:
 
 
 def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure(split):
-    space = search_space(TINY)
+    space = space_of(TINY)
     cells = []
     for data in (split, poisoned(split)):
-        network = alone_cell(space.architecture(1, 1), data, TINY, {})
-        found = scored_search_cell(paper_grid(TINY), data, TINY, {})
+        network = alone_cell(space.architecture(2), data, TINY, QUIET)
+        found = scored_search_cell(paper_grid(TINY), data, TINY, QUIET)
         assert network is not None and found is not None
         assert found.pop("seconds") > 0 and found.pop("cpu_seconds") > 0
         ranks = {key: rank for key, rank in network.pop("ranks").items() if key.startswith("validation/")}
@@ -253,7 +254,7 @@ def giving(cell: dict | None, config: Config = TINY, architecture: Architecture 
 
 def test_a_kept_cell_of_another_config_or_network_is_refused(split, tmp_path):
     cells = Cells(tmp_path, TINY, split)
-    small, large = (search_space(TINY).architecture(i, 2) for i in (1, 0))
+    small, large = (space_of(TINY).architecture(number) for number in (3, 1))
     priced = dataclasses.replace(TINY, search=dataclasses.replace(TINY.search, budget=None, cost_weight=0.3))
     cells.run("a", giving({"architecture": small.to_json()}, priced, small))
     assert cells.run("a", giving(None, priced, small))["changes"] == {"search.cost_weight": 0.3, "search.budget": None}
@@ -334,7 +335,7 @@ def test_planted_douban_has_its_shape():
 
 
 def test_latency_is_measured_once_and_belongs_to_its_space(split, tmp_path):
-    space, path = search_space(TINY), tmp_path / "latency.json"
+    space, path = space_of(TINY), tmp_path / "latency.json"
     first = latency_table(space, split.data.num_items, path)
     before = path.read_text()
     table = latency_table(space, split.data.num_items, path)
@@ -344,8 +345,8 @@ def test_latency_is_measured_once_and_belongs_to_its_space(split, tmp_path):
 
 
 def test_costs_of_both_sides_are_means_over_their_models():
-    space, items = search_space(TINY), 50
-    small, large = (Network(space.architecture(i, depth), items) for i, depth in ((1, 1), (0, 2)))
+    space, items = space_of(TINY), 50
+    small, large = (Network(space.architecture(number), items) for number in (2, 1))
     costs = compare_costs([small, large, small], [large], rows=2, repeats=2)
     of = [request_flops(network.architecture, items) / 1e6 for network in (small, large)]
     assert costs["mflops"] == pytest.approx(((2 * of[0] + of[1]) / 3, of[1]))
