@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 TINY = [
     "--data.planted_users=60", "--data.planted_items=100", "--model.width=16", "--model.inner=16", "--model.layers=2",
     "--search.prune", "0.0", "0.5", "--search.epochs=2", "--retrain.epochs=2", "--search.buckets=1",
-    "--retrain.buckets=1", "--retrain.baselines", "popularity",
+    "--search.finalists=2", "--retrain.buckets=1", "--retrain.baselines", "popularity",
 ]  # fmt: skip
 
 
