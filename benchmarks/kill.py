@@ -27,7 +27,7 @@ import tyro
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = [
-    "--data.planted_users=60", "--data.planted_items=100", "--model.width=16", "--model.inner=16", "--model.layers=1",
+    "--data.planted.users=60", "--data.planted.items=100", "--model.width=16", "--model.inner=16", "--model.layers=1",
     "--search.prune", "0.0", "0.5", "--search.epochs=6", "--search.finalists=1", "--retrain.epochs=6",
     "--search.buckets=1", "--retrain.buckets=1", "--retrain.patience=9", "--evaluate.protocols", "full", "--retrain.baselines",
 ]  # fmt: skip

@@ -51,7 +51,7 @@ def _seconds(batch: int, m: int, k: int, n: int, transposed: bool) -> float:
 
 def layer_products(arch: Any, rows: int, length: int, layer: int) -> list[Product]:
     """Layer `layer` at all positions of a batch [rows length], forward."""
-    from easrec_jax.nn.attention import CHUNK
+    from easrec_jax.nn.linear_attention import CHUNK
 
     d, inner, heads, tokens = arch.width, arch.inner_sizes[layer], arch.heads, rows * length
     products = [Product(4, 1, tokens, d, d), Product(1, 1, tokens, d, inner), Product(1, 1, tokens, inner, d)]

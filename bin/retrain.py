@@ -64,7 +64,8 @@ def command() -> None:
 def rivals(config, data, split, truth) -> dict:
     """Figures of the baselines that the config names, and on planted data of the process behind it."""
     from easrec_jax.data.load import load_features
-    from easrec_jax.runs.retrain import baseline, needs_features, planted_ceiling
+    from easrec_jax.models.rival import needs_features
+    from easrec_jax.runs.retrain import baseline, planted_ceiling
     from easrec_jax.train.loop import Run
 
     featured = any(needs_features(name) for name in config.retrain.baselines)

@@ -1,12 +1,23 @@
 """Planted data, a small supernet: search, retrain, recommend in a few minutes.
 
-python bin/search.py configs/demo.py && python bin/retrain.py configs/demo.py
+    python bin/search.py configs/demo.py && python bin/retrain.py configs/demo.py
+
+Device: two CPU cores. Minutes: 3 to 8 with installation and a recommendation. Peak memory: not measured.
+Score: test NDCG@10 .4679 by `full`, .5366 by `pop100`, one seed; SASRec .4805 and .5547 (README.md).
 """
 
-from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+from easrec_jax.config import (
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    ModelConfig,
+    PlantedConfig,
+    RetrainConfig,
+    SearchConfig,
+)
 
 config = Config(
-    data=DataConfig(planted_users=3000, planted_items=400),
+    data=DataConfig(planted=PlantedConfig(users=3000, items=400)),
     model=ModelConfig(width=64, inner=128, layers=2, heads=4, max_length=40),
     search=SearchConfig(
         epochs=6,

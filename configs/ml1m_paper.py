@@ -3,7 +3,7 @@
     python bin/search.py  configs/ml1m_paper.py --data.path ml-1m.txt
     python bin/retrain.py configs/ml1m_paper.py --data.path ml-1m.txt
 
-981,491 prefix samples an epoch: made for a GPU.
+Device: made for a GPU, 981,491 prefix samples an epoch. Minutes, peak memory, score: not measured, it has not been run.
 """
 
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig

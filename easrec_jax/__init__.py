@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from easrec_jax.architecture import Architecture
-    from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+    from easrec_jax.config import (
+        Config,
+        DataConfig,
+        EvaluateConfig,
+        ModelConfig,
+        PlantedConfig,
+        RetrainConfig,
+        SearchConfig,
+    )
     from easrec_jax.config_files import load_config
     from easrec_jax.data.interactions import IdMap, Interactions
     from easrec_jax.data.read import read_interactions
@@ -28,7 +36,15 @@ if TYPE_CHECKING:
 
 _NAMES = {  # by the module that defines them
     "architecture": ("Architecture",),
-    "config": ("Config", "DataConfig", "EvaluateConfig", "ModelConfig", "RetrainConfig", "SearchConfig"),
+    "config": (
+        "Config",
+        "DataConfig",
+        "EvaluateConfig",
+        "ModelConfig",
+        "PlantedConfig",
+        "RetrainConfig",
+        "SearchConfig",
+    ),  # fmt: skip
     "config_files": ("load_config",),
     "data.interactions": ("IdMap", "Interactions"),
     "data.read": ("read_interactions",),

@@ -6,7 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from easrec_jax.config import Attention, ModelConfig, check
+from easrec_jax.config import ATTENTIONS, CAUSAL_ATTENTIONS, ModelConfig
+from easrec_jax.typed import check
+
+# the mixer with decays, which a config gives its convolution and, if it says so, decays that are learned
+RECENT = "recent_linrec"
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,7 @@ class Architecture:
         if len(set(sizes)) == 1:  # one form for one network
             object.__setattr__(self, "inner", sizes[0])
         check(self.width % self.heads == 0, "architecture.width", f"a multiple of heads = {self.heads}", self.width)
-        known = ("softmax", "linrec", "causal_linrec", "recent_linrec")
-        check(self.attention in known, "architecture.attention", f"one of {known}", self.attention)
+        check(self.attention in ATTENTIONS, "architecture.attention", f"one of {ATTENTIONS}", self.attention)
         check(self.gate_layers in (0, 1, 2), "architecture.gate_layers", "0, 1 or 2", self.gate_layers)
         check(0 <= self.conv_width <= 16, "architecture.conv_width", "0 to 16", self.conv_width)
 
@@ -51,7 +54,7 @@ class Architecture:
     @property
     def causal(self) -> bool:
         """Whether position t's output depends on positions up to t alone."""
-        return self.attention != "linrec"
+        return self.attention in CAUSAL_ATTENTIONS
 
     def to_json(self) -> dict:
         return dataclasses.asdict(self)
@@ -86,13 +89,18 @@ class Architecture:
 def full_architecture(model: ModelConfig) -> Architecture:
     """The network of the config's own sizes, nothing pruned."""
     return Architecture(
-        width=model.width, inner=model.inner, depth=model.layers, heads=model.heads, max_length=model.max_length,
-        attention=model.attention, gate_layers=model.gate_layers,
-        conv_width=model.conv_width if model.attention == "recent_linrec" else 0,
-        learn_decay=model.learn_decay and model.attention == "recent_linrec",
-    )  # fmt: skip
+        width=model.width,
+        inner=model.inner,
+        depth=model.layers,
+        heads=model.heads,
+        max_length=model.max_length,
+        attention=model.attention,
+        gate_layers=model.gate_layers,
+        conv_width=model.conv_width if model.attention == RECENT else 0,
+        learn_decay=model.learn_decay and model.attention == RECENT,
+    )
 
 
-def sasrec_architecture(model: ModelConfig, attention: Attention = "softmax") -> Architecture:
+def sasrec_architecture(model: ModelConfig, attention: str = "softmax") -> Architecture:
     """SASRec of the config's width: two softmax layers without gates (Kang and McAuley, ICDM 2018), or of another attention."""
     return full_architecture(dataclasses.replace(model, layers=2, attention=attention, gate_layers=0))

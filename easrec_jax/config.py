@@ -8,18 +8,47 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Literal
 
-from easrec_jax.typed import settle_types
+from easrec_jax.typed import check, check_least, settle_types
 
-Attention = Literal["softmax", "linrec", "causal_linrec", "recent_linrec"]
-CAUSAL_ATTENTIONS = ("softmax", "causal_linrec", "recent_linrec")
+# An attention is a file of nn/mixers/, its folder says what it reads. Their names alone are read here: no JAX.
+_MIXERS = Path(__file__).parent / "nn" / "mixers"
+CAUSAL_ATTENTIONS = tuple(module.name for module in iter_modules([str(_MIXERS / "causal")]))
+ATTENTIONS = CAUSAL_ATTENTIONS + tuple(module.name for module in iter_modules([str(_MIXERS / "bidirectional")]))
+if TYPE_CHECKING:
+    Attention = str
+else:
+    Attention = Literal[ATTENTIONS]
 
 
-def check(condition: bool, name: str, expected: str, value: Any) -> None:
-    """Raise `ValueError` naming the field `name` unless `condition` holds."""
-    if not condition:
-        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+@dataclass(frozen=True)
+class PlantedConfig:
+    users: int = 3000
+    """Planted data: number of users."""
+    items: int = 400
+    """Planted data: number of items, the markers not counted."""
+    clusters: int = 10
+    """Planted data: clusters that the items form."""
+    tastes: int = 32
+    """Planted data: tastes of users, each with a marker item of its own."""
+    variants: int = 4
+    """Planted data: items of a cluster that some taste favours."""
+    lengths: tuple[int, int] = (12, 40)
+    """Planted data: shortest and longest history, events, marker included."""
+
+    def __post_init__(self) -> None:
+        settle_types(self, "data.planted")
+        check_least(self, "data.planted", 10, "users")
+        check_least(self, "data.planted", 1, "clusters", "tastes", "variants")
+        favoured = 2 * self.variants * self.clusters
+        expected = f"at least {favoured}: twice the favourites ({self.variants} in each of {self.clusters} clusters)"
+        check(self.items >= favoured, "data.planted.items", expected, self.items)
+        ordered = 3 <= self.lengths[0] <= self.lengths[1]
+        expected = "shortest and longest history, the shortest at least 3"
+        check(ordered, "data.planted.lengths", expected, self.lengths)
 
 
 @dataclass(frozen=True)
@@ -60,47 +89,14 @@ class DataConfig:
     """RecBole .item file of item features, read by the baselines SASRecF and FDSA; planted data have their own."""
     feature_columns: tuple[str, ...] = ("class",)
     """Its columns to read, of type token or token_seq (several values, split at blanks); class: RecBole's name of genres."""
-    planted_users: int = 3000
-    """Planted data: number of users."""
-    planted_items: int = 400
-    """Planted data: number of items, the markers not counted."""
-    planted_clusters: int = 10
-    """Planted data: clusters that the items form."""
-    planted_tastes: int = 32
-    """Planted data: tastes of users, each with a marker item of its own."""
-    planted_variants: int = 4
-    """Planted data: items of a cluster that some taste favours."""
-    planted_lengths: tuple[int, int] = (12, 40)
-    """Planted data: shortest and longest history, events, marker included."""
+    planted: PlantedConfig = field(default_factory=PlantedConfig)
 
     def __post_init__(self) -> None:
         settle_types(self, "data")
-        check(
-            self.min_history >= 3, "data.min_history", "at least 3 (train, validation and test item)", self.min_history
-        )
-        check(self.k_core >= 0, "data.k_core", "0 or more", self.k_core)
+        expected = "at least 3 (train, validation and test item)"
+        check(self.min_history >= 3, "data.min_history", expected, self.min_history)
+        check_least(self, "data", 0, "k_core")
         check(len(self.feature_columns) >= 1, "data.feature_columns", "at least one column", self.feature_columns)
-        check(self.planted_users >= 10, "data.planted_users", "at least 10", self.planted_users)
-        for name in ("clusters", "tastes", "variants"):
-            check(
-                getattr(self, f"planted_{name}") >= 1,
-                f"data.planted_{name}",
-                "at least 1",
-                getattr(self, f"planted_{name}"),
-            )
-        favoured = 2 * self.planted_variants * self.planted_clusters
-        check(
-            self.planted_items >= favoured,
-            "data.planted_items",
-            f"at least {favoured}: twice the favourites ({self.planted_variants} in each of {self.planted_clusters} clusters)",
-            self.planted_items,
-        )
-        check(
-            3 <= self.planted_lengths[0] <= self.planted_lengths[1],
-            "data.planted_lengths",
-            "shortest and longest history, the shortest at least 3",
-            self.planted_lengths,
-        )
 
 
 @dataclass(frozen=True)
@@ -128,8 +124,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         settle_types(self, "model")
-        for name in ("width", "inner", "layers", "heads", "max_length"):
-            check(getattr(self, name) >= 1, f"model.{name}", "at least 1", getattr(self, name))
+        check_least(self, "model", 1, "width", "inner", "layers", "heads", "max_length")
         check(self.width % self.heads == 0, "model.width", f"a multiple of model.heads = {self.heads}", self.width)
         check(0.0 <= self.dropout < 1.0, "model.dropout", "a rate in [0, 1)", self.dropout)
         check(0 <= self.conv_width <= 16, "model.conv_width", "0 to 16", self.conv_width)
@@ -233,21 +228,6 @@ class SearchConfig:
         return bool(self.inner_prune or self.heads or self.gate_layers or self.attentions)
 
 
-FLOORS = ("popularity", "markov")
-BASELINE_NETWORKS = ("sasrec", "sasrecf", "fdsa")
-
-
-def baseline_parts(name: str) -> tuple[str, str]:
-    """(model, attention) of a baseline's name: `sasrecf+linrec`, or `fdsa` alone, which is softmax; floors have none ("")."""
-    model, plus, attention = name.partition("+")
-    if model in FLOORS and not plus:
-        return model, ""
-    known = model in BASELINE_NETWORKS and (not plus or attention in get_args(Attention))
-    forms = f"{', '.join((*FLOORS, *BASELINE_NETWORKS))}, the last three also with +ATTENTION ({', '.join(get_args(Attention))})"
-    check(known, "retrain.baselines", forms, name)
-    return model, attention or "softmax"
-
-
 @dataclass(frozen=True)
 class RetrainConfig:
     architecture: Literal["searched", "full"] = "searched"
@@ -283,33 +263,19 @@ class RetrainConfig:
     patience: int = 10
     """Stop after this many epochs without a better validation NDCG@10."""
     baselines: tuple[str, ...] = ()
-    """Also evaluated with the same data, protocol and effort: popularity, markov, sasrec, sasrecf, fdsa; the last three
-    with softmax, or another attention as in sasrec+causal_linrec."""
+    """Also evaluated with the same data, protocol and effort: popularity, markov, sasrec, sasrecf, fdsa (what is in
+    easrec_jax/models/rivals/); the last three with softmax, or another attention as in sasrec+causal_linrec."""
 
     def __post_init__(self) -> None:
         settle_types(self, "retrain")
-        for name in ("epochs", "batch_size", "buckets", "negatives", "patience"):
-            check(getattr(self, name) >= 1, f"retrain.{name}", "at least 1", getattr(self, name))
+        check_least(self, "retrain", 1, "epochs", "batch_size", "buckets", "negatives", "patience")
         for name in ("learning_rate", "baseline_learning_rate"):
             rate = getattr(self, name)
             check(rate is None or rate > 0, f"retrain.{name}", "a number above 0", rate)
-        check(
-            not self.from_model or self.architecture == "searched",
-            "retrain.from",
-            "none with retrain.architecture = 'full'",
-            self.from_model,
-        )
-        check(self.warmup_steps >= 0, "retrain.warmup_steps", "0 or more", self.warmup_steps)
-        for name in self.baselines:
-            with_features = baseline_parts(name)[0] in ("sasrecf", "fdsa")
-            check(
-                self.loss == "full" or not with_features,
-                "retrain.baselines",
-                "none with item features where retrain.loss = 'sampled' (their features are not renumbered with a batch)",
-                name,
-            )
-        check(self.weight_decay >= 0, "retrain.weight_decay", "0 or more", self.weight_decay)
-        check(self.clip_norm >= 0, "retrain.clip_norm", "0 or more", self.clip_norm)
+        searched = self.architecture == "searched"
+        expected = "none with retrain.architecture = 'full'"
+        check(not self.from_model or searched, "retrain.from", expected, self.from_model)
+        check_least(self, "retrain", 0, "warmup_steps", "weight_decay", "clip_norm")
 
     def of_baselines(self) -> RetrainConfig:
         """The same at the baselines' rate."""
@@ -341,8 +307,7 @@ class EvaluateConfig:
         if 10 not in self.ks:
             warnings.warn("evaluate.ks: 10 added: the choice of epochs uses NDCG@10", stacklevel=2)
             object.__setattr__(self, "ks", tuple(sorted({*self.ks, 10})))
-        for name in ("batch_size", "buckets"):
-            check(getattr(self, name) >= 1, f"evaluate.{name}", "at least 1", getattr(self, name))
+        check_least(self, "evaluate", 1, "batch_size", "buckets")
 
 
 @dataclass(frozen=True)
@@ -357,46 +322,28 @@ class Config:
 
     def __post_init__(self) -> None:
         settle_types(self, "")
-        check(
-            self.data.targets == "last" or self.model.attention in CAUSAL_ATTENTIONS,
-            "model.attention",
-            f"one of {', '.join(CAUSAL_ATTENTIONS)} with data.targets = 'all' "
-            "(linrec sees later items: a loss at every position would leak the target; use data.targets = 'last')",
-            self.model.attention,
-        )
-        for name in self.retrain.baselines:
-            check(
-                self.data.targets == "last" or baseline_parts(name)[1] != "linrec",
-                "retrain.baselines",
-                "no bidirectional linrec with data.targets = 'all' (a loss at every position would leak the target)",
-                name,
-            )
-        for attention in self.search.attentions:
-            check(
-                self.data.targets == "last" or attention in CAUSAL_ATTENTIONS,
-                "search.attentions",
-                f"some of {', '.join(CAUSAL_ATTENTIONS)} with data.targets = 'all' (see model.attention)",
-                attention,
-            )
-        check(
-            not (self.search.wide and self.model.learn_decay),
-            "model.learn_decay",
-            "false in a wide space, whose numbers of heads have decays of their own",
-            self.model.learn_decay,
-        )
+        if self.data.targets == "all":
+            self._check_causal()
+        expected = "false in a wide space, whose numbers of heads have decays of their own"
+        check(not (self.search.wide and self.model.learn_decay), "model.learn_decay", expected, self.model.learn_decay)
         for prune in self.search.prune:
-            for heads in self.search.heads:
-                width = pruned_size(self.model.width, prune)
-                expected = f"numbers that divide every candidate's width, {width} among them"
-                check(width % heads == 0 and self.model.width % heads == 0, "search.heads", expected, heads)
-            width, inner = pruned_size(self.model.width, prune), pruned_size(self.model.inner, prune)
-            check(width >= 1 and inner >= 1, "search.prune", "candidates that leave at least one channel", prune)
-            check(
-                width % self.model.heads == 0,
-                "search.prune",
-                f"candidates whose width is a multiple of model.heads = {self.model.heads}",
-                f"{prune} (width {width})",
-            )
+            self._check_candidate(prune)
+
+    def _check_causal(self) -> None:
+        causal, mine = f"of {', '.join(CAUSAL_ATTENTIONS)} with data.targets = 'all'", self.model.attention
+        leak = f"({mine} sees later items: a loss at every position would leak the target; use data.targets = 'last')"
+        check(mine in CAUSAL_ATTENTIONS, "model.attention", f"one {causal} {leak}", mine)
+        for other in self.search.attentions:
+            check(other in CAUSAL_ATTENTIONS, "search.attentions", f"some {causal} (see model.attention)", other)
+
+    def _check_candidate(self, prune: float) -> None:
+        width, inner = pruned_size(self.model.width, prune), pruned_size(self.model.inner, prune)
+        for heads in self.search.heads:
+            expected = f"numbers that divide every candidate's width, {width} among them"
+            check(width % heads == 0 and self.model.width % heads == 0, "search.heads", expected, heads)
+        check(width >= 1 and inner >= 1, "search.prune", "candidates that leave at least one channel", prune)
+        expected = f"candidates whose width is a multiple of model.heads = {self.model.heads}"
+        check(width % self.model.heads == 0, "search.prune", expected, f"{prune} (width {width})")
 
 
 def pruned_size(size: int, prune: float) -> int:

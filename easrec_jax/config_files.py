@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+from easrec_jax.config import Config
 
 
 def load_variable(path: str | Path, name: str, kind: type) -> Any:
@@ -45,35 +45,42 @@ def from_json(text: str, *, source: str = "config.json") -> Config:
 
     Fields that are not there have their defaults: an older version wrote it, which did not know them.
     """
-    parts = {f.name: f for f in dataclasses.fields(Config)}
-    classes = {
-        "data": DataConfig, "model": ModelConfig, "search": SearchConfig,
-        "retrain": RetrainConfig, "evaluate": EvaluateConfig,
-    }  # fmt: skip
     try:
         tree = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{source}: not valid JSON: {error}") from None
+    fields = sorted(f.name for f in dataclasses.fields(Config))
+    if not isinstance(tree, dict) or not set(tree) <= set(fields):
+        got = sorted(tree) if isinstance(tree, dict) else tree
+        raise ValueError(f"{source}: expected the fields {fields}, got {got!r}")
+    if isinstance(tree.get("data"), dict):
+        tree["data"] = _of_today(tree["data"])
+    return _build(Config, tree, source, "")
+
+
+def _of_today(data: dict) -> dict:
+    """Data settings by today's names: planted data had no part of their own once, but fields like `planted_users`."""
+    older = {name: value for name, value in data.items() if name.startswith("planted_")}
+    if not older:
+        return data
+    rest = {name: value for name, value in data.items() if name not in older}
+    return rest | {"planted": {name.removeprefix("planted_"): value for name, value in older.items()}}
+
+
+def _build(kind: Any, tree: Any, source: str, name: str) -> Any:
+    """The settings of that kind from JSON; a field that is a dataclass is built alike."""
+    parts = {f.name: f.default_factory for f in dataclasses.fields(kind)}
     if not isinstance(tree, dict) or not set(tree) <= set(parts):
-        raise ValueError(
-            f"{source}: expected the fields {sorted(parts)}, got {sorted(tree) if isinstance(tree, dict) else tree!r}"
-        )
-    built = {}
-    for name, value in tree.items():
-        if name not in classes:
-            built[name] = value
-            continue
-        known = {f.name for f in dataclasses.fields(classes[name])}
-        if not isinstance(value, dict) or not set(value) <= known:
-            odd = sorted(set(value) - known) if isinstance(value, dict) else value
-            raise ValueError(f"{source}: {name}: unknown fields {odd}")
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-        built[name] = _checked(source, classes[name], fields)
-    return _checked(source, Config, built)
-
-
-def _checked(source: str, kind: Any, fields: dict) -> Any:
+        odd = sorted(set(tree) - set(parts)) if isinstance(tree, dict) else tree
+        raise ValueError(f"{source}: {name}: unknown fields {odd}")
+    fields = {}
+    for field, value in tree.items():
+        part = parts[field]
+        if dataclasses.is_dataclass(part):
+            value = _build(part, value, source, f"{name}.{field}" if name else field)
+        fields[field] = tuple(value) if isinstance(value, list) else value
     try:
         return kind(**fields)
-    except (ValueError, TypeError) as error:  # TypeError: text where a number is expected
+    # TypeError: text where a number is expected
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{source}: {error}") from None

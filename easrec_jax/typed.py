@@ -1,4 +1,4 @@
-"""The types of a settings dataclass, held to when one is made: numbers of NumPy's types become Python's, others are named."""
+"""The fields of a settings dataclass, held to when one is made: numbers of NumPy's types become Python's, others are named."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
+
+
+def check(condition: bool, name: str, expected: str, value: Any) -> None:
+    """Raise `ValueError` naming the field `name` unless `condition` holds."""
+    if not condition:
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+
+
+def check_least(settings: Any, part: str, least: int, *names: str) -> None:
+    """`check` that these fields of the settings `part` are at least so much."""
+    for name in names:
+        value = getattr(settings, name)
+        check(value >= least, f"{part}.{name}", f"at least {least}" if least else "0 or more", value)
 
 
 def settle_types(settings: Any, part: str) -> None:

@@ -28,7 +28,7 @@ from easrec_jax.config_files import from_json, to_json
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.files import read_json, write_bytes, write_text
-from easrec_jax.models.rivals import FDSA
+from easrec_jax.models.rival import find_rival
 from easrec_jax.runs.cli import Progress, machine
 from easrec_jax.runs.described import data_counts, describe_flops
 from easrec_jax.runs.workdir import changed_fields, differences
@@ -117,7 +117,7 @@ class Cells:
         """Cells of versions that counted the FLOPs of a request alone get those with all layers at all positions."""
         known = cell.get("architecture", {})
         if "flops" in known and "flops_all" not in known:
-            architecture, stacks = Architecture.from_json(known), FDSA.stacks if "-fdsa" in name else 1
+            architecture, stacks = Architecture.from_json(known), find_rival("fdsa")[0].stacks if "-fdsa" in name else 1
             counted = describe_flops(
                 known["flops"], architecture, self.config, self.split.data.num_items, stacks=stacks
             )

@@ -14,7 +14,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+from easrec_jax.config import (
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    ModelConfig,
+    PlantedConfig,
+    RetrainConfig,
+    SearchConfig,
+)
 
 Dataset = Literal["planted", "planted-check", "planted-douban", "ml-100k", "ml-1m", "gowalla", "video-games"]
 Scale = Literal["smoke", "cpu", "paper"]
@@ -41,15 +49,20 @@ def recipe(dataset: Dataset, scale: Scale, *, path: str = "") -> Config:
 def _data(dataset: Dataset, scale: Scale, path: str) -> DataConfig:
     targets = "last" if scale == "paper" else "all"
     if dataset == "planted-douban":
+        users = {"smoke": 300, "cpu": 5000, "paper": 110_090}[scale]
         return DataConfig(
-            path=path, planted_users={"smoke": 300, "cpu": 5000, "paper": 110_090}[scale], planted_items=24,
-            planted_clusters=4, planted_tastes=4, planted_variants=3, planted_lengths=(3, 36), targets=targets,
-        )  # fmt: skip
+            path=path,
+            targets=targets,
+            planted=PlantedConfig(users=users, items=24, clusters=4, tastes=4, variants=3, lengths=(3, 36)),
+        )
     if not dataset.startswith("planted") and not path:
         path = f"catalog:{CATALOG_NAMES.get(dataset, dataset)}"
     users, items = (300, 100) if scale == "smoke" else (3000, 400)
     return DataConfig(
-        path=path, planted_users=users, planted_items=items, targets=targets, k_core=10 if dataset == "gowalla" else 0
+        path=path,
+        planted=PlantedConfig(users=users, items=items),
+        targets=targets,
+        k_core=10 if dataset == "gowalla" else 0,
     )
 
 

@@ -11,7 +11,8 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.evaluate.latency import BULK_USERS, measure_latency
 from easrec_jax.models.network import Network
-from easrec_jax.models.rivals import FDSA, SASRecF
+from easrec_jax.models.rivals.fdsa import FDSA
+from easrec_jax.models.rivals.sasrecf import SASRecF
 from easrec_jax.runs.cli import machine
 from experiments.cells import Cells, Job, markdown, plus_minus
 from experiments.compare import (

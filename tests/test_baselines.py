@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from functools import cache, partial
+from pkgutil import iter_modules
 
 import jax
 import jax.numpy as jnp
@@ -13,23 +14,27 @@ import pytest
 from products import product_flops
 
 from easrec_jax.architecture import Architecture, sasrec_architecture
-from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, baseline_parts
+from easrec_jax.config import ATTENTIONS, Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig
 from easrec_jax.data.batches import epoch_batches, training_samples
 from easrec_jax.data.features import ItemFeatures, read_item_features
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.data.load import load_features
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
-from easrec_jax.evaluate.evaluator import Evaluator, popularity_scores
+from easrec_jax.evaluate.evaluator import Evaluator
+from easrec_jax.models import rivals
 from easrec_jax.models.network import Network, init_network, network_scores
-from easrec_jax.models.rivals import FDSA, SASRecF, fit_markov, init_baseline, markov_scores
+from easrec_jax.models.rival import check_rival, find_rival, init_rival
+from easrec_jax.models.rivals.fdsa import FDSA
+from easrec_jax.models.rivals.markov import fit_markov, markov_scores
+from easrec_jax.models.rivals.popularity import popularity_scores
+from easrec_jax.models.rivals.sasrecf import SASRecF
 from easrec_jax.nn.block import apply
 from easrec_jax.runs.retrain import baseline
 from easrec_jax.train.fit import fit
 from easrec_jax.train.step import TrainState, optimizer, train_step
 
 ITEMS, LENGTH, LONG = 20, 9, 40
-MODES = ("softmax", "linrec", "causal_linrec", "recent_linrec")
 RIVALS = {"sasrecf": SASRecF, "fdsa": FDSA}
 
 
@@ -46,7 +51,7 @@ def rival(request) -> type:
     return RIVALS[request.param]
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=ATTENTIONS)
 def network(request, rival, features):
     conv = 3 if request.param == "recent_linrec" else 0
     return rival(Architecture(8, 12, 2, 2, LENGTH, request.param, 0, conv), features, ITEMS)
@@ -54,7 +59,7 @@ def network(request, rival, features):
 
 @pytest.fixture
 def weights(network, draw_weights):
-    return draw_weights(lambda key: init_baseline(network, key))
+    return draw_weights(lambda key: init_rival(network, key))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +77,7 @@ def run(network, weights, items, method="encode") -> np.ndarray:
     return np.asarray(_run(network, weights, items, method))
 
 
-def test_every_mode_keeps_the_laws_of_a_network(network, weights, items):
+def test_every_mixer_keeps_the_laws_of_a_network(network, weights, items):
     """The last event's state is the whole sequence's, with less padding too; a causal mode sees no later item."""
     whole, last = run(network, weights, items), run(network, weights, items[1:, :5], "encode_last")
     np.testing.assert_allclose(last, whole[[1, 2], [3, 0]], atol=1e-5)
@@ -87,7 +92,7 @@ def test_features_of_the_history_reach_the_scores_and_the_order_of_values_does_n
 ):
     arch = Architecture(8, 12, 1, 2, LENGTH, "softmax", 0)
     network = rival(arch, features, ITEMS)
-    weights = draw_weights(lambda key: init_baseline(network, key))
+    weights = draw_weights(lambda key: init_rival(network, key))
     before = run(network, weights, items, "encode_last")
     for column in range(2):
         values = list(features.values)
@@ -125,7 +130,7 @@ def test_a_rival_beats_popularity_and_shuffled_features_hurt(rival, made):
     order = np.concatenate([[0], 1 + np.random.default_rng(0).permutation(items)]).astype(np.int32)
     network = rival(Architecture(16, 32, 1, 2, LONG, "softmax", 0), planted_features(made.truth), items)
     settings = RetrainConfig(epochs=4, batch_size=16, buckets=1, learning_rate=0.02)
-    weights = init_baseline(network, jax.random.key(0))
+    weights = init_rival(network, jax.random.key(0))
 
     def train(split: Split):
         samples = training_samples(split, max_length=LONG, targets="all", windows="all")
@@ -148,7 +153,7 @@ def test_a_rival_overfits_a_tiny_set(name, interactions, features):
     split = Split(interactions(histories, ITEMS))
     arch = Architecture(16, 32, 1, 2, LENGTH, "softmax", 0)
     network = Network(arch, ITEMS) if name == "sasrec" else RIVALS[name](arch, features, ITEMS)
-    start = init_network if name == "sasrec" else init_baseline
+    start = init_network if name == "sasrec" else init_rival
     weights = start(network, jax.random.key(0))
     samples = training_samples(split, max_length=LENGTH, targets="all", windows="all")
     (batch,) = epoch_batches(samples, max_length=LENGTH, batch_size=8, buckets=1, seed=0, epoch=0)
@@ -168,7 +173,7 @@ def test_closed_form_flops_are_the_products_of_the_program(network, weights):
         return network.apply({"params": weights}, items, method="encode_last") @ weights["tables"]["items"].T
 
     jaxpr = jax.make_jaxpr(request)(weights, jax.ShapeDtypeStruct((1, LENGTH), jnp.int32)).jaxpr
-    stacks = 2 if isinstance(network, FDSA) else 1
+    stacks = find_rival("fdsa")[0].stacks if isinstance(network, FDSA) else 1
     taps = stacks * 2 * arch.conv_width * arch.width * LENGTH * arch.depth  # no products
     assert product_flops(jaxpr) - 2 * arch.width == network.request_flops() - taps
 
@@ -253,13 +258,28 @@ def test_data_without_features_say_so(made):
 
 
 def test_baseline_names():
-    assert baseline_parts("fdsa") == ("fdsa", "softmax") and baseline_parts("sasrecf+linrec") == ("sasrecf", "linrec")
+    assert find_rival("fdsa")[1] == "softmax" and find_rival("sasrecf+linrec")[1] == "linrec"
+    assert find_rival("markov")[1] == "" and find_rival("fdsa+linrec")[0] is find_rival("fdsa")[0]
     for wrong in ("sasrec+", "gru4rec", "popularity+softmax", "sasrec+mamba", "markov+"):
-        with pytest.raises(ValueError, match=r"retrain\.baselines: expected popularity, markov, sasrec, sasrecf, fdsa"):
-            RetrainConfig(baselines=(wrong,))
+        with pytest.raises(
+            ValueError, match=r"retrain\.baselines: expected markov, popularity, or a network, fdsa, sasrec, "
+        ):
+            check_rival(wrong, Config())
     with pytest.raises(ValueError, match=r"retrain\.baselines: expected no bidirectional linrec"):
-        Config(retrain=RetrainConfig(baselines=("fdsa+linrec",)))
-    Config(data=DataConfig(targets="last"), retrain=RetrainConfig(baselines=("fdsa+linrec",)))
+        check_rival("fdsa+linrec", Config())
+    check_rival("fdsa+linrec", Config(data=DataConfig(targets="last")))
+    with pytest.raises(ValueError, match=r"retrain\.baselines: expected none with item features where retrain\.loss"):
+        check_rival("sasrecf", Config(retrain=RetrainConfig(loss="sampled")))
+    check_rival("sasrec", Config(retrain=RetrainConfig(loss="sampled")))
+
+
+def test_a_rival_is_a_network_or_a_floor():
+    for name in [module.name for module in iter_modules(rivals.__path__)]:
+        rival, _ = find_rival(name)
+        assert (rival.network is None) != (rival.floor is None)
+
+
+def test_sasrec_has_two_layers_and_no_gates():
     model = ModelConfig(attention="causal_linrec", conv_width=3, learn_decay=True)
     plain, recent = sasrec_architecture(model), sasrec_architecture(model, "recent_linrec")
     assert (plain.attention, plain.depth, plain.gate_layers, plain.conv_width, plain.learn_decay) == (

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TINY = [
-    "--data.planted_users=60", "--data.planted_items=100", "--model.width=16", "--model.inner=16", "--model.layers=2",
+    "--data.planted.users=60", "--data.planted.items=100", "--model.width=16", "--model.inner=16", "--model.layers=2",
     "--search.prune", "0.0", "0.5", "--search.epochs=2", "--retrain.epochs=2", "--search.buckets=1",
     "--search.finalists=2", "--retrain.buckets=1", "--retrain.baselines", "popularity",
 ]  # fmt: skip
@@ -89,7 +89,7 @@ def test_search_retrain_recommend(call, tmp_path):
     assert partly.returncode == 0 and "warning: skipped 1 unknown items: 'nonsense'" in partly.stderr
     bad(call("recommend", run / "model", "--history", "nonsense"), "no known item", "nonsense")
 
-    planted = ("--data.planted_users=60", "--data.planted_items=100")
+    planted = ("--data.planted.users=60", "--data.planted.items=100")
     same = json.loads(good(call("evaluate", run / "model", "--against", run / "model", *planted, "--json")))
     assert same["figures"] == results["test"]
     assert same["against"]["full"]["ndcg@10"]["difference"] == 0.0 and same["against"]["full"]["ndcg@10"]["p"] == 1.0

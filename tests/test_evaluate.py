@@ -12,8 +12,9 @@ from easrec_jax.config import EvaluateConfig
 from easrec_jax.data.batches import scoring_samples, training_samples
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.data.split import Split
-from easrec_jax.evaluate.evaluator import Evaluator, parse_protocol, popularity_scores, sample_negatives
+from easrec_jax.evaluate.evaluator import Evaluator, parse_protocol, sample_negatives
 from easrec_jax.evaluate.metrics import compare, gains, gains_of_seeds, metrics
+from easrec_jax.models.rivals.popularity import popularity_scores
 
 N = 6
 PROTOCOLS = ("full", "full_unseen", "uni5", "uni5_unseen", "pop7", "pop7_unseen")

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
+import shutil
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
 
-from easrec_jax.config import DataConfig
+from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig
 from easrec_jax.config_files import load_config
 from easrec_jax.data.columns import Columns
 from easrec_jax.data.histories import open_source
 from easrec_jax.data.load import load_data
 from easrec_jax.data.read import read_interactions
 from easrec_jax.data.readers import READERS
+from easrec_jax.data.split import Split
+from easrec_jax.models import rivals
+from easrec_jax.models.rival import check_rival
+from easrec_jax.runs.retrain import baseline
 
 PAGE = Path(__file__).parent.parent / "docs" / "extend.md"
 MOST_LINES = 25
@@ -73,3 +82,64 @@ def test_a_config_file_may_hold_the_reader(visits):
 
 def test_the_flag_names_every_format_of_the_library():
     assert set(get_args(get_type_hints(DataConfig)["format"])) == {"auto", *READERS}
+
+
+USED = """
+import jax
+from easrec_jax.architecture import Architecture
+from easrec_jax.config import Config, ModelConfig
+from easrec_jax.models.cost import request_flops
+from easrec_jax.models.network import Network, init_network
+Config(model=ModelConfig(attention="mean"))
+network = Network(Architecture(8, 8, 2, 2, 6, "mean", 0), 20)
+weights = jax.eval_shape(lambda key: init_network(network, key), jax.random.key(0))
+items = jax.ShapeDtypeStruct((3, 6), "int32")
+for method in ("encode", "encode_last", "start"):
+    jax.eval_shape(lambda weights, items: getattr(network, method)(weights, items), weights, items)
+print(request_flops(network.architecture, 20), "FLOPs")
+"""
+
+
+def test_a_new_mixer(tmp_path):
+    """In a copy of the library, whose file it is: the laws of all mixers hold for it, and networks are made of it.
+
+    Slow: two more Python processes, which compile anew.
+    """
+    code, root = block("A new mixer"), PAGE.parent.parent
+    assert len(code.splitlines()) <= MOST_LINES
+    shutil.copytree(root / "easrec_jax", tmp_path / "easrec_jax")
+    shutil.copytree(root / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__", "http"))
+    (tmp_path / "easrec_jax" / "nn" / "mixers" / "causal" / "mean.py").write_text(code)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    laws = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_attention.py", "-k", "mean")
+    for arguments, said in ((laws, "passed"), (("-c", USED), "FLOPs")):
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0 and said in done.stdout, f"{done.stdout}\n{done.stderr}"
+
+
+@pytest.fixture
+def rival_file(tmp_path, monkeypatch):
+    """A folder whose files are rivals too, for one test."""
+    monkeypatch.setattr(rivals, "__path__", [*rivals.__path__, str(tmp_path)])
+    yield tmp_path / "again.py"
+    sys.modules.pop(f"{rivals.__name__}.again", None)
+
+
+def test_a_new_rival(rival_file, interactions):
+    code = block("A new rival")
+    assert len(code.splitlines()) <= MOST_LINES
+    rival_file.write_text(code)
+    config = Config(
+        model=ModelConfig(width=8, inner=8, heads=2, max_length=8),
+        retrain=RetrainConfig(baselines=("again",)),
+        evaluate=EvaluateConfig(protocols=("full",), ks=(1, 10), buckets=1),
+    )
+    check_rival("again", config)
+    split = Split(interactions([[1, 2, 3, 3], [4, 2, 2, 4], [3, 1, 4, 4]], 20))
+    row = baseline("again", config, split, keep_ranks=True)
+    assert row is not None and row["validation"]["full"]["recall@10"] > 0
+    np.testing.assert_array_equal(row["ranks"]["test/full"][:, 0], [0, 1, 0])
+    with pytest.raises(ValueError, match=r"retrain\.baselines: expected again, markov, popularity, or a network"):
+        check_rival("again+softmax", config)

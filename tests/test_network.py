@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from easrec_jax.architecture import Architecture
 from easrec_jax.models.network import Network, item_table
-from easrec_jax.nn.attention import MODES, default_decay
-from easrec_jax.nn.block import Block, Gate, dropout
+from easrec_jax.nn.block import Block
+from easrec_jax.nn.dense import Gate
+from easrec_jax.nn.dropout import dropout
+from easrec_jax.nn.mixer import default_decay, find_mixer
 
 ITEMS, LENGTH = 20, 9
 LENGTHS = np.array([LENGTH, 5, 1])
@@ -140,7 +143,7 @@ def gelu(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("gates", "conv", "learned"), [(0, 0, False), (1, 0, True), (2, 3, False)])
 def test_a_block_is_equations_6_to_9(draw_weights, gates, conv, learned):
     width, inner, heads, length = 6, 10, 2, 5
-    block = Block(width, inner, heads, "recent_linrec", gates, conv, learned)
+    block = Block(Architecture(width, inner, 1, heads, length, "recent_linrec", gates, conv, learned), inner)
     x, embedded = (jnp.asarray(np.random.default_rng(s).normal(size=(1, length, width)), jnp.float32) for s in (0, 1))
     mask = jnp.ones((1, length), bool)
     weights = draw_weights(lambda key: block.init(key, x, embedded, mask))["params"]
@@ -155,8 +158,8 @@ def test_a_block_is_equations_6_to_9(draw_weights, gates, conv, learned):
     q, k, v = (
         jnp.asarray(dense(w[n], mixed_in).reshape(1, length, heads, -1), jnp.float32) for n in ("query", "key", "value")
     )
-    mixed = np.asarray(MODES["recent_linrec"].sequence(q, k, v, mask, jnp.asarray(decay))).reshape(length, width)
-    s = norm(w["attention_norm"], t + dense(w["merge"], mixed))
+    mixed = np.asarray(find_mixer("recent_linrec").sequence(q, k, v, mask, jnp.asarray(decay)))
+    s = norm(w["attention_norm"], t + dense(w["merge"], mixed.reshape(length, width)))
     f1 = gelu(dense(w["expand"], (gate(w["gate_hidden"], e) if gates else 1) * s))
     f2 = dense(w["contract"], (gate(w["gate_inner"], e) if gates else 1) * f1)
     np.testing.assert_allclose(out[0], norm(w["output_norm"], s + f2), atol=2e-5)

@@ -112,7 +112,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_differs(tmp_path):
 
 
 TINY = [
-    "--data.planted_users=60", "--data.planted_items=100", "--model.width=16", "--model.inner=16", "--model.layers=1",
+    "--data.planted.users=60", "--data.planted.items=100", "--model.width=16", "--model.inner=16", "--model.layers=1",
     "--retrain.buckets=1", "--retrain.baselines", "--evaluate.protocols", "full", "--retrain.architecture=full",
     "--retrain.patience=1000", "--workdir=run",
 ]  # fmt: skip

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+from easrec_jax.config import (
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    ModelConfig,
+    PlantedConfig,
+    RetrainConfig,
+    SearchConfig,
+)
 from easrec_jax.data.catalog import find
 from easrec_jax.data.load import load_data
 from easrec_jax.data.split import Split
@@ -32,7 +40,7 @@ from experiments.space import analyse, networks, random_expected, run_space, sea
 
 LENGTH = 12
 TINY = Config(
-    data=DataConfig(planted_users=60, planted_items=100),
+    data=DataConfig(planted=PlantedConfig(users=60, items=100)),
     model=ModelConfig(width=8, inner=8, layers=2, heads=2, max_length=LENGTH, attention="softmax", gate_layers=0, dropout=0.0),
     search=SearchConfig(
         prune=(0.0, 0.5), epochs=2, warmup_epochs=0, every=1, batch_size=16, buckets=1, learning_rate=0.01, budget=0.6,
@@ -295,7 +303,7 @@ def test_cells_of_a_version_that_knew_fewer_settings_stay_valid(split, tmp_path)
     cells.run("a", giving({}))
     path = tmp_path / "config.json"
     tree = json.loads(path.read_text())
-    del tree["search"]["dynamic"], tree["data"]["planted_lengths"]
+    del tree["search"]["dynamic"], tree["data"]["planted"]["lengths"]
     path.write_text(json.dumps(tree))
     Cells(tmp_path, TINY, split)
     other = dataclasses.replace(TINY, search=dataclasses.replace(TINY.search, dynamic=False))
@@ -315,14 +323,14 @@ def test_every_recipe_admits_a_network(dataset, scale):
     if config.data.path:
         find(config.data.path.removeprefix("catalog:"))
     else:
-        assert config.model.max_length >= config.data.planted_lengths[1]
+        assert config.model.max_length >= config.data.planted.lengths[1]
 
 
 def test_planted_douban_has_its_shape():
     data, truth = load_data(recipe("planted-douban", "smoke").data, seed=0)
     assert data.num_items == 28 and 17 < data.lengths.mean() < 22 and truth is not None
     paper = recipe("planted-douban", "paper")
-    assert paper.data.planted_users == 110_090 and paper.model.max_length == 100
+    assert paper.data.planted.users == 110_090 and paper.model.max_length == 100
 
 
 def test_latency_is_measured_once_and_belongs_to_its_space(split, tmp_path):

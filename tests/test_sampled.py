@@ -12,8 +12,9 @@ from easrec_jax.config import RetrainConfig
 from easrec_jax.data.batches import epoch_batches, training_samples
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
-from easrec_jax.evaluate.evaluator import Evaluator, popularity_scores
+from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.rivals.popularity import popularity_scores
 from easrec_jax.nn.block import apply
 from easrec_jax.nn.losses import cross_entropy, sampled_cross_entropy
 from easrec_jax.train.fit import fit

@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easrec_jax.config import DataConfig
+from easrec_jax.config import DataConfig, PlantedConfig
 from easrec_jax.data.load import load_data
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import Planted, ideal_scores, myopic_scores, planted
-from easrec_jax.evaluate.evaluator import Evaluator, popularity_scores
+from easrec_jax.evaluate.evaluator import Evaluator
+from easrec_jax.models.rivals.popularity import popularity_scores
 
 CLUSTERS, TASTES, LENGTHS = 10, 32, (12, 40)
 
@@ -76,8 +77,8 @@ def test_the_seed_decides_the_data(sample):
 
 def test_data_of_another_shape():
     """A handful of items and short histories, the marker's items among them; still told apart by looking far back."""
-    shape = {"planted_clusters": 4, "planted_tastes": 4, "planted_variants": 3, "planted_lengths": (3, 36)}
-    data, truth = load_data(DataConfig(planted_users=2000, planted_items=24, **shape), seed=0)
+    shape = PlantedConfig(users=2000, items=24, clusters=4, tastes=4, variants=3, lengths=(3, 36))
+    data, truth = load_data(DataConfig(planted=shape), seed=0)
     assert data.num_items == 28 and data.lengths.min() == 3 and data.lengths.max() == 36
     assert np.asarray(truth.tables).shape == (4, 4, 29)
     split = Split(data)
@@ -89,15 +90,17 @@ def test_data_of_another_shape():
 @pytest.mark.parametrize(
     ("shape", "field"),
     [
-        ({"planted_items": 79}, "planted_items"), ({"planted_clusters": 0}, "planted_clusters"),
-        ({"planted_lengths": (2, 9)}, "planted_lengths"), ({"planted_lengths": (9, 8)}, "planted_lengths"),
+        ({"items": 79}, "items"),
+        ({"clusters": 0}, "clusters"),
+        ({"lengths": (2, 9)}, "lengths"),
+        ({"lengths": (9, 8)}, "lengths"),
     ],
-)  # fmt: skip
+)
 def test_a_shape_that_cannot_be_is_refused(shape, field):
-    with pytest.raises(ValueError, match=f"data.{field}: expected"):
-        DataConfig(**shape)
+    with pytest.raises(ValueError, match=f"data.planted.{field}: expected"):
+        PlantedConfig(**shape)
 
 
 def test_too_few_items_are_refused():
-    with pytest.raises(ValueError, match="data.planted_items"):
+    with pytest.raises(ValueError, match="data.planted.items"):
         planted(users=20, items=79, seed=0)

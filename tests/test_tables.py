@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+from easrec_jax.config import (
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    ModelConfig,
+    PlantedConfig,
+    RetrainConfig,
+    SearchConfig,
+)
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
 from easrec_jax.evaluate.metrics import metrics
@@ -34,7 +42,7 @@ from experiments.tradeoff import run_figure4
 from experiments.wide import VARIANTS, run_wide, widened
 
 TINY = Config(
-    data=DataConfig(planted_users=60, planted_items=100),
+    data=DataConfig(planted=PlantedConfig(users=60, items=100)),
     model=ModelConfig(width=8, inner=8, layers=1, heads=2, max_length=12, gate_layers=0, conv_width=2, dropout=0.0),
     search=SearchConfig(
         prune=(0.0, 0.5), epochs=2, warmup_epochs=0, every=1, batch_size=16, buckets=1, learning_rate=0.01, budget=1.0,

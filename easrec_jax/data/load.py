@@ -20,10 +20,7 @@ def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
     if not config.path:
         from easrec_jax.data.synthetic import planted  # here, not above: it alone needs JAX
 
-        made = planted(
-            users=config.planted_users, items=config.planted_items, seed=seed, clusters=config.planted_clusters,
-            tastes=config.planted_tastes, variants=config.planted_variants, lengths=config.planted_lengths,
-        )  # fmt: skip
+        made = planted(**dataclasses.asdict(config.planted), seed=seed)
         return made.data, made.truth
     path: Any = config.path
     options = {field.name: getattr(config, field.name) for field in dataclasses.fields(Reading)}

@@ -8,7 +8,7 @@ A user's first event is one of the marker items, one a taste, drawn uniformly: t
 - with probability `LOYAL` the item is the taste's favourite in that cluster: one of its variants, fixed items of its less
   popular half, chosen by a random code of the taste, independently for each cluster; otherwise it is drawn by popularity.
 
-How many clusters, tastes and variants there are, and how long histories get, is in `config.DataConfig`.
+How many clusters, tastes and variants there are, and how long histories get, is in `config.PlantedConfig`.
 
 The last item tells the cluster, so a first-order model can learn the chain. Which favourite comes next, recent events
 do not tell: they belong to other clusters, the chain takes some ten events to come back to this one, and the marker
@@ -27,11 +27,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from easrec_jax.config import DataConfig
+from easrec_jax.config import PlantedConfig
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.interactions import IdMap, Interactions
 
-DEFAULT = DataConfig()
+DEFAULT = PlantedConfig()
 FOLLOW = 0.7
 LOYAL = 0.5
 
@@ -83,10 +83,10 @@ def planted(
     users: int,
     items: int,
     seed: int,
-    clusters: int = DEFAULT.planted_clusters,
-    tastes: int = DEFAULT.planted_tastes,
-    variants: int = DEFAULT.planted_variants,
-    lengths: tuple[int, int] = DEFAULT.planted_lengths,
+    clusters: int = DEFAULT.clusters,
+    tastes: int = DEFAULT.tastes,
+    variants: int = DEFAULT.variants,
+    lengths: tuple[int, int] = DEFAULT.lengths,
 ) -> Planted:
     """Draw a data set; raw ids are strings (`u3` users, `i17` items, `m2` markers), the same for the same arguments.
 
@@ -96,7 +96,7 @@ def planted(
     rng = np.random.default_rng((seed, users, items))
     size = items // clusters
     if size < 2 * variants:
-        raise ValueError(f"data.planted_items: expected at least {2 * variants * clusters}, got {items}")
+        raise ValueError(f"data.planted.items: expected at least {2 * variants * clusters}, got {items}")
     items = size * clusters
     popularity = 1.0 / np.arange(1, size + 1)
     popularity /= popularity.sum()

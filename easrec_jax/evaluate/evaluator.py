@@ -213,8 +213,3 @@ class Evaluator:
         pairs = np.zeros((2, 1 << max(10, int(len(rows) - 1).bit_length())), np.int32)
         pairs[0, : len(rows)], pairs[1, : len(rows)] = rows, seen[at] % stride
         return pairs
-
-
-def popularity_scores(weights: Array, items: Array) -> Array:
-    """A scoring function: every user gets the items' popularity, [items + 1] in `weights`."""
-    return jnp.broadcast_to(weights, (items.shape[0], weights.shape[0]))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.nn.attention import CHUNK
+from easrec_jax.nn.mixer import find_mixer
 from easrec_jax.space import Space
 
 
@@ -23,7 +23,7 @@ def request_flops(arch: Architecture, num_items: int, length: int | None = None)
     length = arch.max_length if length is None else length
     d = arch.width
     # an event: its key, convolution, weight under the one query, share in each head's sum; a user: query, value, merge
-    weight = 2 * d if arch.attention == "softmax" else 4 * arch.heads * d
+    weight = find_mixer(arch.attention).weight_flops(d, arch.heads)
     last = length * (2 * d * d + 2 * arch.conv_width * d + weight + 2 * arch.heads * d) + 6 * d * d
     before = sum(token_flops(arch, length, layer) for layer in range(arch.depth - 1))
     return length * before + last + _pointwise(arch, arch.depth - 1) + 2 * d * num_items
@@ -39,15 +39,8 @@ def all_positions_flops(arch: Architecture, num_items: int, length: int | None =
 def token_flops(arch: Architecture, length: int, layer: int = 0) -> int:
     """FLOPs of layer `layer` at one position, all `length` positions being computed (training, and all but the last)."""
     d = arch.width
-    channels = d // arch.heads
-    if arch.attention == "softmax":
-        attention = 4 * length * d
-    elif arch.attention == "linrec":
-        attention = 4 * d * channels
-    else:
-        chunk = -(-length // -(-length // CHUNK))
-        attention = 6 * chunk * d + 4 * d * channels
-    return 8 * d * d + 2 * arch.conv_width * d + attention + _pointwise(arch, layer)
+    mixing = find_mixer(arch.attention).token_flops(d, arch.heads, length)
+    return 8 * d * d + 2 * arch.conv_width * d + mixing + _pointwise(arch, layer)
 
 
 def _pointwise(arch: Architecture, layer: int) -> int:

@@ -23,8 +23,11 @@ from jaxtyping import Float, Int
 from easrec_jax.architecture import Architecture
 from easrec_jax.models.encoder import Items, ScoreFunction
 from easrec_jax.models.network import Network, item_table
-from easrec_jax.nn.attention import MODES, default_decay
-from easrec_jax.nn.block import GATE_SCALE, convolve, dropout, pick_last, split_key
+from easrec_jax.nn.block import convolve, pick_last
+from easrec_jax.nn.dense import GATE_SCALE
+from easrec_jax.nn.dropout import dropout, split_key
+from easrec_jax.nn.mixer import default_decay, find_mixer
+from easrec_jax.precision import in_float32
 from easrec_jax.space import FIRST_INNER, Space
 
 Choice = Int[Array, " columns"]
@@ -43,6 +46,7 @@ class Corners:
         """False."""
         return False
 
+    @in_float32
     def init(self, key: Array) -> dict:
         """Fresh weights: tables, one norm after the embedding, and the layers stacked along axis 0. The key is consumed."""
         return _init(self.space, self.num_items, key)
@@ -176,11 +180,13 @@ def _attend(
     scale = lax.rsqrt(masks.shrink)
 
     def branch(heads: int, name: str) -> Any:
+        mixer = find_mixer(name)
+
         def run(q: Array, k: Array, v: Array) -> Array:
-            q = q * scale if name == "softmax" else q  # the linear modes normalise their queries
-            split = [a.reshape(*a.shape[:-1], heads, -1) for a in (q, k, v)]
-            out = MODES[name].sequence(*split, mask, default_decay(heads)).reshape(q.shape)
-            return out if name == "softmax" else out * scale
+            q = q * scale if mixer.scales == "scores" else q
+            queries, keys, values = (a.reshape(*a.shape[:-1], heads, -1) for a in (q, k, v))
+            out = mixer.sequence(queries, keys, values, mask, default_decay(heads)).reshape(q.shape)
+            return out * scale if mixer.scales == "output" else out
 
         return run
 

@@ -7,12 +7,16 @@ them that are equal share one program.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import jax
+import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.precision import in_float32
 from easrec_jax.space import Space
 
 Items = Int[Array, "batch length"]  # inner ids, left-aligned, 0 padding
@@ -25,6 +29,11 @@ class Encoder(Protocol):
     """A network: `models.network.Network`, or a rival."""
 
     @property
+    def name(self) -> str:
+        """What kind of network it is, for checkpoints."""
+        ...
+
+    @property
     def architecture(self) -> Architecture: ...
 
     @property
@@ -32,6 +41,10 @@ class Encoder(Protocol):
 
     @property
     def dropout(self) -> float: ...
+
+    def clone(self, **fields: Any) -> Encoder:
+        """The same network with another `dropout` or `num_items`."""
+        ...
 
     def init(self, key: Array) -> Weights:
         """Fresh weights; the key is consumed."""
@@ -87,3 +100,49 @@ class Supernet(Protocol):
     def alone(self, weights: Weights, network: int) -> tuple[ScoreFunction, Any]:
         """(a scoring function, its weights) of one network, by its row in the space's table."""
         ...
+
+
+@dataclass(frozen=True)
+class ModuleEncoder:
+    """An `Encoder` whose layers one linen module declares: it has `architecture`, `num_items`, `dropout`, `encode`, `encode_last`."""
+
+    module: Any
+
+    @property
+    def name(self) -> str:
+        """The module's class."""
+        return type(self.module).__name__
+
+    @property
+    def architecture(self) -> Architecture:
+        """The module's."""
+        return self.module.architecture
+
+    @property
+    def num_items(self) -> int:
+        """The module's."""
+        return self.module.num_items
+
+    @property
+    def dropout(self) -> float:
+        """The module's rate."""
+        return self.module.dropout
+
+    def clone(self, **fields: Any) -> ModuleEncoder:
+        """The same network with another `dropout` or `num_items`."""
+        return ModuleEncoder(self.module.clone(**fields))
+
+    @in_float32
+    def init(self, key: Array) -> Weights:
+        """Fresh weights; the key is consumed."""
+        items = jax.ShapeDtypeStruct((1, min(2, self.architecture.max_length)), jnp.int32)
+        # no forward pass: it compiles long
+        return self.module.lazy_init(key, items, method=type(self.module).encode)["params"]
+
+    def encode(self, weights: Weights, items: Items, *, key: Array | None = None) -> Float[Array, "batch length width"]:
+        """Hidden state at every position; a key switches dropout on and is consumed."""
+        return self.module.apply({"params": weights}, items, key=key, method="encode")
+
+    def encode_last(self, weights: Weights, items: Items, *, key: Array | None = None) -> Float[Array, "batch width"]:
+        """Hidden state at each user's last event."""
+        return self.module.apply({"params": weights}, items, key=key, method="encode_last")

@@ -14,7 +14,9 @@ from jaxtyping import Float, Int
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.models.encoder import Encoder, Items, ScoreFunction
-from easrec_jax.nn.block import BlockState, EmbeddingNorm, Tables, blocks_of, split_key
+from easrec_jax.nn.block import BlockState, blocks_of
+from easrec_jax.nn.dropout import split_key
+from easrec_jax.nn.embedding import EmbeddingNorm, Tables
 from easrec_jax.precision import in_float32
 
 
@@ -90,6 +92,16 @@ class Network:
     num_items: int
     dropout: float = 0.0
 
+    @property
+    def name(self) -> str:
+        """Its class."""
+        return "Network"
+
+    def clone(self, **fields: Any) -> Network:
+        """The same network with another `dropout` or `num_items`."""
+        return replace(self, **fields)
+
+    @in_float32
     def init(self, key: Array) -> dict:
         """Fresh weights; the key is consumed."""
         items = jax.ShapeDtypeStruct((1, min(2, self.architecture.max_length)), jnp.int32)
@@ -124,7 +136,6 @@ class Network:
         return self._module.apply({"params": weights}, *args, method=method, **options)
 
 
-@in_float32
 def init_network(network: Network, key: Array) -> dict:
     """Fresh weights; the key is consumed."""
     return network.init(key)
@@ -140,7 +151,7 @@ def network_scores(encoder: Encoder) -> ScoreFunction:
 
     Scoring knows no dropout, so networks that differ in it alone share the function.
     """
-    return _scores_of(replace(encoder, dropout=0.0))  # type: ignore[type-var]
+    return _scores_of(encoder.clone(dropout=0.0))
 
 
 @lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,10 @@ from jaxtyping import Bool, Float, Int
 from easrec_jax.architecture import Architecture
 from easrec_jax.models.encoder import Items, ScoreFunction
 from easrec_jax.models.network import Network, network_scores
-from easrec_jax.nn.block import Block, EmbeddingNorm, Tables, pick_last, split_key
+from easrec_jax.nn.block import Block, pick_last
+from easrec_jax.nn.dropout import split_key
+from easrec_jax.nn.embedding import EmbeddingNorm, Tables
+from easrec_jax.precision import in_float32
 from easrec_jax.space import Space
 
 NEGLIGIBLE = 1e-3  # what a block counts in the mixture, up to this, is taken for zero and the block is not computed
@@ -54,14 +58,11 @@ class CandidatesModule(nn.Module):
         self.embedding_norms = [EmbeddingNorm(self.dropout) for _ in self.space.widths]
         self.blocks = [
             [
-                Block(
-                    width, inner, largest.heads, largest.attention, largest.gate_layers,
-                    largest.conv_width, largest.learn_decay, self.dropout,
-                )
+                Block(dataclasses.replace(largest, width=width, inner=inner), inner, self.dropout)
                 for width, inner in zip(self.space.widths, self.space.inners, strict=True)
             ]
             for _ in range(largest.depth)
-        ]  # fmt: skip
+        ]
 
     def encode(
         self,
@@ -145,6 +146,7 @@ class OwnWeights:
                 "a supernet of own weights: expected a space of paired sizes and depths, nothing else open"
             )
 
+    @in_float32
     def init(self, key: Array) -> dict:
         """Fresh weights; the key is consumed."""
         items = jax.ShapeDtypeStruct((1, min(2, self.space.largest.max_length)), jnp.int32)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-CHUNK = 640  # targets whose scores exist at a time: a smaller last chunk wastes less, a larger one multiplies faster
+# targets whose scores exist at a time: a smaller last chunk wastes less, a larger one multiplies faster
+CHUNK = 640
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -24,57 +26,81 @@ def cross_entropy(
     Row 0 of `table`, the padding, is no class. Works in chunks of `chunk` targets, real ones only. Where gradients are
     asked for, each chunk's share is computed with its loss (three products of `2 targets items width` FLOPs in all).
     """
-    return _run(hidden, table, targets, chunk, False)[0]
+    work = _in_chunks(hidden, targets, chunk)
+    return lax.fori_loop(0, work.steps, lambda i, loss: loss + _scores(work, table, i).loss, jnp.zeros(()))
 
 
-def _run(hidden: Array, table: Array, targets: Array, chunk: int, gradients: bool):
-    rows = table.shape[0]
-    chunk = min(chunk, targets.shape[0])
-    pad = -targets.shape[0] % chunk
-    order = jnp.argsort(targets == 0, stable=True)  # the real targets first
-    classes = table[1:]
-    hidden_sorted = jnp.pad(hidden[order], ((0, pad), (0, 0)))
-    targets_sorted = jnp.pad(targets[order], (0, pad))
+class _Chunks(NamedTuple):
+    """The targets in the order they are worked on: the real ones first, filled up to whole chunks of `size`."""
+
+    hidden: Float[Array, "filled width"]
+    targets: Int[Array, " filled"]
+    order: Int[Array, " targets"]
+    size: int
+    steps: Array
+    scale: Array
+    """One over the number of real targets."""
+
+
+def _in_chunks(hidden: Array, targets: Array, chunk: int) -> _Chunks:
+    size = min(chunk, targets.shape[0])
+    pad = -targets.shape[0] % size
+    order = jnp.argsort(targets == 0, stable=True)
     count = jnp.sum(targets > 0)
-    scale = 1.0 / jnp.maximum(count, 1)
-
-    def body(i: Array, carry):
-        loss, d_hidden, d_classes, d_target = carry
-        x = lax.dynamic_slice_in_dim(hidden_sorted, i * chunk, chunk)
-        y = lax.dynamic_slice_in_dim(targets_sorted, i * chunk, chunk)
-        weight = jnp.where(y > 0, scale, 0.0)
-        target_rows = table[y]
-        scores = x @ classes.T
-        highest = jnp.max(scores, -1, keepdims=True)
-        exps = jnp.exp(scores - highest)
-        total = jnp.sum(exps, -1, keepdims=True)
-        log_norm = (jnp.log(total) + highest)[:, 0]
-        loss = loss + jnp.sum(weight * (log_norm - jnp.sum(x * target_rows, -1)))
-        if gradients:
-            share = weight[:, None] / total
-            d_x = (exps @ classes) * share - weight[:, None] * target_rows
-            d_hidden = lax.dynamic_update_slice_in_dim(d_hidden, d_x, i * chunk, 0)
-            d_classes = d_classes + exps.T @ (x * share)
-            d_target = d_target.at[y].add(-weight[:, None] * x)
-        return loss, d_hidden, d_classes, d_target
-
-    zeros = jnp.zeros_like(hidden_sorted) if gradients else jnp.zeros(())
-    start = (
-        jnp.zeros(()),
-        zeros,
-        jnp.zeros_like(classes) if gradients else zeros,
-        jnp.zeros_like(table) if gradients else zeros,
+    return _Chunks(
+        hidden=jnp.pad(hidden[order], ((0, pad), (0, 0))),
+        targets=jnp.pad(targets[order], (0, pad)),
+        order=order,
+        size=size,
+        steps=(count + size - 1) // size,
+        scale=1.0 / jnp.maximum(count, 1),
     )
-    steps = (count + chunk - 1) // chunk
-    loss, d_hidden, d_classes, d_target = lax.fori_loop(0, steps, body, start)
-    if not gradients:
-        return loss, None
-    d_hidden = jnp.zeros_like(hidden).at[order].set(d_hidden[: targets.shape[0]])
-    return loss, (d_hidden, d_target.at[1:rows].add(d_classes))
+
+
+class _Scored(NamedTuple):
+    """One chunk: its rows, what they score, and its share of the loss."""
+
+    hidden: Float[Array, "chunk width"]
+    targets: Int[Array, " chunk"]
+    target_rows: Float[Array, "chunk width"]
+    weight: Float[Array, " chunk"]
+    exps: Float[Array, "chunk classes"]
+    total: Float[Array, "chunk 1"]
+    loss: Float[Array, ""]
+
+
+def _scores(work: _Chunks, table: Array, i: Array) -> _Scored:
+    x = lax.dynamic_slice_in_dim(work.hidden, i * work.size, work.size)
+    y = lax.dynamic_slice_in_dim(work.targets, i * work.size, work.size)
+    weight = jnp.where(y > 0, work.scale, 0.0)
+    target_rows = table[y]
+    scores = x @ table[1:].T
+    highest = jnp.max(scores, -1, keepdims=True)
+    exps = jnp.exp(scores - highest)
+    total = jnp.sum(exps, -1, keepdims=True)
+    log_norm = (jnp.log(total) + highest)[:, 0]
+    loss = jnp.sum(weight * (log_norm - jnp.sum(x * target_rows, -1)))
+    return _Scored(x, y, target_rows, weight, exps, total, loss)
 
 
 def _forward(hidden: Array, table: Array, targets: Array, chunk: int):
-    return _run(hidden, table, targets, chunk, True)
+    """The loss, and its gradients by `hidden` and `table`, each chunk's with its scores."""
+    work, classes = _in_chunks(hidden, targets, chunk), table[1:]
+
+    def body(i: Array, carry):
+        loss, d_hidden, d_classes, d_target = carry
+        x, y, target_rows, weight, exps, total, more = _scores(work, table, i)
+        share = weight[:, None] / total
+        d_x = (exps @ classes) * share - weight[:, None] * target_rows
+        d_hidden = lax.dynamic_update_slice_in_dim(d_hidden, d_x, i * work.size, 0)
+        d_classes = d_classes + exps.T @ (x * share)
+        d_target = d_target.at[y].add(-weight[:, None] * x)
+        return loss + more, d_hidden, d_classes, d_target
+
+    start = (jnp.zeros(()), jnp.zeros_like(work.hidden), jnp.zeros_like(classes), jnp.zeros_like(table))
+    loss, d_sorted, d_classes, d_target = lax.fori_loop(0, work.steps, body, start)
+    d_hidden = jnp.zeros_like(hidden).at[work.order].set(d_sorted[: targets.shape[0]])
+    return loss, (d_hidden, d_target.at[1:].add(d_classes))
 
 
 def _backward(chunk: int, gradients, upstream: Array):

@@ -57,7 +57,17 @@ def run_arguments(description: str) -> tuple[RunArguments, Path]:
         config=(tyro.conf.HelptextFromCommentsOff,),
         use_underscores=True,
     )
+    _check_rivals(parsed.config)
     return parsed, parsed.workdir or Path("runs") / name
+
+
+def _check_rivals(config: Config) -> None:
+    """Before a search, not after it: rivals know themselves what they need."""
+    if config.retrain.baselines:
+        from easrec_jax.models.rival import check_rival
+
+        for name in config.retrain.baselines:
+            check_rival(name, config)
 
 
 def fail(message: str) -> NoReturn:

@@ -17,7 +17,10 @@ from easrec_jax.evaluate.metrics import compare_seeds, gains_of_seeds
 from easrec_jax.models.network import network_scores
 from easrec_jax.serving.recommend import Recommender
 
-UNKNOWN_TO_THE_MODEL = "left out: {items} items unknown to the model, their {events} events, and {users} users of whom fewer than 3 events are known"
+UNKNOWN_TO_THE_MODEL = (
+    "left out: {items} items unknown to the model, their {events} events, and "
+    "{users} users of whom fewer than 3 events are known"
+)
 
 
 class Evaluation(NamedTuple):

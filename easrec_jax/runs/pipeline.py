@@ -59,7 +59,9 @@ def fit(config: Config, data: Interactions, found: Found | None = None, *, run: 
         raise KeyboardInterrupt
     how = chosen_by(found, config) if found else {"method": "fixed"}
     described = describe_architecture(architecture, config, data.num_items, how)
-    return Model(architecture, done.fitted.weights, data.item_ids, split.popularity(), results_of(done, described, config, split))
+    return Model(
+        architecture, done.fitted.weights, data.item_ids, split.popularity(), results_of(done, described, config, split)
+    )
 
 
 def results_of(done: Retrained, described: dict, config: Config, split: Split) -> dict:
@@ -71,7 +73,14 @@ def results_of(done: Retrained, described: dict, config: Config, split: Split) -
 
 
 def write_model(
-    folder: Path, done: Retrained, results: dict, config: Config, data: Interactions, *, titles: dict[str, str], records: list[dict]
+    folder: Path,
+    done: Retrained,
+    results: dict,
+    config: Config,
+    data: Interactions,
+    *,
+    titles: dict[str, str],
+    records: list[dict],
 ) -> None:
     """Save a trained network as a model folder; `titles` of items that are not in the data are left out."""
     known = {raw: titles[raw] for raw in data.item_ids.raw if raw in titles}

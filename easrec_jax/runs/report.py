@@ -6,9 +6,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from easrec_jax.space import Space, space_of
 from easrec_jax.config import Config
 from easrec_jax.files import write_bytes
+from easrec_jax.space import Space, space_of
 
 COSTS = {"flops": "FLOPs", "flops_all": "FLOPs at all positions", "latency": "latency"}
 MFLOPS = ("MFLOPs", "MFLOPs, all positions")

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from easrec_jax.architecture import Architecture, full_architecture, sasrec_architecture
-from easrec_jax.models.rivals import FDSA, SASRecF, fit_markov, init_baseline, markov_scores
-from easrec_jax.config import FLOORS, Config, baseline_parts
-from easrec_jax.models.cost import all_positions_flops, parameter_count, request_flops
+from easrec_jax.architecture import Architecture, sasrec_architecture
+from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Part, Split
-from easrec_jax.evaluate.evaluator import ScoreFunction, popularity_scores
+from easrec_jax.evaluate.evaluator import ScoreFunction
 from easrec_jax.evaluate.metrics import metrics
 from easrec_jax.models.encoder import Encoder
-from easrec_jax.models.network import Network
+from easrec_jax.models.network import Network, network_scores
+from easrec_jax.models.rival import check_rival, find_rival
 from easrec_jax.runs.described import describe_architecture, describe_flops
 from easrec_jax.runs.start import fresh_weights
 from easrec_jax.train.fit import Fitted, fit
 from easrec_jax.train.loop import QUIET, Run
 from easrec_jax.train.task import make_evaluator, task_of
-from easrec_jax.models.encoder import Encoder
-from easrec_jax.models.network import network_scores
+from easrec_jax.typed import check
 
 
 class Retrained(NamedTuple):
@@ -85,11 +81,6 @@ def evaluate_both(
     return figures[0], figures[1], ranks
 
 
-def needs_features(name: str) -> bool:
-    """Whether the baseline of that name reads item features."""
-    return baseline_parts(name)[0] in ("sasrecf", "fdsa")
-
-
 def baseline(
     name: str,
     config: Config,
@@ -99,53 +90,39 @@ def baseline(
     keep_ranks: bool = False,
     run: Run = QUIET,
 ) -> dict | None:
-    """Figures of a baseline under the same data, protocol and effort; None if interrupted.
+    """Figures of a rival under the same data, protocol and effort; None if interrupted.
 
-    `keep_ranks` adds `Retrained.ranks`, which are no JSON.
-
-    "popularity" ranks by training interactions, "markov" by training transitions; "sasrec", "sasrecf" and "fdsa" are two
-    layers of the config's width without gates, trained from scratch by the same code at the baselines' rate, softmax or
-    the attention after a plus sign. Raises `ValueError` for a name of another form, and where `features` are needed and missing.
+    `keep_ranks` adds `Retrained.ranks`, which are no JSON. A network has two layers of the config's width without gates and is
+    trained from scratch at the baselines' rate. Raises `ValueError` where `check_rival` does, and where `features` are missing.
     """
-    model, attention = baseline_parts(name)
-    if model in FLOORS:
-        if model == "popularity":
-            scores, weights = popularity_scores, jnp.asarray(split.popularity(), jnp.float32)
-        else:
-            scores, weights = markov_scores, fit_markov(split)
-        validation, test, ranks = evaluate_both(config, split, scores, weights)
-        return {"validation": validation, "test": test} | ({"ranks": ranks} if keep_ranks else {})
-    architecture: Any = sasrec_architecture(config.model, attention)  # type: ignore[arg-type]
-    size = {"num_items": split.data.num_items, "dropout": config.model.dropout}
-    described = describe_architecture(architecture, config, split.data.num_items, {"method": "fixed"})
-    config = dataclasses.replace(config, retrain=config.retrain.of_baselines())
-    if model == "sasrec":
-        done = retrain(architecture, None, config, split, run=run)
+    check_rival(name, config)
+    rival, attention = find_rival(name)
+    row: dict[str, Any] = {}
+    if rival.network is None:
+        assert rival.floor is not None
+        validation, test, ranks = evaluate_both(config, split, *rival.floor(split))
     else:
-        if features is None:
-            raise ValueError(f"{name}: expected item features")
-        network: Any = {"sasrecf": SASRecF, "fdsa": FDSA}[model](architecture, features, **size)
-        weights = init_baseline(network, jax.random.fold_in(jax.random.key(config.seed), 2))
-        described |= describe_flops(
-            network.request_flops(), architecture, config, split.data.num_items, stacks=network.stacks
-        )
-        described["parameters"] = sum(x.size for x in jax.tree.leaves(weights))
+        check(features is not None or not rival.needs_features, name, "item features", None)
+        config = dataclasses.replace(config, retrain=config.retrain.of_baselines())
+        architecture, num_items = sasrec_architecture(config.model, attention), split.data.num_items
+        network = rival.network(architecture, features, num_items, config.model.dropout)
+        weights = network.init(jax.random.fold_in(jax.random.key(config.seed), 2))
         done = train_and_evaluate(network, weights, config, split, run=run)
-    if done is None:
-        return None
-    return {
-        "architecture": described,
-        "best_epoch": done.fitted.epoch,
-        "validation": done.validation,
-        "test": done.test,
-    } | ({"ranks": done.ranks} if keep_ranks else {})
+        if done is None:
+            return None
+        described = describe_architecture(architecture, config, num_items, {"method": "fixed"})
+        described |= describe_flops(rival.flops(network), architecture, config, num_items, stacks=rival.stacks)
+        described["parameters"] = sum(x.size for x in jax.tree.leaves(weights))
+        row = {"architecture": described, "best_epoch": done.fitted.epoch}
+        validation, test, ranks = done.validation, done.test, done.ranks
+    return row | {"validation": validation, "test": test} | ({"ranks": ranks} if keep_ranks else {})
 
 
 def planted_ceiling(config: Config, split: Split, truth: Any) -> dict:
     """Figures of the process behind planted data: ranking by p(next | history), and by p(next | last item) alone."""
     from easrec_jax.data.synthetic import ideal_scores, myopic_scores
 
-    longest = config.data.planted_lengths[1]
+    longest = config.data.planted.lengths[1]
     if config.model.max_length < longest:
         raise ValueError(
             f"model.max_length: expected at least {longest} on planted data, so that the ceiling can be computed, "

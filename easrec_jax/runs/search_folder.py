@@ -34,7 +34,9 @@ def write_search(folder: Path, found: Found, config: Config, data: Interactions)
     described = describe_architecture(found.architecture, config, data.num_items, chosen_by(found, config))
     if found.weights is not None:
         save_tree(folder / "supernet.npz", found.weights)
-        write_text(folder / "items.json", json.dumps({"ids": found.item_ids.to_json()}))  # of the rows of its item table
+        write_text(
+            folder / "items.json", json.dumps({"ids": found.item_ids.to_json()})
+        )  # of the rows of its item table
     write_text(folder / "architecture.json", json.dumps(described, indent=2) + "\n")
     return described
 

@@ -11,14 +11,13 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from easrec_jax.architecture import Architecture, full_architecture
-from easrec_jax.space import Space, space_of
-from easrec_jax.serving.artifact import load_model
 from easrec_jax.config import CAUSAL_ATTENTIONS, Config
 from easrec_jax.data.interactions import IdMap, Interactions
-from easrec_jax.files import file_digest, read_json
-from easrec_jax.models.network import Network, init_network, item_table
-from easrec_jax.runs.search_folder import load_cut, load_pick
+from easrec_jax.models.network import Network, init_network
 from easrec_jax.precision import in_float32
+from easrec_jax.runs.search_folder import load_cut, load_pick
+from easrec_jax.serving.artifact import load_model
+from easrec_jax.space import space_of
 
 
 class Rows(NamedTuple):

@@ -50,8 +50,9 @@ def _programs(network: Any) -> tuple[Any, Any]:
 
 def new_stream(network: Any, weights: dict, histories: list[np.ndarray]) -> Stream:
     """The stream of users with these histories of inner ids, each cut to its last N."""
-    if network.architecture.attention == "linrec":
-        raise ValueError("attention 'linrec' cannot stream: a new event changes earlier outputs")
+    if not network.architecture.causal:
+        attention = network.architecture.attention
+        raise ValueError(f"attention {attention!r} cannot stream: a new event changes earlier outputs")
     length = network.architecture.max_length
     recent = np.zeros((len(histories), length), np.int32)
     for row, history in enumerate(histories):

@@ -95,14 +95,14 @@ def _named(run: Run, encoder: Encoder, task: Task, settings: RetrainConfig) -> R
     if run.checkpoints is None:
         return run
     known = {name: value for name, value in dataclasses.asdict(settings).items() if name not in OF_THE_COMMAND}
-    model = {"network": type(encoder).__name__, "dropout": encoder.dropout} | encoder.architecture.to_json()
+    model = {"network": encoder.name, "dropout": encoder.dropout} | encoder.architecture.to_json()
     named = run.checkpoints.of_run(known | {"seed": task.seed} | model | task.split.data.identity())
     return run._replace(checkpoints=named)
 
 
 def held_out_cross_entropy(encoder: Encoder, weights: dict, evaluator: Evaluator) -> float:
     """Mean cross entropy, over all items and without dropout, of the held-out items of the evaluator's part."""
-    encoder, total = dataclasses.replace(encoder, dropout=0.0), 0.0  # type: ignore[type-var]
+    encoder, total = encoder.clone(dropout=0.0), 0.0
     samples = scoring_samples(evaluator.split, evaluator.part, max_length=evaluator.max_length)
     for index, length, rows in bucketed(
         samples, max_length=evaluator.max_length, batch_size=evaluator.batch_size, buckets=evaluator.buckets

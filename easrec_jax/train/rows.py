@@ -9,7 +9,6 @@ not touch keep their moments as they are ("lazy" Adam, as TensorFlow calls it).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -78,7 +77,7 @@ def sampled_step(
     items, targets, drawn = jnp.split(local[1:], np.cumsum([p.size for p in parts[1:-1]]))
     items, targets = items.reshape(batch.items.shape), targets.reshape(batch.targets.shape)
     correction = log_expected(sampler, ids, negatives)
-    small: Any = replace(encoder, num_items=len(ids) - 1)  # type: ignore[type-var]
+    small = encoder.clone(num_items=len(ids) - 1)
     weights, opt = _rows(state.weights, ids), _rows(state.opt, ids)
 
     def loss_of(weights: dict) -> Array:

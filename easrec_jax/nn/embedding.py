@@ -1,0 +1,76 @@
+"""From item ids to the vectors that go into the first layer: tables of items, positions and features (Eq. 3-4)."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+from easrec_jax.data.features import ItemFeatures
+from easrec_jax.nn.dense import LayerNorm
+from easrec_jax.nn.dropout import dropout
+
+# jitted, so that each shape is one small program
+normal_init = jax.jit(nn.initializers.normal(0.02), static_argnums=1)
+
+Items = Int[Array, "batch length"]
+Hidden = Float[Array, "batch length width"]
+
+
+class Tables(nn.Module):
+    """Item and position embeddings (Eq. 3-4). Row 0 of the items is padding: zero, and it stays zero."""
+
+    num_items: int
+    max_length: int
+    width: int
+
+    def setup(self):
+        def items(key: Array) -> Array:
+            return normal_init(key, (self.num_items + 1, self.width)).at[0].set(0.0)
+
+        self.items = self.param("items", items)
+        self.positions = self.param("positions", lambda key: normal_init(key, (self.max_length, self.width)))
+
+    def __call__(self, items: Items) -> Hidden:
+        """Sum of item and position embedding; padded positions are zero and send no gradient to row 0."""
+        summed = self.items[items] + self.positions[: items.shape[1]]
+        return jnp.where((items > 0)[..., None], summed, 0.0)
+
+    def at(self, items: Int[Array, " batch"], positions: Int[Array, " batch"]) -> Float[Array, "batch width"]:
+        """The embedding of one event a user at its position; positions past the table use its last row."""
+        return self.items[items] + self.positions[jnp.minimum(positions, self.max_length - 1)]
+
+
+class EmbeddingNorm(nn.Module):
+    """Layer norm and dropout after the embedding; each candidate norms its own slice."""
+
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Array, *, key: Array | None = None) -> Array:
+        return dropout(LayerNorm(name="norm")(x), self.dropout, key)
+
+
+class FeatureTables(nn.Module):
+    """One embedding table a feature column; row 0, no value, is zero and stays zero."""
+
+    features: ItemFeatures
+    width: int
+
+    def setup(self):
+        def table(rows: int):
+            return lambda key: normal_init(key, (rows, self.width)).at[0].set(0.0)
+
+        names = self.features.names
+        self.tables = [self.param(n, table(r)) for n, r in zip(names, self.features.sizes, strict=True)]
+
+    def __call__(self, items: Items) -> list[tuple[Array, Array]]:
+        """For each column (embeddings [batch length values width], which of them are real)."""
+        found = []
+        for table, values in zip(self.tables, self.features.values, strict=True):
+            chosen = jnp.asarray(values)[items]
+            real = (chosen > 0)[..., None]
+            found.append((jnp.where(real, table[chosen], 0.0), real))
+        return found
