@@ -70,8 +70,8 @@ def test_search_retrain_recommend(call, tmp_path):
     run = tmp_path / "runs" / "demo"
     lines = [json.loads(line) for line in (run / "search" / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
-    assert {"loss", "p", "q", "temperature", "expected_cost", "pick", "ndcg@10"} <= set(lines[0])
-    assert len(lines[0]["p"]) == 2 and len(lines[0]["q"]) == 2
+    assert {"loss", "shares", "expected_cost", "pick", "ndcg@10"} <= set(lines[0])
+    assert {factor: len(shares) for factor, shares in lines[0]["shares"].items()} == {"width": 2, "depth": 2}
     chosen = json.loads((run / "search" / "architecture.json").read_text())
     assert {"width", "inner", "depth", "heads", "attention", "gate_layers", "flops", "parameters"} <= set(chosen)
     assert (run / "search" / "search.png").read_bytes().startswith(b"\x89PNG")
@@ -113,7 +113,7 @@ def test_a_wide_search_goes_the_same_way(call, tmp_path):
     found = good(call("search", DEMO, *TINY, *wide))
     assert "found" in found and "MFLOPs a request" in found
     lines = [json.loads(line) for line in (tmp_path / "run" / "search" / "metrics.jsonl").read_text().splitlines()]
-    assert set(lines[0]["shares"]) == {"width", "depth", "heads", "gate_layers", "attention", "inner"}
+    assert set(lines[0]["shares"]) == {"width", "depth", "heads", "gate_layers", "inner"}
     assert (tmp_path / "run" / "search" / "search.png").read_bytes().startswith(b"\x89PNG")
     good(call("retrain", DEMO, *TINY, *wide))
     chosen = json.loads((tmp_path / "run" / "model" / "architecture.json").read_text())
