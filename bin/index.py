@@ -3,7 +3,6 @@
 MODEL is a folder that bin/retrain.py wrote. OUT serves `easrec_jax.serving.index.ItemIndex.load(OUT, Recommender.load(MODEL))`.
 """
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +33,7 @@ class Arguments:
 def command() -> None:
     arguments = tyro.cli(Arguments, description=__doc__, use_underscores=True)
 
-    from easrec_jax.serving.index import build_index
+    from easrec_jax.serving.index import build_index, known_histories
     from easrec_jax.serving.recommend import Recommender
 
     recommender = Recommender.load(arguments.model)
@@ -42,14 +41,7 @@ def command() -> None:
     if arguments.histories is not None:
         from easrec_jax.data.histories import first_histories
 
-        found = first_histories(arguments.histories, arguments.queries)
-        known = [[item for item, inner in zip(h, recommender.item_ids.encode(h), strict=True) if inner] for h in found]
-        histories = [items for items in known if items]
-        if unknown := sum(map(len, found)) - sum(map(len, known)):
-            users = len(found) - len(histories)
-            warnings.warn(
-                f"left out {unknown:,} events of unknown items, and {users:,} users with no others", stacklevel=1
-            )
+        histories = known_histories(recommender, first_histories(arguments.histories, arguments.queries))
     index = build_index(recommender, histories, k=arguments.k, recall=arguments.recall, lists=arguments.lists)
     index.save(arguments.out)
     m = index.measured

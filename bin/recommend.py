@@ -10,10 +10,7 @@ Parquet, CSV, TSV or JSON lines, by the suffix. A killed run, started again by t
 tells it so lies hidden beside the output (.recs.parquet.json) or in its folder (_shard-3-of-8.json).
 """
 
-import sys
 import time
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
@@ -73,25 +70,26 @@ class Arguments:
     """Items unknown to the model: skip them (who has no others gets nothing), or popular items for such, or an error."""
 
 
+# how --histories is read: so named here, in `Request` and in `read_interactions`
+COLUMNS = ("user_column", "item_column", "time_column", "history_column")
+READING = (*COLUMNS, "separator", "equal_times", "missing_ids")
 ONLY_WITH = {
-    "histories": (
-        "user",
-        "out",
-        "user_column",
-        "item_column",
-        "time_column",
-        "history_column",
-        "input_format",
-        "separator",
-        "equal_times",
-        "missing_ids",
-    ),
+    "histories": ("user", "out", *READING, "input_format"),
     "out": ("overwrite", "titles", "csv_safe", "shard", "format", "part_events"),
 }
 
 
 def command() -> None:
     arguments = tyro.cli(Arguments, description=__doc__, use_underscores=True)
+    check(arguments)
+    if arguments.out is not None:
+        write_everyones(arguments, arguments.out)
+    else:
+        print_some(arguments)
+
+
+def check(arguments: Arguments) -> None:
+    """Raise `ValueError` naming a flag that goes with another one only, or not with it."""
     if (arguments.history is None) == (arguments.histories is None):
         raise ValueError("expected either --history or --histories")
     defaults = {field.name: field.default for field in fields(Arguments)}
@@ -103,14 +101,16 @@ def command() -> None:
         raise ValueError(
             "expected --histories with --out (a file or folder for everyone's), or with --user (ids, to print)"
         )
-    if arguments.out is not None:
-        all_users(arguments, arguments.out)
-    else:
-        some_users(arguments)
 
 
-def some_users(arguments: Arguments) -> None:
+def reading(arguments: Arguments) -> dict:
+    return {name: getattr(arguments, name) for name in READING}
+
+
+def print_some(arguments: Arguments) -> None:
     """Print the answers for --history, or for --user."""
+    from easrec_jax.data.read import read_interactions
+    from easrec_jax.serving.listing import check_some_known, listing
     from easrec_jax.serving.recommend import Recommender
 
     recommender = Recommender.load(arguments.model)
@@ -118,54 +118,24 @@ def some_users(arguments: Arguments) -> None:
     started = time.perf_counter()
     if arguments.history is not None:
         items = arguments.history.split()
-        if items and arguments.on_unknown == "skip" and not recommender.item_ids.encode(items).any():
-            raise ValueError(f"--history: no known item in {shown(items)}; {hint(arguments.history)}")
+        if arguments.on_unknown == "skip":
+            check_some_known(recommender.item_ids, arguments.history)
         answers = recommender.recommend([items], arguments.k, **options)
     else:
-        answers = recommender.recommend_users(read(arguments), arguments.user, arguments.k, **options)
-    for user, answer in zip(arguments.user or ("",), answers, strict=True):
-        if len(answers) > 1:
-            print(f"user {printable(user)}")
-        for rank, (item, score) in enumerate(answer, 1):
-            title = recommender.titles.get(item, "")
-            print(f"{rank:3d}  {printable(item):20s} {score:8.4f}  {printable(title)}".rstrip())
-        if not answer:
-            print("     nothing: no item of the history is known to the model, or nothing is left")
+        how = {"format": arguments.input_format, "min_history": 1, **reading(arguments)}
+        data = read_interactions(arguments.histories, **how)
+        answers = recommender.recommend_users(data, arguments.user, arguments.k, **options)
+    for line in listing(answers, arguments.user or ("",), recommender.titles):
+        print(line)
     print(f"{(time.perf_counter() - started) * 1e3:.0f} ms, compilation included")
 
 
-def read(arguments: Arguments):
-    """The interactions of --histories, of every user, however short."""
-    from easrec_jax.data.read import read_interactions
-
-    return read_interactions(
-        arguments.histories, user_column=arguments.user_column, item_column=arguments.item_column,
-        time_column=arguments.time_column, history_column=arguments.history_column, format=arguments.input_format,
-        separator=arguments.separator, equal_times=arguments.equal_times, missing_ids=arguments.missing_ids,
-        min_history=1,
-    )  # fmt: skip
-
-
-def shown(ids: Sequence[str]) -> str:
-    return ", ".join(repr(raw[:60]) for raw in ids[:5]) + (", ..." if len(ids) > 5 else "")
-
-
-def hint(history: str) -> str:
-    separator = next((sign for sign in ",;|" if sign in history), None)
-    if separator is None:
-        return "expected ids of items that the model was trained on"
-    return f"ids are separated by blanks, is {separator!r} meant to separate them?"
-
-
-def printable(text: str) -> str:
-    """On one line and without commands to the terminal."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-
-
-def all_users(arguments: Arguments, out: Path) -> None:
-    from tqdm import tqdm
-
-    from easrec_jax.serving.batch import Request, recommend_file, spare_memory
+def write_everyones(arguments: Arguments, out: Path) -> None:
+    """Write the answers for all of --histories to --out."""
+    from easrec_jax.memory import spare_memory
+    from easrec_jax.serving.batch import recommend_file
+    from easrec_jax.serving.bulk_progress import UserProgress, summary, warn_of_unknown
+    from easrec_jax.serving.part_answers import Request
     from easrec_jax.serving.recommend import Recommender
 
     number, _, shards = arguments.shard.partition("/")
@@ -173,40 +143,24 @@ def all_users(arguments: Arguments, out: Path) -> None:
         raise ValueError(f"--shard: expected i/n, such as 1/4, got {arguments.shard!r}")
     assert arguments.histories is not None
     request = Request(
-        arguments.k, not arguments.include_seen, arguments.on_unknown, arguments.user_column, arguments.item_column,
-        arguments.time_column, arguments.history_column, arguments.input_format, arguments.separator,
-        arguments.equal_times, arguments.missing_ids, arguments.titles, arguments.csv_safe,
+        k=arguments.k, exclude_seen=not arguments.include_seen, on_unknown=arguments.on_unknown,
+        input_format=arguments.input_format, titles=arguments.titles, csv_safe=arguments.csv_safe,
+        part_events=arguments.part_events, **reading(arguments),
     )  # fmt: skip
     spare_memory()
     recommender = Recommender.load(arguments.model)
     started = time.perf_counter()
-    said = started
-    with tqdm(unit=" users", unit_scale=True, desc="recommend", leave=False, delay=0.5, disable=None) as bar:
-
-        def show(users: int, about: int) -> None:
-            nonlocal said
-            if bar.disable and time.perf_counter() - said > 30:  # no terminal: a plain line now and then
-                said = time.perf_counter()
-                print(f"recommend: {users:,} of about {about:,} users", file=sys.stderr, flush=True)
-            bar.total = max(users, about)
-            bar.update(users - bar.n)
-
+    with UserProgress() as progress:
         done = recommend_file(
             recommender, arguments.histories, out, request, shard=(int(number), int(shards)), format=arguments.format,
-            part_events=arguments.part_events, overwrite=arguments.overwrite, on_progress=show,
+            overwrite=arguments.overwrite, on_progress=progress,
         )  # fmt: skip
     if not done.written:
         print(f"already there, of the same input, model and request: {out}")
         return
     seconds = time.perf_counter() - started
-    if done.unknown_events:
-        warnings.warn(f"skipped {done.unknown_events:,} events of unknown items", stacklevel=1)
-    if done.without_items:
-        what = "answered by popularity" if arguments.on_unknown == "popular" else "left without recommendations"
-        warnings.warn(f"{done.without_items:,} users without a known item: {what}", stacklevel=1)
-    before = f" ({done.parts - done.written} of {done.parts} parts were there)" if done.written < done.parts else ""
-    rate = f"{done.users:,} users in {seconds:.1f} s, {done.users / seconds:,.0f} users/s{before}"
-    print(f"{rate}; {machine()['peak_memory_mb']} MB at most; written to {out}")
+    warn_of_unknown(done, arguments.on_unknown)
+    print(f"{summary(done, seconds)}; {machine()['peak_memory_mb']} MB at most; written to {out}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ from typing import Any
 
 import numpy as np
 
+# of the versions of .npy
+READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
 
 def write_text(path: Path, text: str) -> None:
     """Write aside, flush to the disk, rename: the file is whole or it is the old one."""
@@ -26,16 +29,25 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """As `write_text`."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as aside:
+        aside.write_bytes(data)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a name aside; when the block ends well, the file of that name is flushed to the disk and becomes `path`.
+
+    An `OSError` that names no file, of a full disk, names `path`.
+    """
     clear_asides(path)
     aside = aside_of(path)
     try:
-        with open(aside, "wb") as file:
-            file.write(data)
-            file.flush()
+        yield aside
+        with open(aside, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        if error.errno and error.filename is None:  # of a full disk
+        if error.errno and error.filename is None:
             error.filename = str(path)
         raise
     finally:
@@ -135,10 +147,7 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
     """One array, if its header declares exactly the bytes that follow."""
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
-            version
-        ]
-        shape, _, kind = read_header(file)
+        shape, _, kind = READ_HEADER[version](file)
         there = member.file_size - file.tell()
         if kind.hasobject or kind.itemsize == 0 or math.prod(shape) * kind.itemsize != there:
             raise ValueError(f"{member.filename}: {kind} of shape {shape} is not what {there} bytes can be")

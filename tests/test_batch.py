@@ -20,9 +20,10 @@ from easrec_jax.data.histories import open_source, read_part, write_parts
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.data.read import read_interactions
 from easrec_jax.models.network import Network, init_network
-from easrec_jax.serving import batch
+from easrec_jax.serving import part_answers
 from easrec_jax.serving.artifact import Model
-from easrec_jax.serving.batch import Request, recommend_file
+from easrec_jax.serving.batch import recommend_file
+from easrec_jax.serving.part_answers import Request
 from easrec_jax.serving.recommend import Recommender
 
 IDS = ("a\nb", 'q"uote', "<b>,", "ü", *(f"i{k}" for k in range(26)), "7")
@@ -102,7 +103,7 @@ def expected(recommender: Recommender, histories: dict[str, list[str]], k: int =
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "tsv", "jsonl"])
 @pytest.mark.parametrize("form", ["users", "interactions"])
 def test_every_form_gives_the_answers_of_recommend(recommender, tmp_path, monkeypatch, suffix, form):
-    monkeypatch.setattr(batch, "USERS_PER_CALL", 7)
+    monkeypatch.setattr(part_answers, "USERS_PER_CALL", 7)
     histories = make_histories()
     if form == "users":
         frame = pl.DataFrame({"user": list(histories), "history": list(histories.values())})
@@ -110,7 +111,7 @@ def test_every_form_gives_the_answers_of_recommend(recommender, tmp_path, monkey
         frame = interactions(histories)
         histories = in_time(frame)
     out = tmp_path / f"recs.{suffix}"
-    done = recommend_file(recommender, write(frame, tmp_path / f"x.{suffix}"), out, Request(k=4), part_events=40)
+    done = recommend_file(recommender, write(frame, tmp_path / f"x.{suffix}"), out, Request(k=4, part_events=40))
     assert done.parts >= 4 and done.users == 30 and done.unknown_events == 0
     same(answers(out), expected(recommender, histories))
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([f"x.{suffix}", out.name, f".{out.name}.json"])
@@ -122,9 +123,9 @@ def test_shards_make_the_whole_and_need_not_know_each_other(recommender, tmp_pat
     histories = make_histories(50)
     path = write(interactions(histories), tmp_path / "x.parquet")
     whole, shares = tmp_path / "whole.parquet", tmp_path / "shares"
-    recommend_file(recommender, path, whole, Request(k=3), part_events=30)
+    recommend_file(recommender, path, whole, Request(k=3, part_events=30))
     users = [
-        recommend_file(recommender, path, shares, Request(k=3), part_events=30, shard=(i, 3)).users for i in (3, 1, 2)
+        recommend_file(recommender, path, shares, Request(k=3, part_events=30), shard=(i, 3)).users for i in (3, 1, 2)
     ]
     assert sum(users) == 50 and min(users) > 0
     parts = sorted(shares.glob("part-*.parquet"))
@@ -143,7 +144,7 @@ def test_a_stopped_run_goes_on_and_does_no_part_twice(recommender, tmp_path, mon
         pl.DataFrame({"user": list(make_histories()), "history": list(make_histories().values())}), tmp_path / "x.jsonl"
     )
     out, calls = tmp_path / "recs.jsonl", []
-    answer = batch._answer
+    answer = part_answers.answer_part
 
     def counted(*args):
         if len(calls) == 2:
@@ -151,32 +152,31 @@ def test_a_stopped_run_goes_on_and_does_no_part_twice(recommender, tmp_path, mon
         calls.append(1)
         return answer(*args)
 
-    monkeypatch.setattr(batch, "_answer", counted)
+    monkeypatch.setattr(part_answers, "answer_part", counted)
     with pytest.raises(KeyboardInterrupt):
-        recommend_file(recommender, path, out, Request(k=4), part_events=40)
+        recommend_file(recommender, path, out, Request(k=4, part_events=40))
     parts = out.with_name("recs.jsonl.parts")
     assert not out.exists() and len(list(parts.glob("part-*"))) == 2
     left = parts / f".{next(parts.glob('part-*')).name}.999999999.tmp"
     left.write_text("half")
     first = {p.name: p.stat().st_mtime_ns for p in parts.glob("part-*")}
     calls.append(1)
-    total = recommend_file(recommender, path, out, Request(k=4), part_events=40).parts
+    total = recommend_file(recommender, path, out, Request(k=4, part_events=40)).parts
     assert len(calls) - 1 == total and len(first) == 2
     same(answers(out), expected(recommender, make_histories()))
     assert not parts.exists()
     calls.clear()
-    assert (
-        recommend_file(recommender, path, out, Request(k=4), part_events=40).users == 0 and not calls
-    )  # finished: nothing to do
+    again = recommend_file(recommender, path, out, Request(k=4, part_events=40))
+    assert again.users == 0 and not calls  # finished: nothing to do
     before = out.read_bytes()
     with pytest.raises(
         ValueError,
         match=r"recs.jsonl: holds results of another request \(k: 4 there, 5 here\): --overwrite replaces them",
     ):
-        recommend_file(recommender, path, out, Request(k=5), part_events=40)
+        recommend_file(recommender, path, out, Request(k=5, part_events=40))
     os.utime(path, (1, 1))
     with pytest.raises(ValueError, match="holds results of another input"):
-        recommend_file(recommender, path, out, Request(k=4), part_events=40)
+        recommend_file(recommender, path, out, Request(k=4, part_events=40))
     assert out.read_bytes() == before
 
 

@@ -6,9 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from easrec_jax.architecture import Architecture
-from easrec_jax.config import SearchConfig
 from easrec_jax.search.distribution import (
     ArchitectureParameters,
     check_budget,
@@ -20,6 +17,9 @@ from easrec_jax.search.distribution import (
     softmax_over_pairs,
     temperature,
 )
+
+from easrec_jax.architecture import Architecture
+from easrec_jax.config import SearchConfig
 from easrec_jax.space import SearchSpace
 
 PARAMETERS = ArchitectureParameters(jnp.array([0.5, -0.3, 1.0]), jnp.array([0.2, 1.1, -0.4, 0.0]))

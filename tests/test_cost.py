@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from easrec_jax.search.distribution import ArchitectureParameters, constraint
 from products import product_flops
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.models.cost import all_positions_flops, cost_table, parameter_count, request_flops, token_flops
 from easrec_jax.models.network import Network, init_network, item_table
-from easrec_jax.search.distribution import ArchitectureParameters, constraint
 from easrec_jax.space import SearchSpace
 
 ITEMS = 1000

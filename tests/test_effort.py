@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from easrec_jax.search.search import architecture_step, init_search, make_searcher, moment_of, weight_step
+from easrec_jax.search.strategies import STRATEGIES
 from products import product_flops
 
 from easrec_jax.architecture import Architecture
@@ -16,8 +18,6 @@ from easrec_jax.data.batches import Batch, training_samples
 from easrec_jax.models.cost import request_flops, token_flops
 from easrec_jax.models.network import Network, init_network
 from easrec_jax.models.supernet import Supernet
-from easrec_jax.search.search import architecture_step, init_search, make_searcher, moment_of, weight_step
-from easrec_jax.search.strategies import STRATEGIES
 from easrec_jax.space import SearchSpace
 from experiments.effort import alone_flops, batch_shapes, epochs_run, search_flops, steps_made
 

@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -18,11 +19,13 @@ import pytest
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.data.interactions import IdMap
+from easrec_jax.locks import locked
 from easrec_jax.models.network import Network, init_network
-from easrec_jax.serving import batch, parts
+from easrec_jax.serving import batch, claims, part_answers
 from easrec_jax.serving.artifact import Model, save_model
-from easrec_jax.serving.batch import Request, recommend_file
-from easrec_jax.serving.parts import locked, remove_whole
+from easrec_jax.serving.batch import recommend_file
+from easrec_jax.serving.claims import remove_whole
+from easrec_jax.serving.part_answers import Request
 from easrec_jax.serving.recommend import Recommender
 
 IDS = ("=1+1", "@SUM(A1)", "\tx", "-5", *(f"i{k}" for k in range(26)))
@@ -57,7 +60,7 @@ def write_users(path: Path, seed: int, users: int = 30) -> Path:
 
 def stop_after(monkeypatch, calls: int) -> None:
     """The `calls + 1`-th part is interrupted."""
-    answer, done = batch._answer, []
+    answer, done = part_answers.answer_part, []
 
     def counted(*args):
         done.append(1)
@@ -65,7 +68,7 @@ def stop_after(monkeypatch, calls: int) -> None:
             raise KeyboardInterrupt
         return answer(*args)
 
-    monkeypatch.setattr(batch, "_answer", counted)
+    monkeypatch.setattr(part_answers, "answer_part", counted)
 
 
 def names(folder: Path) -> list[str]:
@@ -73,7 +76,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_the_next_night_replaces_the_file_when_asked_and_only_by_a_whole_one(recommender, users, tmp_path, monkeypatch):
-    out, options = tmp_path / "recs.parquet", {"request": Request(k=3), "part_events": 40}
+    out, options = tmp_path / "recs.parquet", {"request": Request(k=3, part_events=40)}
     first = recommend_file(recommender, users, out, **options)
     assert first.written == first.parts > 3
     old = out.read_bytes()
@@ -101,7 +104,7 @@ def test_the_next_night_replaces_the_file_when_asked_and_only_by_a_whole_one(rec
 
 
 def test_parts_of_a_night_that_never_ended_are_not_mixed_with_the_next(recommender, users, tmp_path, monkeypatch):
-    out, options = tmp_path / "recs.jsonl", {"request": Request(k=3), "part_events": 40}
+    out, options = tmp_path / "recs.jsonl", {"request": Request(k=3, part_events=40)}
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
@@ -126,7 +129,7 @@ OTHERS = {
 @pytest.mark.parametrize("name", ["recs.csv", "recs"])
 def test_answers_of_another_model_are_not_taken_for_done(recommender, users, tmp_path, monkeypatch, what, name):
     """Finished or half done, in a file or a folder; though input and request are the same."""
-    out, options = tmp_path / name, {"request": Request(k=3), "part_events": 40}
+    out, options = tmp_path / name, {"request": Request(k=3, part_events=40)}
     other = OTHERS[what]()
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
@@ -145,7 +148,7 @@ def test_answers_of_another_model_are_not_taken_for_done(recommender, users, tmp
 @pytest.mark.parametrize("moment", ["_shard", ".recs", "recs"])
 def test_killed_between_any_two_steps_of_the_end(recommender, users, tmp_path, monkeypatch, moment):
     """A process that stops where a file is put in place: the next one ends with the right file, the first night or later."""
-    out, options = tmp_path / "recs.csv", {"request": Request(k=3), "part_events": 90}
+    out, options = tmp_path / "recs.csv", {"request": Request(k=3, part_events=90)}
     replace = os.replace
 
     def stopped(source, target):
@@ -219,7 +222,7 @@ def test_a_mended_input_needs_no_flag(recommender, users, tmp_path):
 
 def test_overwriting_shards_clear_the_folder_once(recommender, users, tmp_path):
     """The first to come removes what was there, all of it, and the next ones leave alone what is new."""
-    out, options = tmp_path / "recs", {"request": Request(k=2), "format": "csv", "part_events": 40}
+    out, options = tmp_path / "recs", {"request": Request(k=2, part_events=40), "format": "csv"}
     for number in (1, 2, 3):
         recommend_file(recommender, users, out, **options, shard=(number, 3))
     write_users(users, 1, users=47)
@@ -238,7 +241,7 @@ def test_overwriting_shards_clear_the_folder_once(recommender, users, tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from easrec_jax.serving.parts import locked
+from easrec_jax.locks import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -272,7 +275,7 @@ def test_an_overwriting_shard_does_not_clear_a_folder_where_the_old_run_is_at_wo
 
 
 def test_who_waits_for_a_lock_gets_it_though_the_file_is_another(tmp_path):
-    code = "import sys\nfrom pathlib import Path\nfrom easrec_jax.serving.parts import locked\n"
+    code = "import sys\nfrom pathlib import Path\nfrom easrec_jax.locks import locked\n"
     code += "with locked(Path(sys.argv[1]), wait=True):\n    print('mine')"
     with locked(tmp_path / "folder" / "x"):
         waiter = subprocess.Popen(
@@ -289,7 +292,7 @@ def test_out_of_room_one_line_and_then_it_goes_on(recommender, users, tmp_path, 
     """A file size limit stands in for the full disk."""
     from easrec_jax.data import histories
 
-    where = histories if moment == "write_parts" else batch
+    where = {"write_parts": histories, "encode": part_answers, "join": batch}[moment]
     original = getattr(where, moment)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -297,7 +300,7 @@ def test_out_of_room_one_line_and_then_it_goes_on(recommender, users, tmp_path, 
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
         return original(*args)
 
-    out, options = tmp_path / name, {"request": Request(k=3), "part_events": 90}
+    out, options = tmp_path / name, {"request": Request(k=3, part_events=90)}
     monkeypatch.setattr(where, moment, limited)
     try:
         with pytest.raises(OSError, match="File too large") as caught:
@@ -318,7 +321,7 @@ def test_what_is_split_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
     spill = tmp_path / ".input-1-of-1"
     (spill / "part=0").mkdir(parents=True)
     with monkeypatch.context() as patch:
-        patch.setattr(parts.shutil, "rmtree", lambda *args, **options: None)
+        patch.setattr(claims.shutil, "rmtree", lambda *args, **options: None)
         remove_whole(spill)
     assert not spill.exists()
     remove_whole(spill)
@@ -351,7 +354,7 @@ def test_cells_that_no_spreadsheet_computes(tmp_path, suffix):
     found = {}
     for safe in (False, True):
         out = tmp_path / f"{safe}.{suffix}"
-        recommend_file(recommender, tmp_path / "x.parquet", out, batch.replace(request, csv_safe=safe))
+        recommend_file(recommender, tmp_path / "x.parquet", out, replace(request, csv_safe=safe))
         with out.open(newline="") as file:
             found[safe] = list(csv.DictReader(file, delimiter="\t" if suffix == "tsv" else ","))
     for raw, safe in zip(found[False], found[True], strict=True):
@@ -366,7 +369,8 @@ def test_cells_that_no_spreadsheet_computes(tmp_path, suffix):
 NUMPY = """
 import sys
 import numpy as np
-from easrec_jax.serving.batch import Request, recommend_file
+from easrec_jax.serving.batch import recommend_file
+from easrec_jax.serving.part_answers import Request
 from easrec_jax.serving.recommend import Recommender
 recommender, folder = Recommender.load(sys.argv[1]), sys.argv[2]
 request = Request(k=np.int64(3))

@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from easrec_jax.search.search import search
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.data.batches import training_samples
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.network import Network, init_network
-from easrec_jax.search.search import search
 from easrec_jax.serving.artifact import Model, load_model, save_model
 from easrec_jax.serving.recommend import Recommender
 from easrec_jax.space import SearchSpace

@@ -113,7 +113,7 @@ def test_an_interrupt_outside_of_the_steps_is_one_line_and_no_success(monkeypatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "setup_jax", lambda: None)
-    monkeypatch.setattr(cli, "_use_huge_pages", lambda: None)
+    monkeypatch.setattr(cli, "use_huge_pages", lambda: None)
     monkeypatch.setattr(cli.warnings, "showwarning", cli.warnings.showwarning)  # put back after
     with pytest.raises(SystemExit) as ended:
         cli.main(command)

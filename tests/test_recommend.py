@@ -19,7 +19,7 @@ from easrec_jax.config_files import to_json
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.files import read_arrays
 from easrec_jax.models.network import Network, init_network
-from easrec_jax.serving import recommend as recommend_module
+from easrec_jax.serving import programs
 from easrec_jax.serving.artifact import Model, load_model, save_model
 from easrec_jax.serving.recommend import Recommender
 
@@ -63,7 +63,7 @@ def test_scoring_in_chunks_is_scoring_at_once(chunk):
     scores = states @ table.T + offsets
     np.put_along_axis(scores, seen, -np.inf, 1)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :6]
-    best, rows = recommend_module.best_items(*map(jax.numpy.asarray, (states, table, offsets, seen)), 6, chunk=chunk)
+    best, rows = programs.best_items(*map(jax.numpy.asarray, (states, table, offsets, seen)), 6, chunk=chunk)
     np.testing.assert_array_equal(best, np.take_along_axis(scores, order, 1))
     np.testing.assert_array_equal(rows, order)
 
@@ -98,24 +98,23 @@ def test_seen_items_come_back_on_request_and_few_unseen_ones_shorten_the_list(re
 
 def test_nothing_recompiles_over_a_thousand_mixed_requests(recommender):
     rng = np.random.default_rng(0)
-    original = recommend_module.apply
+    original = programs.apply
     traces = []
 
     def counted(*args, **options):
         traces.append(args[2].shape)
         return original(*args, **options)
 
-    recommend_module.apply = counted
+    programs.apply = counted
     jax.clear_caches()
     try:
         for _ in range(1000):
             histories = [list(rng.choice(IDS, rng.integers(1, 17))) for _ in range(rng.integers(1, 9))]
             recommender.recommend(histories, int(rng.integers(1, 9)))
     finally:
-        recommend_module.apply = original
-    assert (
-        len(traces) <= 4 * 4 * 4 + 4 * 4
-    )  # lengths x rows x k, and once more for those who have seen more than N items
+        programs.apply = original
+    # lengths x rows x k, and once more for those who have seen more than N items
+    assert len(traces) <= 4 * 4 * 4 + 4 * 4
     assert len(set(traces)) <= 4 * 4
 
 

@@ -27,8 +27,8 @@ from easrec_jax.data.synthetic import planted
 from easrec_jax.evaluate.latency import compare_costs, latency_table
 from easrec_jax.models.cost import request_flops
 from easrec_jax.models.network import Network
-from easrec_jax.train.task import samples_of
 from easrec_jax.space import search_space
+from easrec_jax.train.task import samples_of
 from experiments import models as models_module
 from experiments import space as space_module
 from experiments.cells import Cells, Interrupted, Job

@@ -8,15 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from easrec_jax.config import Config, DataConfig, ModelConfig, RetrainConfig, SearchConfig
-from easrec_jax.data.batches import endless_batch, scoring_samples, training_samples
-from easrec_jax.data.split import Split
-from easrec_jax.data.synthetic import planted
-from easrec_jax.evaluate.evaluator import Evaluator
-from easrec_jax.models.cost import cost_table
-from easrec_jax.models.network import Network, network_scores
-from easrec_jax.models.supernet import Supernet, extract
 from easrec_jax.search import search as search_module
 from easrec_jax.search.search import (
     architecture_step,
@@ -28,6 +19,15 @@ from easrec_jax.search.search import (
     within_budget,
 )
 from easrec_jax.search.strategies import STRATEGIES
+
+from easrec_jax.config import Config, DataConfig, ModelConfig, RetrainConfig, SearchConfig
+from easrec_jax.data.batches import endless_batch, scoring_samples, training_samples
+from easrec_jax.data.split import Split
+from easrec_jax.data.synthetic import planted
+from easrec_jax.evaluate.evaluator import Evaluator
+from easrec_jax.models.cost import cost_table
+from easrec_jax.models.network import Network, network_scores
+from easrec_jax.models.supernet import Supernet, extract
 from easrec_jax.space import search_space
 from easrec_jax.train.fit import fit
 from easrec_jax.train.loop import Checkpoints

@@ -8,6 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from easrec_jax.search import search as search_module
+from easrec_jax.search.search import search
+from easrec_jax.search.strategies import STRATEGIES, Moment, find_strategy
+from easrec_jax.search.strategies.proxyless import FAINT
+from easrec_jax.search.strategies.recnas import PrunedParameters
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config, ModelConfig, SearchConfig
@@ -17,11 +22,6 @@ from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.cost import cost_table
 from easrec_jax.models.network import Network, network_scores
 from easrec_jax.models.supernet import extract
-from easrec_jax.search import search as search_module
-from easrec_jax.search.search import search
-from easrec_jax.search.strategies import STRATEGIES, Moment, find_strategy
-from easrec_jax.search.strategies.proxyless import FAINT
-from easrec_jax.search.strategies.recnas import PrunedParameters
 from easrec_jax.space import SearchSpace, search_space
 from easrec_jax.train.loop import Checkpoints
 

@@ -8,16 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from easrec_jax.architecture import Architecture
-from easrec_jax.config import Config, DataConfig, ModelConfig, SearchConfig
-from easrec_jax.data.batches import training_samples
-from easrec_jax.data.split import Split
-from easrec_jax.evaluate.evaluator import Evaluator
-from easrec_jax.models.cost import cost_table, request_flops
-from easrec_jax.models.elastic import encode, encode_last, extract, init_elastic
-from easrec_jax.models.network import Network, init_network, network_scores
-from easrec_jax.nn.block import apply
 from easrec_jax.search import wide
 from easrec_jax.search.wide import (
     Table,
@@ -28,6 +18,16 @@ from easrec_jax.search.wide import (
     score_gradient,
     search_wide,
 )
+
+from easrec_jax.architecture import Architecture
+from easrec_jax.config import Config, DataConfig, ModelConfig, SearchConfig
+from easrec_jax.data.batches import training_samples
+from easrec_jax.data.split import Split
+from easrec_jax.evaluate.evaluator import Evaluator
+from easrec_jax.models.cost import cost_table, request_flops
+from easrec_jax.models.elastic import encode, encode_last, extract, init_elastic
+from easrec_jax.models.network import Network, init_network, network_scores
+from easrec_jax.nn.block import apply
 from easrec_jax.space import space_of, wide_space
 from easrec_jax.train.loop import Checkpoints
 

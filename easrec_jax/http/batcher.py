@@ -48,6 +48,7 @@ class Batcher:
 
     @property
     def alive(self) -> bool:
+        """Whether the thread runs."""
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:

@@ -13,19 +13,19 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
-from easrec_jax.data.batches import bucket_lengths
-from easrec_jax.http.sessions import Advance, Sessions, padded_rows
+from easrec_jax.http.sessions import Advance, Sessions
 from easrec_jax.http.settings import Limits
 from easrec_jax.models.network import item_table
-from easrec_jax.serving.recommend import Recommender, finite
+from easrec_jax.serving.answer import fetched, finite, hidden_states, most_popular
+from easrec_jax.serving.recommend import Recommender
+from easrec_jax.serving.shapes import flat, padded_ids, rounded_up, row_counts, user_batches
 
 SMALL_K = 16  # most requests ask for no more; larger k are answered from a second size
 
 
-class Best(NamedTuple):
+class TopItems(NamedTuple):
     """The best items of one user, best first."""
 
     items: np.ndarray  # int32 [found], inner ids; fewer than k where no more may be recommended
@@ -34,7 +34,7 @@ class Best(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """How to choose: `offsets` [items + 1] are added to all scores (-inf: never), None for none."""
 
     k: int
@@ -44,10 +44,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Recommend:
-    """-> `Best` of each history (inner ids)."""
+    """-> `TopItems` of each history (inner ids)."""
 
     histories: list[np.ndarray]
-    choice: Choice
+    selection: Selection
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Similar:
-    """-> `Best` of each item (inner ids), its scores being cosines."""
+    """-> `TopItems` of each item (inner ids), its scores being cosines."""
 
     items: np.ndarray
     k: int
@@ -68,11 +68,11 @@ class Similar:
 
 @dataclass(frozen=True)
 class Session:
-    """-> (events that count, `Best` if there is a choice), of a session after further events; `fresh` starts it."""
+    """-> (events that count, `TopItems` if there is a selection), of a session after further events; `fresh` starts it."""
 
     name: str
     events: np.ndarray
-    choice: Choice | None = None
+    selection: Selection | None = None
     fresh: bool = False
     client: str = ""  # who starts it
 
@@ -89,7 +89,7 @@ class _Row(NamedTuple):
 
     hidden: np.ndarray
     seen: np.ndarray
-    choice: Choice
+    selection: Selection
 
 
 class Engine:
@@ -99,17 +99,15 @@ class Engine:
         self._recommender = recommender
         self._weights, self._programs = recommender.weights, recommender.programs
         architecture = recommender.architecture
-        self._length, self._width = architecture.max_length, architecture.width
-        self._lengths = np.array(bucket_lengths(self._length))
-        self.row_counts = sorted({padded_rows(rows, limits.batch) for rows in range(1, limits.batch + 1)})
+        length = architecture.max_length
+        self._width = architecture.width
+        self.row_counts = row_counts(limits.batch)
         self._most = limits.batch
         self.rows = self.row_counts[0]  # of a device call, at most; grows with the warm-up
         self._num_items = len(recommender.item_ids)
         self._ks = self._sizes(SMALL_K, limits.k, self._num_items)
-        self._seen = self._sizes(self._length, max(self._length, limits.history))
+        self._seen = self._sizes(length, max(length, limits.history))
         self._table = np.asarray(item_table(self._weights))
-        self._no_offsets = jnp.zeros(self._num_items + 1)
-        self._popular = np.argsort(-recommender.popularity[1:], kind="stable").astype(np.int32) + 1
         self._popularity = recommender.popularity.astype(np.float32)
         self.sessions: Sessions | None = None
         if architecture.causal:
@@ -141,7 +139,7 @@ class Engine:
                 answers[number] = self._score(job, next(hidden)[0])
             else:
                 waiting.append((number, len(rows), len(job.histories)))
-                rows += [_Row(state, seen, job.choice) for state, seen in islice(hidden, len(job.histories))]
+                rows += [_Row(state, seen, job.selection) for state, seen in islice(hidden, len(job.histories))]
         best = self.best(rows)
         for number, first, count in waiting:
             found = best[first : first + count]
@@ -178,11 +176,11 @@ class Engine:
             job = jobs[number]
             self.sessions.put(job.name, stream, job.client if job.fresh else None)
             answers[number] = (int(stream.count),)
-            if job.choice is None:
+            if job.selection is None:
                 answers[number] += (None,)
             else:
                 waiting.append((number, len(rows), 1))
-                rows.append(_Row(np.asarray(stream.hidden), stream.recent[: stream.count], job.choice))
+                rows.append(_Row(np.asarray(stream.hidden), stream.recent[: stream.count], job.selection))
 
     def _score(self, job: Score, hidden: np.ndarray) -> np.ndarray:
         if not len(job.history):
@@ -195,13 +193,13 @@ class Engine:
             return
         items = np.concatenate([jobs[n].items for n in chosen])
         ks = np.concatenate([np.full(len(jobs[n].items), jobs[n].k) for n in chosen])
-        found: list[Best] = []
+        found: list[TopItems] = []
         rows = self.rows
         for first in range(0, len(items), rows):
             part = items[first : first + rows]
-            padded = np.pad(part, (0, padded_rows(len(part), self._most) - len(part)))
-            size = self._size(self._ks, int(ks[first : first + rows].max()))
-            found += _unpack(self._programs.nearest(self._weights, padded, k=size), ks[first : first + rows])
+            wanted = ks[first : first + rows]
+            size = self._size(self._ks, int(wanted.max()))
+            found += _unpack(self._programs.nearest(self._weights, padded_ids(part, self._most), k=size), wanted)
         answer = iter(found)
         for number in chosen:
             answers[number] = [next(answer) for _ in jobs[number].items]
@@ -210,31 +208,20 @@ class Engine:
 
     def encode(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """float32 [histories width], the hidden state after each history (inner ids); zeros after an empty one."""
-        hidden = np.zeros((len(histories), self._width), np.float32)
-        tails = [history[-self._length :] for history in histories]
-        lengths = np.array([len(tail) for tail in tails], np.int64)
-        buckets = np.searchsorted(self._lengths, lengths)
-        pending = []
-        rows = self.rows
-        for bucket in np.unique(buckets[lengths > 0]):
-            chosen = np.flatnonzero((buckets == bucket) & (lengths > 0))
-            for first in range(0, len(chosen), rows):
-                index = chosen[first : first + rows]
-                batch = self._padded([tails[n] for n in index], int(self._lengths[bucket]))
-                pending.append((index, self._programs.hidden(self._weights, batch)))
-        for index, states in pending:
-            hidden[index] = np.asarray(states)[: len(index)]
-        return hidden
+        items, ends = flat(histories)
+        rows = self.rows  # which the warm-up raises meanwhile
+        batches = user_batches(items, ends, self._recommender.lengths, lambda length: rows)
+        return hidden_states(self._programs, self._weights, batches, len(histories))
 
-    def best(self, rows: Sequence[_Row]) -> list[Best]:
+    def best(self, rows: Sequence[_Row]) -> list[TopItems]:
         """The best items of each user; those without a known event are answered by popularity."""
         answers: list[Any] = [None] * len(rows)
         groups: dict[int, list[int]] = {}  # users whose scores get the same offsets share device calls
         for number, row in enumerate(rows):
             if len(row.seen):
-                groups.setdefault(id(row.choice.offsets), []).append(number)
+                groups.setdefault(id(row.selection.offsets), []).append(number)
             else:
-                answers[number] = self._most_popular(row.choice)
+                answers[number] = self._most_popular(row.selection)
         most = self.rows
         for group in groups.values():
             for first in range(0, len(group), most):
@@ -243,33 +230,25 @@ class Engine:
                     answers[number] = best
         return answers
 
-    def _best(self, rows: list[_Row]) -> list[Best]:
-        hidden = np.zeros((padded_rows(len(rows), self._most), self._width), np.float32)
+    def _best(self, rows: list[_Row]) -> list[TopItems]:
+        hidden = np.zeros((rounded_up(len(rows), self._most), self._width), np.float32)
         hidden[: len(rows)] = [row.hidden for row in rows]
         unseen = np.zeros(0, np.int32)
-        histories = [row.seen if row.choice.exclude_seen else unseen for row in rows]
+        histories = [row.seen if row.selection.exclude_seen else unseen for row in rows]
         seen = self._padded(histories, self._size(self._seen, max(map(len, histories))))
-        ks = [row.choice.k for row in rows]
-        offsets = rows[0].choice.offsets
-        top = self._programs.top_of_hidden(
-            self._weights,
-            hidden,
-            seen,
-            self._no_offsets if offsets is None else offsets,
-            k=self._size(self._ks, max(ks)),
-        )
-        return _unpack(top, ks)
+        ks = [row.selection.k for row in rows]
+        offsets = rows[0].selection.offsets
+        added = self._recommender.no_offsets if offsets is None else offsets
+        size = self._size(self._ks, max(ks))
+        return _unpack(self._programs.top_of_hidden(self._weights, hidden, seen, added, k=size), ks)
 
-    def _most_popular(self, choice: Choice) -> Best:
-        order = self._popular
-        if choice.offsets is not None:
-            order = order[np.isfinite(choice.offsets[order])]
-        order = order[: choice.k]
-        return Best(order, self._popularity[order], True)
+    def _most_popular(self, selection: Selection) -> TopItems:
+        best = most_popular(self._recommender.ranking, selection.k, selection.offsets)
+        return TopItems(best, self._popularity[best], True)
 
     def _padded(self, histories: list[np.ndarray], length: int) -> np.ndarray:
         """int32 [rows length], left-aligned, 0 padding."""
-        batch = np.zeros((padded_rows(len(histories), self._most), length), np.int32)
+        batch = np.zeros((rounded_up(len(histories), self._most), length), np.int32)
         for row, history in zip(batch, histories, strict=False):
             row[: len(history)] = history
         return batch
@@ -285,24 +264,24 @@ class Engine:
         hidden = np.zeros((rows, self._width), np.float32)
         ones = np.ones(rows, np.int32)
         calls: list[Callable[[], Any]] = [
-            partial(self._programs.hidden, self._weights, np.ones((rows, int(length)), np.int32))
-            for length in self._lengths
+            partial(self._programs.hidden, self._weights, np.ones((rows, length), np.int32))
+            for length in self._recommender.lengths
         ]
+        no_offsets = self._recommender.no_offsets
         for k in self._ks:
             calls.append(partial(self._programs.nearest, self._weights, ones, k=k))
             for size in self._seen:
                 seen = np.ones((rows, size), np.int32)
-                calls.append(partial(self._programs.top_of_hidden, self._weights, hidden, seen, self._no_offsets, k=k))
+                calls.append(partial(self._programs.top_of_hidden, self._weights, hidden, seen, no_offsets, k=k))
         if self.sessions is not None:
             calls += self._advance.programs_of(rows)
         return calls
 
 
-def _unpack(top: Any, ks: Sequence[int] | np.ndarray) -> list[Best]:
+def _unpack(top: Any, ks: Sequence[int] | np.ndarray) -> list[TopItems]:
     """The first k of each row, without those that may not be recommended."""
     answers = []
-    scores, items = map(np.asarray, top)
-    for k, row, best in zip(ks, finite(scores[: len(ks)]), items, strict=False):
-        possible = np.isfinite(row[:k])
-        answers.append(Best(best[:k][possible], row[:k][possible], False))
+    for k, scores, items in zip(ks, *fetched(top, len(ks), int(max(ks))), strict=True):
+        possible = np.isfinite(scores[:k])
+        answers.append(TopItems(items[:k][possible], scores[:k][possible], False))
     return answers

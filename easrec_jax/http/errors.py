@@ -43,6 +43,7 @@ class Refused(Exception):
             self.headers["WWW-Authenticate"] = "Bearer"
 
     def response(self) -> JSONResponse:
+        """The answer that says so."""
         return JSONResponse({"errors": [self.problem]}, self.status, self.headers)
 
 
@@ -99,9 +100,8 @@ def _refused(_: Request, error: Exception) -> JSONResponse:
 
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    expected = {404: "a path of /openapi.json", 405: "a method of /openapi.json", 400: "valid JSON"}.get(
-        error.status_code, ""
-    )
+    known = {404: "a path of /openapi.json", 405: "a method of /openapi.json", 400: "valid JSON"}
+    expected = known.get(error.status_code, "")
     where = "body" if error.status_code == 400 else "path"
     got = str(error.detail) if error.status_code == 400 else f"{request.method} {shown(request.url.path)}"
     return JSONResponse({"errors": [problem(where, expected, got)]}, error.status_code, error.headers)

@@ -40,6 +40,7 @@ class Connections:
         return True
 
     def leave(self, client: str) -> None:
+        """One connection of a client less."""
         self._held[client] -= 1
         if not self._held[client]:
             del self._held[client]
@@ -73,6 +74,7 @@ class BoundedHeads(HttpToolsProtocol):
         self._too_many = False
 
     def connection_made(self, transport: Any) -> None:  # uvloop's is no asyncio.Transport
+        """Count it, or refuse it; from now on its head is waited for."""
         super().connection_made(transport)
         address = client_of(self.client)
         if self._shared.enter(address):
@@ -83,6 +85,7 @@ class BoundedHeads(HttpToolsProtocol):
             self._refuse(503, f"at most {most} connections of one address", "one more")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Count it no longer."""
         self._cancel()
         if self._address is not None:
             self._shared.leave(self._address)
@@ -90,6 +93,7 @@ class BoundedHeads(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Give it to the parser, slice by slice."""
         self._unset_keepalive_if_required()
         for start in range(0, len(data), SLICE):
             if self.transport.is_closing() or self.parser is None:
@@ -111,28 +115,34 @@ class BoundedHeads(HttpToolsProtocol):
                 self._refuse(431, f"at most {self._limits.head_bytes} bytes of headers", "more")
 
     def on_message_begin(self) -> None:
+        """The parser has seen the first byte of a request."""
         self._moved = True
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """The parser has read a header; `ValueError` at one too many."""
         super().on_header(name, value)
         if len(self.headers) > self._limits.headers:
             self._too_many = True
             raise ValueError("too many headers")  # ends the parser's work
 
     def on_headers_complete(self) -> None:
+        """The head is there, in time."""
         self._cancel()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        """The parser has read some of a body."""
         self._moved = not self.cycle.response_complete
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        """The request is there."""
         self._moved = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        """The answer is sent; the next head is waited for."""
         super().on_response_complete()
         if self.cycle.response_complete:  # else the next head has come already, behind this one's
             self._await_head()

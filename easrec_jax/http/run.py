@@ -62,9 +62,8 @@ def show_progress() -> None:
 
 def serve(app: Any, listener: socket.socket, limits: Limits) -> None:
     """Answer until SIGTERM or SIGINT, then finish what is in flight."""
-    sys.setswitchinterval(
-        0.001
-    )  # the event loop and the device thread hand over often: neither waits 5 ms for the other
+    # the event loop and the device thread hand over often: neither waits 5 ms for the other
+    sys.setswitchinterval(0.001)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{port}/  (the API: /docs; /ready says when the warm-up is over)", flush=True)

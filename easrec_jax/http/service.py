@@ -14,16 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from easrec_jax.http.admission import RETRY_SECONDS
 from easrec_jax.http.batcher import Batcher, Overloaded
-from easrec_jax.http.engine import Best, Choice, Engine
+from easrec_jax.http.engine import Engine, Selection, TopItems
 from easrec_jax.http.errors import Refused, shown
-from easrec_jax.http.gate import RETRY_SECONDS
-from easrec_jax.http.metrics import Metrics
+from easrec_jax.http.prometheus import Metrics
 from easrec_jax.http.sessions import UnknownSession
 from easrec_jax.http.settings import Limits
-from easrec_jax.http.titles import TitleSearch
+from easrec_jax.http.title_search import TitleSearch
 from easrec_jax.runs.picture import architecture_svg, read_drawn
+from easrec_jax.serving.answer import offsets_of
 from easrec_jax.serving.forks import refuse_fork
+from easrec_jax.serving.ids import is_lost
 from easrec_jax.serving.recommend import Recommender
 
 log = logging.getLogger("easrec_jax.http")
@@ -140,7 +142,7 @@ class Service:
             raise Refused(f"{where}[{place}]", "an item of the model", shown(unknown[0]))
         names = ", ".join(shown(x) for x in unknown[:5])
         message = f"skipped {len(unknown)} unknown items: {names}"
-        if on_unknown == "skip" and len(unknown) == len(ids):
+        if is_lost(len(ids) - len(unknown), len(unknown), on_unknown):
             message = f"no known item, so no answer (on_unknown 'popular' gives one): {names}"
         warnings.append({"where": where, "message": message})
         return inner[inner > 0], unknown
@@ -149,21 +151,19 @@ class Service:
         """Inner ids, all of which must be known."""
         return self.encode(ids, where, "error", [])[0]
 
-    def choice(self, body: Any, warnings: list[dict]) -> Choice:
+    def selection(self, body: Any, warnings: list[dict]) -> Selection:
         """What may be recommended: unknown ids in `allow` are skipped, in `deny` they are never recommended anyway."""
-        if body.allow is None and body.deny is None:
-            return Choice(body.k, body.exclude_seen)
-        offsets = np.full(len(self.recommender.item_ids) + 1, 0.0 if body.allow is None else -np.inf, np.float32)
+        allowed = denied = None
         if body.allow is not None:
-            policy = (
-                "error" if getattr(body, "on_unknown", "skip") == "error" else "popular"
-            )  # nothing allowed: no items
-            offsets[self.encode(body.allow, "allow", policy, warnings)[0]] = 0.0
+            # not "skip", whose message is a history's: of nothing allowed there are no items
+            policy = "error" if getattr(body, "on_unknown", "skip") == "error" else "popular"
+            allowed = self.encode(body.allow, "allow", policy, warnings)[0]
         if body.deny is not None:
-            offsets[self.recommender.item_ids.encode(body.deny)] = -np.inf
-        return Choice(body.k, body.exclude_seen, offsets)
+            denied = self.recommender.item_ids.encode(body.deny)
+        offsets = offsets_of(len(self.recommender.item_ids), allowed, denied)
+        return Selection(body.k, body.exclude_seen, offsets)
 
-    def items(self, best: Best, titles: bool) -> list[dict]:
+    def items(self, best: TopItems, titles: bool) -> list[dict]:
         """Raw ids and scores, as JSON has them."""
         raw, names = self.recommender.item_ids.decode(best.items), self.recommender.titles
         pairs = zip(raw, best.scores, strict=True)

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from easrec_jax.serving.recommend import Recommender
+from easrec_jax.serving.shapes import rounded_up
 from easrec_jax.serving.streaming import Stream, new_stream, push
 
 
@@ -109,9 +110,8 @@ class Advance:
         many = [n for n, e in enumerate(events) if len(e) and n not in set(one)]
         for first in range(0, len(one), rows):
             chosen = one[first : first + rows]
-            self._set(
-                after, chosen, self._step([sessions[n] for n in chosen], [int(events[n][0]) for n in chosen], rows)
-            )
+            items = [int(events[n][0]) for n in chosen]
+            self._set(after, chosen, self._step([sessions[n] for n in chosen], items, rows))
         for first in range(0, len(many), rows):
             chosen = many[first : first + rows]
             self._set(after, chosen, self._start([self._history(sessions[n], events[n]) for n in chosen], rows))
@@ -129,24 +129,19 @@ class Advance:
         return whole[max(0, -(-overflow // cut)) * cut :]
 
     def _step(self, sessions: list[Stream], items: list[int], rows: int) -> list[Stream]:
-        padded = sessions + [self._blank] * (padded_rows(len(sessions), rows) - len(sessions))
+        padded = sessions + [self._blank] * (rounded_up(len(sessions), rows) - len(sessions))
         stream: Any = jax.tree.map(lambda *rows: np.stack(rows), *padded)
         inner = np.array(items + [0] * (len(padded) - len(items)), np.int32)
         return _rows(push(self._network, self._weights, stream, inner), len(sessions))
 
     def _start(self, histories: list[np.ndarray], rows: int) -> list[Stream]:
-        padding = [np.zeros(0, np.int32)] * (padded_rows(len(histories), rows) - len(histories))
+        padding = [np.zeros(0, np.int32)] * (rounded_up(len(histories), rows) - len(histories))
         return _rows(new_stream(self._network, self._weights, histories + padding), len(histories))
 
     @staticmethod
     def _set(after: list[Stream], chosen: list[int], new: list[Stream]) -> None:
         for number, stream in zip(chosen, new, strict=True):
             after[number] = stream
-
-
-def padded_rows(rows: int, most: int) -> int:
-    """The next power of two, at most `most`: how many rows a device call has."""
-    return min(1 << (rows - 1).bit_length(), most)
 
 
 def _rows(stream: Stream, count: int) -> list[Stream]:

@@ -19,6 +19,7 @@ import tyro
 from easrec_jax.config import Config
 from easrec_jax.config_files import load_config
 from easrec_jax.data.interactions import Interactions
+from easrec_jax.memory import use_huge_pages
 from easrec_jax.runs.workdir import MetricsLog
 
 CACHE_BYTES = 512 << 20  # of compiled programs
@@ -78,7 +79,7 @@ def fail(message: str) -> NoReturn:
 
 def main(command: Callable[[], Any]) -> NoReturn:
     """Run a command: user mistakes become one line, warnings too; EASREC_TRACEBACK=1 shows where they arose."""
-    _use_huge_pages()
+    use_huge_pages()
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         setup_jax()
@@ -92,21 +93,6 @@ def main(command: Callable[[], Any]) -> NoReturn:
         other = "; other settings are another run: --overwrite, or another --workdir"
         fail(f"{error}{other if isinstance(error, FloatingPointError) else ''}")
     raise SystemExit(status or 0)
-
-
-def _use_huge_pages() -> None:
-    """Start over with malloc on huge pages, where Linux leaves the choice to the program and nobody has made it.
-
-    A step's buffers come and go by the hundred megabytes; on 4 KB pages the kernel clears them one page fault at a time,
-    which is up to half of the time (`benchmarks/README.md`). glibc reads the setting only when a process starts.
-    """
-    policy = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    tunables = os.environ.get("GLIBC_TUNABLES", "")
-    if "glibc.malloc.hugetlb" in tunables or not policy.is_file() or "[madvise]" not in policy.read_text():
-        return
-    os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, "glibc.malloc.hugetlb=1")))
-    sys.stdout.flush()
-    os.execv(sys.executable, sys.orig_argv)
 
 
 def setup_jax() -> None:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
-import os
 import shutil
-import socket
 import time
-import warnings
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +13,7 @@ from easrec_jax.config import Config
 from easrec_jax.config_files import from_json, to_json
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.files import read_json, write_text
+from easrec_jax.locks import lock
 
 LOCK = ".lock"  # in a work directory; it stays there, its lock goes with the process
 
@@ -26,23 +23,11 @@ def own(workdir: Path) -> IO[str]:
 
     `BlockingIOError` names the process that is there already.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    file = open(workdir / LOCK, "a+")  # noqa: SIM115 (it stays open as long as its lock shall last)
+    since = f" has been running here since {time.strftime('%F %T')}\n"
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        owner = file.read().strip() or "another process"
-        file.close()
+        return lock(workdir / LOCK, note=since, unlocked="let no other process write there")
+    except BlockingIOError as owner:
         raise BlockingIOError(f"{workdir}: {owner}: wait until it ends, stop it, or use another --workdir") from None
-    except OSError as error:  # a file system without locks
-        warnings.warn(f"{workdir} cannot be locked ({error.strerror}): let no other process write there", stacklevel=2)
-    file.truncate(0)
-    file.write(
-        f"process {os.getpid()} on {socket.gethostname()} has been running here since {time.strftime('%F %T')}\n"
-    )
-    file.flush()
-    return file
 
 
 def open_run(

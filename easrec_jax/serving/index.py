@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import operator
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,12 +28,16 @@ from easrec_jax.files import (
     write_bytes,
     write_text,
 )
-from easrec_jax.serving.recommend import Answers, Recommender
+from easrec_jax.serving.answer import Answers, named
+from easrec_jax.serving.arguments import whole_k
+from easrec_jax.serving.ids import encode_histories, is_lost
+from easrec_jax.serving.recommend import Recommender
+from easrec_jax.serving.shapes import flat
 
 FORMAT = "easrec_jax index 1"
 
 
-class Measured(NamedTuple):
+class IndexQuality(NamedTuple):
     """How an index compares with exact search."""
 
     k: int
@@ -47,7 +52,7 @@ class Measured(NamedTuple):
 class ItemIndex:
     """Top items by inner product through an index; answers are those of `Recommender.recommend`, but for the misses."""
 
-    def __init__(self, recommender: Recommender, index: Any, measured: Measured) -> None:
+    def __init__(self, recommender: Recommender, index: Any, measured: IndexQuality) -> None:
         self.recommender = recommender
         self.measured = measured
         self._index = index
@@ -61,21 +66,22 @@ class ItemIndex:
         self, histories: Sequence[Sequence[Any]], k: int = 10, *, exclude_seen: bool = True, on_unknown: str = "skip"
     ) -> Answers:
         """As `Recommender.recommend`; what that answers by popularity, an empty history, raises `ValueError` here."""
-        k = self.recommender._check_k(k)
-        encoded = self.recommender._encode(histories, on_unknown)
+        item_ids = self.recommender.item_ids
+        k = whole_k(k, len(item_ids))
+        encoded = encode_histories(item_ids, histories, on_unknown)
         lost = [n for n, known in enumerate(encoded) if not len(known)]
-        if on_unknown != "skip" and lost or not all(len(histories[n]) for n in lost):
+        if not all(is_lost(0, len(histories[n]), on_unknown) for n in lost):
             raise ValueError("histories: expected at least one known item in each, an index knows no popularity")
         if not encoded:
             return []
         seen = [np.unique(history) for history in encoded] if exclude_seen else []
-        more = min(k + max(map(len, seen), default=0), len(self.recommender.item_ids))
-        scores, best = self.search(self.recommender._hidden(encoded), more)
+        more = min(k + max(map(len, seen), default=0), len(item_ids))
+        scores, best = self.search(self.recommender.hidden(*flat(encoded)), more)
         scores[lost] = -np.inf
         for row, items in enumerate(seen):
             scores[row, np.isin(best[row], items)] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return self.recommender._decode(np.take_along_axis(scores, order, 1), np.take_along_axis(best, order, 1))
+        return named(item_ids, np.take_along_axis(scores, order, 1), np.take_along_axis(best, order, 1))
 
     def save(self, folder: str | Path) -> None:
         """Write the index and what was measured; the folder appears whole, or the old one stays."""
@@ -100,7 +106,7 @@ class ItemIndex:
             raise ValueError(f"{path}: the index is another model's; build it anew")
         check_digests(folder, about.get("sha256"), source=path, needed=["items.faiss"])
         try:
-            measured = Measured(*(about[name] for name in Measured._fields))
+            measured = IndexQuality(*(about[name] for name in IndexQuality._fields))
             index = faiss.deserialize_index(np.frombuffer((folder / "items.faiss").read_bytes(), np.uint8))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{folder}: not an index: {error}") from None
@@ -125,7 +131,7 @@ def build_index(
     square root of the number of items. Raises `ImportError` without faiss (extra `faiss`).
     """
     faiss = _faiss()
-    k = recommender._check_k(k)
+    k = whole_k(k, len(recommender.item_ids))
     if not 0 < recall <= 1:
         raise ValueError(f"recall: expected a share in (0, 1], got {recall}")
     vectors = recommender.item_vectors()[1]
@@ -150,7 +156,7 @@ def build_index(
         if probes == lists or _recall(index, queries[:half], truth[:half]) >= recall:
             break
         probes = min(2 * probes, lists)
-    measured = Measured(
+    measured = IndexQuality(
         k, _recall(index, queries[half:], truth[half:]), len(queries) - half, lists, probes,
         _milliseconds(exact, queries, k), _milliseconds(index, queries, k),
     )  # fmt: skip
@@ -166,6 +172,17 @@ def made_up_histories(recommender: Recommender, count: int, seed: int) -> list[l
     raw = recommender.item_ids.raw
     ends = np.cumsum([0, *lengths])
     return [[raw[item] for item in drawn[a:b]] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def known_histories(recommender: Recommender, histories: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """The histories without unknown items, those with no others left out: with a warning that counts both."""
+    encode = recommender.item_ids.encode
+    known = [[item for item, inner in zip(h, encode(h), strict=True) if inner] for h in histories]
+    left = [items for items in known if items]
+    if unknown := sum(map(len, histories)) - sum(map(len, known)):
+        users = len(histories) - len(left)
+        warnings.warn(f"left out {unknown:,} events of unknown items, and {users:,} users with no others", stacklevel=2)
+    return left
 
 
 def _recall(index: Any, queries: np.ndarray, truth: np.ndarray) -> float:

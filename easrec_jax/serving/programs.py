@@ -22,6 +22,7 @@ class Programs(NamedTuple):
     top: Callable  # items, seen [batch any], offsets [items + 1], k -> (scores, inner ids), [batch k] each
     top_of_hidden: Callable  # the same from hidden states [batch width]
     nearest: Callable  # inner ids [batch], k -> (cosines, inner ids), [batch k] each
+    vectors: Callable  # inner ids [any] -> [any width], of the items
 
 
 @lru_cache(maxsize=16)
@@ -42,8 +43,11 @@ def programs(network: Network) -> Programs:
         unit = table * jax.lax.rsqrt(jnp.maximum(jnp.sum(table * table, -1, keepdims=True), 1e-12))
         return best_items(unit[items], unit, jnp.zeros(table.shape[0]).at[0].set(-jnp.inf), items[:, None], k)
 
+    def vectors(weights: dict, items: Array) -> Array:
+        return item_table(weights)[items]
+
     jit = partial(jax.jit, static_argnames="k")
-    return Programs(jax.jit(hidden), jit(top), jit(top_of_hidden), jit(nearest))
+    return Programs(jax.jit(hidden), jit(top), jit(top_of_hidden), jit(nearest), jax.jit(vectors))
 
 
 def best_items(
@@ -63,9 +67,8 @@ def best_items(
     if table.shape[0] <= chunk:
         return top(table, offsets, seen)
     starts = jnp.arange(0, table.shape[0] - chunk + 1, chunk)
-    starts = jnp.append(
-        starts, table.shape[0] - chunk
-    )  # the last chunk overlaps the one before: those rows are left out
+    # the last chunk overlaps the one before: those rows are left out
+    starts = jnp.append(starts, table.shape[0] - chunk)
     done = jnp.append(starts[:-1], starts[-2] + chunk)
 
     def step(best: tuple[Array, Array], bounds: tuple[Array, Array]):

@@ -18,7 +18,8 @@ import numpy as np
 from jax import Array
 
 from easrec_jax.files import read_arrays, write_arrays
-from easrec_jax.models.network import UserState
+from easrec_jax.models.network import Network, UserState
+from easrec_jax.serving.shapes import rounded_up
 
 FORMAT = "easrec_jax stream 1"
 
@@ -33,7 +34,7 @@ class Stream(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def _programs(network: Any) -> tuple[Any, Any]:
+def _programs(network: Network) -> tuple[Any, Any]:
     def begin(weights: dict, items: Array) -> tuple[Array, UserState]:
         return network.start(weights, items)
 
@@ -48,7 +49,7 @@ def _programs(network: Any) -> tuple[Any, Any]:
     return jax.jit(begin), jax.jit(step)
 
 
-def new_stream(network: Any, weights: dict, histories: list[np.ndarray]) -> Stream:
+def new_stream(network: Network, weights: dict, histories: list[np.ndarray]) -> Stream:
     """The stream of users with these histories of inner ids, each cut to its last N."""
     if not network.architecture.causal:
         attention = network.architecture.attention
@@ -63,7 +64,7 @@ def new_stream(network: Any, weights: dict, histories: list[np.ndarray]) -> Stre
     return Stream(hidden, state, recent, np.count_nonzero(recent, 1))
 
 
-def push(network: Any, weights: dict, stream: Stream, items: np.ndarray) -> Stream:
+def push(network: Network, weights: dict, stream: Stream, items: np.ndarray) -> Stream:
     """The stream after one more event a user, inner ids [users]; 0 leaves a user as it is."""
     begin, step = _programs(network)
     recent, count = stream.recent.copy(), stream.count.copy()
@@ -74,7 +75,7 @@ def push(network: Any, weights: dict, stream: Stream, items: np.ndarray) -> Stre
         keep = length // 2
         recent[full] = np.pad(recent[full, length - keep :], ((0, 0), (0, length - keep)))
         count[full] = keep
-        rows = np.resize(full, 1 << (len(full) - 1).bit_length())  # repeated rows are written twice, with the same
+        rows = np.resize(full, rounded_up(len(full)))  # repeated rows are written twice, with the same
         fresh = begin(weights, recent[rows])
         hidden, state = jax.tree.map(lambda old, new: old.at[rows].set(new), (hidden, state), fresh)
     some = np.flatnonzero(items > 0)
@@ -91,7 +92,7 @@ def save_stream(path: Path, stream: Stream, fingerprint: str) -> None:
     write_arrays(path, arrays | {"format": np.array([FORMAT, fingerprint])})
 
 
-def load_stream(path: Path, network: Any, weights: dict, fingerprint: str) -> Stream:
+def load_stream(path: Path, network: Network, weights: dict, fingerprint: str) -> Stream:
     """What `save_stream` wrote; `ValueError` names a file that is damaged, or of another model."""
     found = read_arrays(path)
     if found.get("format", np.array(["?"]))[0] != FORMAT or "recent" not in found:

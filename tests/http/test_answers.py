@@ -24,7 +24,7 @@ from serving import (
 
 from easrec_jax.http.app import create_app
 from easrec_jax.http.sessions import Sessions, UnknownSession
-from easrec_jax.http.titles import TitleSearch
+from easrec_jax.http.title_search import TitleSearch
 from easrec_jax.runs.picture import Drawn, architecture_svg
 from easrec_jax.serving.streaming import Stream
 

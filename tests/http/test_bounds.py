@@ -13,10 +13,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from serving import BODY, JSON, LIMITS, bad, figure, good, half_a_request, received, running
 
+from easrec_jax.http.admission import Admission
 from easrec_jax.http.app import create_app
 from easrec_jax.http.batcher import Batcher, Overloaded
-from easrec_jax.http.gate import Gate
-from easrec_jax.http.metrics import Metrics
+from easrec_jax.http.prometheus import Metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,7 +74,7 @@ def test_a_failing_batch_fails_its_requests_alone_and_a_failing_warm_up_is_seen(
     assert "the warm-up failed" in caplog.text
 
 
-async def asked(gate: Gate, body: bytes = BODY, *, path: str = "/recommend", whole: bool = True) -> int:
+async def asked(gate: Admission, body: bytes = BODY, *, path: str = "/recommend", whole: bool = True) -> int:
     """The status with which a gate answers a request; what never comes to its end does not either."""
     messages = [{"type": "http.request", "body": body, "more_body": not whole}]
     statuses = []
@@ -101,7 +101,7 @@ def make_gate(limits):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    return Gate(app, limits=limits, metrics=Metrics()), release
+    return Admission(app, limits=limits, metrics=Metrics()), release
 
 
 def test_too_many_in_flight_are_told_to_come_again_and_probes_never():

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from easrec_jax.http.addresses import is_allowed
 from easrec_jax.http.errors import Refused, shown
-from easrec_jax.http.metrics import Metrics
+from easrec_jax.http.prometheus import Metrics
 from easrec_jax.http.settings import Limits
 
 log = logging.getLogger("easrec_jax.http")
@@ -24,7 +24,7 @@ OPEN_FOLDERS = ("/page/", "/static-offline-docs/")
 RETRY_SECONDS = 1
 
 
-class Gate:
+class Admission:
     """ASGI middleware. Bodies are read whole, bounded in bytes and in time; a request is in flight once its body is there.
 
     Without `hosts` any Host will do. HEAD is answered as GET is, the server leaves the body out. `root_path` is a prefix that

@@ -11,8 +11,7 @@ class TitleSearch:
     """Finds items by a part of their title or id, without regard to case; popular ones first."""
 
     def __init__(self, recommender: Recommender) -> None:
-        order = np.argsort(-recommender.popularity[1:], kind="stable")
-        self.items = [recommender.item_ids.raw[n] for n in order.tolist()]  # by popularity
+        self.items = recommender.item_ids.decode(recommender.ranking)  # by popularity
         lines = [_fold(f"{recommender.titles.get(item, '')} {item}") for item in self.items]
         self._text = "\n".join(["", *lines, ""])
         self._starts = np.cumsum([1, *(len(line) + 1 for line in lines)])

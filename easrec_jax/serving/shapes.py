@@ -1,0 +1,72 @@
+"""Users of any number and length as device calls of a few static shapes: each shape is a program that compiles once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from easrec_jax.data.batches import Samples
+
+# Events a device call at most, padding included: larger batches leave the processor's cache and are slower.
+EVENTS = 4096
+
+
+def rounded_up(number: int, most: int | None = None) -> int:
+    """The next power of two, at most `most`: how many rows or items a device call has for so many (1 or more)."""
+    power = 1 << (number - 1).bit_length()
+    return power if most is None else min(power, most)
+
+
+def row_counts(most: int) -> list[int]:
+    """All numbers of rows that calls for 1 to `most` users have."""
+    return sorted({rounded_up(rows, most) for rows in range(1, most + 1)})
+
+
+def padded_ids(ids: np.ndarray, most: int | None = None) -> np.ndarray:
+    """Inner ids [n] with zeros after them, as many as `rounded_up` says."""
+    return np.pad(ids, (0, rounded_up(max(len(ids), 1), most) - len(ids)))
+
+
+def flat(histories: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(items, ends) of many users in arrays: user u's history of inner ids is `items[ends[u]:ends[u + 1]]`.
+
+    One padding item follows the last history, so that there is something to read where there is none.
+    """
+    ends = np.cumsum([0, *map(len, histories)])
+    return np.concatenate([*histories, np.zeros(1, np.int32)]), ends
+
+
+def user_batches(
+    items: np.ndarray, ends: np.ndarray, lengths: Sequence[int] | np.ndarray, rows: Callable[[int], int]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(indices of users, their last events as inner ids [rows length]); users without events are left out.
+
+    Each user goes to the first of the `lengths` that is long enough, to the last one with as many events as that has. A
+    batch of length l has a power of two of rows, `rows(l)` at most. `items` and `ends` are those of `flat`.
+    """
+    lengths = np.asarray(lengths)
+    users = Samples(items, np.maximum(ends[:-1], ends[1:] - lengths[-1]), ends[1:], False)
+    events = users.stop - users.start
+    buckets = np.searchsorted(lengths, events)
+    for bucket in np.unique(buckets[events > 0]):
+        chosen = np.flatnonzero((buckets == bucket) & (events > 0))
+        length = int(lengths[bucket])
+        most = rows(length)
+        for first in range(0, len(chosen), most):
+            index = chosen[first : first + most]
+            yield index, users.batch(index, length, rounded_up(len(index), most)).items
+
+
+def rows_of_events(length: int) -> int:
+    """The rows of this length, a power of two, that hold `EVENTS` events at most."""
+    return 1 << (max(EVENTS // length, 1).bit_length() - 1)
+
+
+def seen_items(items: np.ndarray, ends: np.ndarray, index: np.ndarray, batch: np.ndarray) -> np.ndarray:
+    """What the users of a batch have seen, [rows any], padded by 0: the batch itself, unless someone's history is longer."""
+    longest = int((ends[index + 1] - ends[index]).max())
+    if longest <= batch.shape[1]:
+        return batch
+    whole = Samples(items, ends[:-1], ends[1:], False)
+    return whole.batch(index, rounded_up(longest), len(batch)).items
