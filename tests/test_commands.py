@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 TINY = [
     "--data.planted.users=60", "--data.planted.items=100", "--model.width=16", "--model.inner=16", "--model.layers=2",
     "--search.prune", "0.0", "0.5", "--search.epochs=2", "--retrain.epochs=2", "--search.buckets=1",
-    "--retrain.buckets=1", "--retrain.baselines", "popularity",
+    "--search.finalists=2", "--retrain.buckets=1", "--retrain.baselines", "popularity",
 ]  # fmt: skip
 
 
@@ -65,46 +66,68 @@ def bad(done: subprocess.CompletedProcess, *parts: str) -> None:
         assert part in line, line
 
 
-def test_search_retrain_recommend(call, tmp_path):
-    good(call("search", DEMO, *TINY))
-    run = tmp_path / "runs" / "demo"
-    lines = [json.loads(line) for line in (run / "search" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [1, 2]
-    assert {"loss", "p", "q", "temperature", "expected_cost", "pick", "ndcg@10"} <= set(lines[0])
-    assert len(lines[0]["p"]) == 2 and len(lines[0]["q"]) == 2
-    chosen = json.loads((run / "search" / "architecture.json").read_text())
-    assert {"width", "inner", "depth", "heads", "attention", "gate_layers", "flops", "parameters"} <= set(chosen)
-    assert (run / "search" / "search.png").read_bytes().startswith(b"\x89PNG")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, cache) -> Path:
+    """A folder with `runs/demo`, searched and retrained, and `table.txt`, what the retraining printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    for name in ("search", "retrain"):
+        done = subprocess.run(
+            command(name, DEMO, *TINY), cwd=folder, env=environment(cache), capture_output=True, text=True
+        )
+        (folder / "table.txt").write_text(good(done))
+    return folder
 
-    table = good(call("retrain", DEMO, *TINY))
+
+@pytest.fixture
+def demo(finished, tmp_path) -> Path:
+    """That run, copied to where `call` runs commands."""
+    return Path(shutil.copytree(finished / "runs" / "demo", tmp_path / "runs" / "demo"))
+
+
+def test_search_and_retrain_write_what_they_found(finished, demo):
+    lines = [json.loads(line) for line in (demo / "search" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert {"loss", "shares", "expected_cost", "pick", "ndcg@10"} <= set(lines[0])
+    assert {factor: len(shares) for factor, shares in lines[0]["shares"].items()} == {"width": 2, "depth": 2}
+    chosen = json.loads((demo / "search" / "architecture.json").read_text())
+    assert {"width", "inner", "depth", "heads", "attention", "gate_layers", "flops", "parameters"} <= set(chosen)
+    assert (demo / "search" / "search.png").read_bytes().startswith(b"\x89PNG")
+    table = (finished / "table.txt").read_text()
     assert all(name in table for name in ("popularity", "EASRec", "ceiling"))
-    results = json.loads((run / "model" / "results.json").read_text())
+    results = json.loads((demo / "model" / "results.json").read_text())
     assert set(results["test"]) == {"pop100", "pop100_unseen", "full", "full_unseen"}
     assert set(results["test"]["full"]) == {"recall@10", "mrr@10", "ndcg@10"}
     assert results["data"]["users"] == 60 and results["architecture"]["flops"] == chosen["flops"]
 
-    out = good(call("recommend", run / "model", "--history", "m0 i3 i4", "--k", "4"))
-    assert len(out.splitlines()) == 5
-    partly = call("recommend", run / "model", "--history", "m0 nonsense", "--k", "4")
-    assert partly.returncode == 0 and "warning: skipped 1 unknown items: 'nonsense'" in partly.stderr
-    bad(call("recommend", run / "model", "--history", "nonsense"), "no known item", "nonsense")
 
+def test_the_model_recommends_and_unknown_items_are_told(call, demo):
+    out = good(call("recommend", demo / "model", "--history", "m0 i3 i4", "--k", "4"))
+    assert len(out.splitlines()) == 5
+    partly = call("recommend", demo / "model", "--history", "m0 nonsense", "--k", "4")
+    assert partly.returncode == 0 and "warning: skipped 1 unknown items: 'nonsense'" in partly.stderr
+    bad(call("recommend", demo / "model", "--history", "nonsense"), "no known item", "nonsense")
+    damaged = demo / "model" / "weights.npz"
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    bad(call("recommend", demo / "model", "--history", "i3"), "weights.npz: damaged")
+
+
+def test_evaluated_against_itself_a_model_ties_at_the_same_cost(call, demo):
+    results = json.loads((demo / "model" / "results.json").read_text())
     planted = ("--data.planted.users=60", "--data.planted.items=100")
-    same = json.loads(good(call("evaluate", run / "model", "--against", run / "model", *planted, "--json")))
+    same = json.loads(good(call("evaluate", demo / "model", "--against", demo / "model", *planted, "--json")))
     assert same["figures"] == results["test"]
     assert same["against"]["full"]["ndcg@10"]["difference"] == 0.0 and same["against"]["full"]["ndcg@10"]["p"] == 1.0
     costs = same["costs"]
     assert all(of["mine"] == of["theirs"] > 0 for of in costs.values())
-    assert costs["mflops"]["mine"] == chosen["flops"] / 1e6 and set(costs) == {"mflops", "ms", "temporary_mb"}
+    assert costs["mflops"]["mine"] == results["architecture"]["flops"] / 1e6
+    assert set(costs) == {"mflops", "ms", "temporary_mb"}
 
-    # what is there is not touched by accident
+
+def test_what_is_there_is_not_touched_by_accident(call, demo):
     bad(call("search", DEMO, *TINY), "holds a run already", "--resume", "--overwrite")
     bad(call("search", DEMO, *TINY, "--model.layers=1", "--resume"), "another config", "model.layers: 2 there, 1 here")
     good(call("search", DEMO, *TINY, "--resume"))  # finished: nothing left to do, nothing lost
     bad(call("retrain", DEMO, *TINY, "--search.prune", "0.25", "0.75", "--overwrite"), "not in the search space")
-    damaged = run / "model" / "weights.npz"
-    damaged.write_bytes(damaged.read_bytes()[:500])
-    bad(call("recommend", run / "model", "--history", "i3"), "weights.npz: damaged")
 
 
 def test_a_wide_search_goes_the_same_way(call, tmp_path):
@@ -113,7 +136,7 @@ def test_a_wide_search_goes_the_same_way(call, tmp_path):
     found = good(call("search", DEMO, *TINY, *wide))
     assert "found" in found and "MFLOPs a request" in found
     lines = [json.loads(line) for line in (tmp_path / "run" / "search" / "metrics.jsonl").read_text().splitlines()]
-    assert set(lines[0]["shares"]) == {"width", "depth", "heads", "gate_layers", "attention", "inner"}
+    assert set(lines[0]["shares"]) == {"width", "depth", "heads", "gate_layers", "inner"}
     assert (tmp_path / "run" / "search" / "search.png").read_bytes().startswith(b"\x89PNG")
     good(call("retrain", DEMO, *TINY, *wide))
     chosen = json.loads((tmp_path / "run" / "model" / "architecture.json").read_text())
