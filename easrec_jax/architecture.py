@@ -57,6 +57,7 @@ class Architecture:
         return self.attention in CAUSAL_ATTENTIONS
 
     def to_json(self) -> dict:
+        """Its fields, as architecture.json has them."""
         return dataclasses.asdict(self)
 
     @classmethod

@@ -26,6 +26,8 @@ else:
 
 @dataclass(frozen=True)
 class PlantedConfig:
+    """Planted data: a Markov chain over clusters of items."""
+
     users: int = 3000
     """Planted data: number of users."""
     items: int = 400
@@ -52,6 +54,8 @@ class PlantedConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
+    """What is read, and how it is made into training samples."""
+
     path: str = ""
     """File of interactions, or folder of such; catalog:NAME: a known data set, downloaded once; empty: planted data made in memory."""
     format: Literal["auto", "atomic", "pairs", "csv", "tsv", "parquet", "jsonl", "movielens", "headerless", "lists"] = (
@@ -100,6 +104,8 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """Sizes of the network; of the largest one, where a search chooses."""
+
     width: int = 128
     """Hidden size d of the largest network, channels."""
     inner: int = 256
@@ -131,6 +137,8 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
+    """The search of an architecture."""
+
     strategy: str = "easrec"
     """easrec, darts, proxyless, recnas, untrained (a control): a supernet; random, exhaustive: networks trained alone; or a file
     NAME.py of your own."""
@@ -190,35 +198,22 @@ class SearchConfig:
     def __post_init__(self) -> None:
         settle_types(self, "search")
         check(len(self.prune) >= 1, "search.prune", "at least one candidate", self.prune)
-        check(
-            all(0.0 <= x < 1.0 for x in self.prune),
-            "search.prune",
-            "fractions in [0, 1): 1 prunes everything",
-            self.prune,
-        )
+        for name in ("prune", "inner_prune"):
+            expected, values = "fractions in [0, 1): 1 prunes everything", getattr(self, name)
+            check(all(0.0 <= x < 1.0 for x in values), f"search.{name}", expected, values)
         for name in ("prune", "inner_prune", "heads", "gate_layers", "attentions"):
             values = getattr(self, name)
             check(len(set(values)) == len(values), f"search.{name}", "different candidates", values)
-        check(
-            all(0.0 <= x < 1.0 for x in self.inner_prune), "search.inner_prune", "fractions in [0, 1)", self.inner_prune
-        )
         check(all(x >= 1 for x in self.heads), "search.heads", "numbers of at least 1", self.heads)
         check(set(self.gate_layers) <= {0, 1, 2}, "search.gate_layers", "0, 1 or 2 each", self.gate_layers)
-        wide = ("easrec", "random")
-        check(
-            not self.wide or (self.strategy in wide and self.cost != "latency"),
-            "search.strategy",
-            f"{' or '.join(wide)}, and search.cost = 'flops' or 'flops_all', in a wide space",
-            f"{self.strategy} and {self.cost}",
+        expected = "'flops' or 'flops_all' in a wide space: each of its networks would be measured"
+        check(not self.wide or self.cost != "latency", "search.cost", expected, self.cost)
+        check_least(
+            self, "search", 1, "epochs", "batch_size", "buckets", "every", "finalists", "finalist_epochs", "patience"
         )
-        for name in ("epochs", "batch_size", "buckets", "every", "finalists", "finalist_epochs", "patience"):
-            check(getattr(self, name) >= 1, f"search.{name}", "at least 1", getattr(self, name))
         for name in ("learning_rate", "arch_learning_rate", "tau_min", "tau_start"):
             check(getattr(self, name) > 0, f"search.{name}", "a number above 0", getattr(self, name))
-        check(self.warmup_epochs >= 0, "search.warmup_epochs", "0 or more", self.warmup_epochs)
-        check(self.clip_norm >= 0, "search.clip_norm", "0 or more", self.clip_norm)
-        check(self.cost_weight >= 0, "search.cost_weight", "0 or more", self.cost_weight)
-        check(self.tau_decay >= 0, "search.tau_decay", "0 or more", self.tau_decay)
+        check_least(self, "search", 0, "warmup_epochs", "clip_norm", "cost_weight", "tau_decay")
         check(self.budget is None or 0 < self.budget <= 1, "search.budget", "a fraction in (0, 1]", self.budget)
 
     @property
@@ -229,6 +224,8 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class RetrainConfig:
+    """The training of one network, and the rivals beside it."""
+
     architecture: Literal["searched", "full"] = "searched"
     """searched: what the search picked; full: the network of the model.* sizes itself (a plain baseline)."""
     weights: Literal["copied", "fresh"] = "copied"
@@ -271,9 +268,8 @@ class RetrainConfig:
         for name in ("learning_rate", "baseline_learning_rate"):
             rate = getattr(self, name)
             check(rate is None or rate > 0, f"retrain.{name}", "a number above 0", rate)
-        searched = self.architecture == "searched"
-        expected = "none with retrain.architecture = 'full'"
-        check(not self.from_model or searched, "retrain.from", expected, self.from_model)
+        expected, fits = "none with retrain.architecture = 'full'", self.architecture == "searched"
+        check(not self.from_model or fits, "retrain.from", expected, self.from_model)
         check_least(self, "retrain", 0, "warmup_steps", "weight_decay", "clip_norm")
 
     def of_baselines(self) -> RetrainConfig:
@@ -283,6 +279,8 @@ class RetrainConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
+    """How validation and test figures are measured."""
+
     protocols: tuple[str, ...] = ("pop100", "pop100_unseen", "full", "full_unseen")
     """Protocols of the final figures: full, uniN or popN, each also with _unseen."""
     select_by: str = "full"
@@ -311,6 +309,8 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class Config:
+    """All settings of a run."""
+
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     search: SearchConfig = field(default_factory=SearchConfig)

@@ -38,6 +38,7 @@ class Space:
 
     @property
     def num_layers(self) -> int:
+        """The most layers."""
         return self.largest.depth
 
     @property

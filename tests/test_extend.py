@@ -14,6 +14,7 @@ from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
+from chain import search_chain, setting
 
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig
 from easrec_jax.config_files import load_config
@@ -25,6 +26,8 @@ from easrec_jax.data.readers import READERS
 from easrec_jax.data.split import Split
 from easrec_jax.models import rivals
 from easrec_jax.models.rival import check_rival
+from easrec_jax.nas.strategies.known import find_strategy
+from easrec_jax.nas.strategies.strategy import Strategy
 from easrec_jax.runs.retrain import baseline
 
 PAGE = Path(__file__).parent.parent / "docs" / "extend.md"
@@ -143,3 +146,17 @@ def test_a_new_rival(rival_file, interactions):
     np.testing.assert_array_equal(row["ranks"]["test/full"][:, 0], [0, 1, 0])
     with pytest.raises(ValueError, match=r"retrain\.baselines: expected again, markov, popularity, or a network"):
         check_rival("again+softmax", config)
+
+
+def test_a_new_strategy(tmp_path):
+    """It learns the planted width within the budget, in the paper's space and in a wider one."""
+    code = block("A new strategy")
+    assert len(code.splitlines()) <= MOST_LINES
+    (tmp_path / "spos.py").write_text(code)
+    strategy = find_strategy(str(tmp_path / "spos.py"))
+    assert isinstance(strategy, Strategy)
+    space, found = search_chain(setting(budget=0.9), strategy=strategy)
+    assert found.architecture.width == 16 and found.shares is not None and found.shares["width"][1] > 0.6
+    assert np.asarray(found.computed["weight"])[1, 1] == 0  # two wide layers are beyond the budget
+    space, found = search_chain(setting(wide=True, budget=0.6, epochs=1, warmup_epochs=0), strategy=strategy)
+    assert all(one.cost <= 0.6 for one in found.finalists)

@@ -128,3 +128,46 @@ def test_serving_imports_no_training():
 def test_only_checkpoint_knows_orbax():
     knowing = {module for module, path in MODULES.items() if any(n.startswith("orbax") for n in imports(path))}
     assert knowing == {"train.checkpoint"}
+
+
+# -------------------------------------------------------------------------------------------------------- sizes
+
+
+def parsed(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def test_files_are_short():
+    lines = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
+    lines = {module: count for module, count in lines.items() if count > 1}
+    assert sorted(lines.values())[len(lines) // 2] <= 130
+    assert not {module: count for module, count in lines.items() if count > 350}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_functions_fit_a_screen_and_take_few_arguments(module):
+    for function in functions(parsed(module)):
+        assert (function.end_lineno or 0) - function.lineno < 60, f"{module}.{function.name} is long"
+        given = function.args.posonlyargs + function.args.args + function.args.kwonlyargs
+        names = [argument.arg for argument in given if argument.arg not in ("self", "cls")]
+        assert len(names) <= 8, f"{module}.{function.name} takes {len(names)} arguments"
+
+
+def public(body: list[ast.stmt]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Functions of a module and methods of its classes that are called from elsewhere; `setup` is Flax's."""
+    found = []
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            found += public(node.body)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            found += [node] if node.name != "setup" else []
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_public_functions_say_what_they_do(module):
+    assert not [function.name for function in public(parsed(module).body) if not ast.get_docstring(function)]

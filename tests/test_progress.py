@@ -45,15 +45,21 @@ def run(time: Clock, *, epochs: int, steps: int, seconds: float, on_step, on_epo
         compiled.add(batch.shape)
         return state, {"loss": jnp.float32(2.0)}
 
+    def batches(epoch, skip):
+        return (np.zeros(1 + n % 2) for n in range(steps))
+
     def evaluate(state):
         time.now += 10.0
         return {"ndcg@10": 0.1}
 
     loop.run_epochs(
-        loop.LoopState.start({"w": jnp.zeros(1)}, keep=()), step=step, evaluate=evaluate, keep=lambda state: (),
-        batches=lambda epoch, skip: (np.zeros(1 + n % 2) for n in range(steps)), steps_per_epoch=steps, epochs=epochs,
-        patience=epochs, advice=lambda step: "", on_step=on_step, on_epoch=on_epoch,
-    )  # fmt: skip
+        loop.LoopState.start({"w": jnp.zeros(1)}, keep=()),
+        loop.Procedure(step, batches, evaluate, lambda state: (), lambda step: ""),
+        steps_per_epoch=steps,
+        epochs=epochs,
+        patience=epochs,
+        run=loop.Run(on_step=on_step, on_epoch=on_epoch),
+    )
 
 
 def test_rates_leave_compilation_out_and_the_time_left_is_that_of_all_epochs(time):

@@ -185,10 +185,18 @@ def test_a_loss_is_looked_at_while_the_epoch_runs(monkeypatch):
 
     with pytest.raises(FloatingPointError, match="training loss is nan at step 6, in epoch 1: advice; no checkpoints"):
         loop.run_epochs(
-            loop.LoopState.start({"w": jnp.zeros(1)}, keep=()), step=step, batches=lambda epoch, skip: iter(range(1000)),
-            evaluate=lambda state: {"ndcg@10": 0.0}, keep=lambda state: (), steps_per_epoch=1000, epochs=1, patience=1,
-            advice=lambda step: "advice",
-        )  # fmt: skip
+            loop.LoopState.start({"w": jnp.zeros(1)}, keep=()),
+            loop.Procedure(
+                step,
+                batches=lambda epoch, skip: iter(range(1000)),
+                evaluate=lambda state: {"ndcg@10": 0.0},
+                keep=lambda state: (),
+                advice=lambda step: "advice",
+            ),
+            steps_per_epoch=1000,
+            epochs=1,
+            patience=1,
+        )
     assert len(taken) < 10
 
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.models.encoder import Items, ScoreFunction
@@ -96,6 +96,17 @@ class Masks(NamedTuple):
     shrink: Array  # channels of a head over those of the largest, []
 
 
+class Chosen(NamedTuple):
+    """One network at work on one batch: what its layers share."""
+
+    space: Space
+    choice: Choice
+    masks: Masks
+    embedded: Float[Array, "batch length width"]  # what the gates perceive
+    mask: Bool[Array, "batch length"]  # real events
+    rate: float  # of dropout
+
+
 def _init(space: Space, num_items: int, key: Array) -> dict:
     keys = jax.random.split(key)
     gates = [layers for layers in space.gate_layers if layers]
@@ -132,6 +143,7 @@ def _encode(
     summed = tables["items"][items] + tables["positions"][: items.shape[1]]
     summed = jnp.where(mask[..., None], summed, 0.0)
     embedded = dropout(_norm(weights["embedding_norm"]["norm"], summed, masks.width), rate, embedding_key)
+    network = Chosen(space, choice, masks, embedded, mask, rate)
     inner = choice[FIRST_INNER:]
     depth = choice[1] + 1
 
@@ -140,7 +152,7 @@ def _encode(
 
         def run(x: Array) -> Array:
             kept = (jnp.arange(max(space.inners)) < jnp.array(space.inners)[size]).astype(x.dtype)
-            return _block(parameters, x, embedded, mask, choice, masks, kept, space, rate, layer_key)
+            return _block(parameters, x, kept, network, layer_key)
 
         return lax.cond(number < depth, run, lambda x: x, x), None
 
@@ -157,31 +169,27 @@ def _masks(choice: Choice, space: Space) -> Masks:
     return Masks((channel < width).astype(jnp.float32), of_head.astype(jnp.float32), width / largest)
 
 
-def _block(
-    weights: dict, x: Array, embedded: Array, mask: Array, choice: Choice, masks: Masks, inner: Array, space: Space,
-    rate: float, key: Array | None,
-) -> Array:  # fmt: skip
-    """`nn.block.Block` of the chosen network; `inner` is the mask of its inner channels."""
+def _block(weights: dict, x: Array, inner: Array, network: Chosen, key: Array | None) -> Array:
+    """`nn.block.Block` of the chosen network; `inner` is the mask of the layer's inner channels."""
+    masks, rate = network.masks, network.rate
     key_attention, key_output = split_key(key, 2)
     convolved = x
     if "taps" in weights:
-        recent = choice[4] == space.attentions.index("recent_linrec")
+        recent = network.choice[4] == network.space.attentions.index("recent_linrec")
         convolved = lax.cond(recent, lambda x: convolve(weights["taps"], x), lambda x: x, x)
     q, k, v = (_dense(weights[name], convolved) * masks.heads for name in ("query", "key", "value"))
-    mixed = _dense(weights["merge"], _attend(q, k, v, mask, choice, masks, space)) * masks.width
+    mixed = _dense(weights["merge"], _attend(q, k, v, network)) * masks.width
     state = _norm(weights["attention_norm"], x + dropout(mixed, rate, key_attention), masks.width)
-    hidden = _gate(weights, "gate_hidden", embedded, choice, masks, space) * state
+    hidden = _gate(weights, "gate_hidden", network) * state
     hidden = jax.nn.gelu(_dense(weights["expand"], hidden), approximate=False) * inner
-    hidden = _gate(weights, "gate_inner", embedded, choice, masks, space) * hidden
+    hidden = _gate(weights, "gate_inner", network) * hidden
     contracted = _dense(weights["contract"], hidden) * masks.width
     return _norm(weights["output_norm"], state + dropout(contracted, rate, key_output), masks.width)
 
 
-def _attend(
-    q: Array, k: Array, v: Array, mask: Array, choice: Choice, masks: Masks, space: Space
-) -> Float[Array, "batch length width"]:
+def _attend(q: Array, k: Array, v: Array, network: Chosen) -> Float[Array, "batch length width"]:
     """The chosen attention with the chosen heads; `1 / sqrt(d_h)` is that of the channels that are left."""
-    scale = lax.rsqrt(masks.shrink)
+    space, choice, scale = network.space, network.choice, lax.rsqrt(network.masks.shrink)
 
     def branch(heads: int, name: str) -> Any:
         mixer = find_mixer(name)
@@ -189,7 +197,7 @@ def _attend(
         def run(q: Array, k: Array, v: Array) -> Array:
             q = q * scale if mixer.scales == "scores" else q
             queries, keys, values = (a.reshape(*a.shape[:-1], heads, -1) for a in (q, k, v))
-            out = mixer.sequence(queries, keys, values, mask, default_decay(heads)).reshape(q.shape)
+            out = mixer.sequence(queries, keys, values, network.mask, default_decay(heads)).reshape(q.shape)
             return out * scale if mixer.scales == "output" else out
 
         return run
@@ -198,8 +206,9 @@ def _attend(
     return lax.switch(choice[2] * len(space.attentions) + choice[4], branches, q, k, v)
 
 
-def _gate(weights: dict, name: str, embedded: Array, choice: Choice, masks: Masks, space: Space) -> Array:
+def _gate(weights: dict, name: str, network: Chosen) -> Array:
     """The gate with the chosen number of layers; 1 without."""
+    space, masks, embedded = network.space, network.masks, network.embedded
 
     def branch(layers: int, out: tuple) -> Any:
         def run(x: Array) -> Array:
@@ -212,7 +221,7 @@ def _gate(weights: dict, name: str, embedded: Array, choice: Choice, masks: Mask
         return run
 
     out = (*embedded.shape[:2], space.largest.width if name == "gate_hidden" else max(space.inners))
-    return lax.switch(choice[3], [branch(layers, out) for layers in space.gate_layers], embedded)
+    return lax.switch(network.choice[3], [branch(layers, out) for layers in space.gate_layers], embedded)
 
 
 def _dense(weights: dict, x: Array) -> Array:

@@ -34,13 +34,19 @@ class Encoder(Protocol):
         ...
 
     @property
-    def architecture(self) -> Architecture: ...
+    def architecture(self) -> Architecture:
+        """Its sizes."""
+        ...
 
     @property
-    def num_items(self) -> int: ...
+    def num_items(self) -> int:
+        """Size of the catalogue."""
+        ...
 
     @property
-    def dropout(self) -> float: ...
+    def dropout(self) -> float:
+        """Its rate in training."""
+        ...
 
     def clone(self, **fields: Any) -> Encoder:
         """The same network with another `dropout` or `num_items`."""
@@ -64,10 +70,14 @@ class Supernet(Protocol):
     """Shared weights of all networks of a space."""
 
     @property
-    def space(self) -> Space: ...
+    def space(self) -> Space:
+        """Its networks."""
+        ...
 
     @property
-    def num_items(self) -> int: ...
+    def num_items(self) -> int:
+        """Size of the catalogue."""
+        ...
 
     @property
     def mixes(self) -> bool:

@@ -7,6 +7,7 @@ supernet's (`models.encoder.Supernet`). EASRec over weights of its own for each 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -36,7 +37,7 @@ from easrec_jax.nas.strategies.known import find_strategy
 from easrec_jax.nas.strategies.strategy import Strategy
 from easrec_jax.precision import in_float32
 from easrec_jax.space import Space
-from easrec_jax.train.loop import QUIET, LoopState, Run, run_epochs
+from easrec_jax.train.loop import QUIET, LoopState, Procedure, Run, run_epochs
 from easrec_jax.train.task import Task
 
 
@@ -196,6 +197,9 @@ def _train_supernet(
             figures |= more
         return state, figures
 
+    def batches(epoch: int, skip: int) -> Iterator[Batch]:
+        return epoch_batches(task.samples, **plan, seed=task.seed, epoch=epoch, skip=skip)
+
     def evaluate(state: SearchState) -> dict:
         record = describe_state(state, costs, table, searcher)
         results = task.evaluator(*searcher.supernet.alone(state.weights, record["pick"]["network"]))
@@ -207,14 +211,10 @@ def _train_supernet(
 
     loop = run_epochs(
         LoopState.start(init_search(searcher, init_key), keep=()),
-        step=step,
-        batches=lambda epoch, skip: epoch_batches(task.samples, **plan, seed=task.seed, epoch=epoch, skip=skip),
-        evaluate=evaluate,
-        keep=lambda state: (),
+        Procedure(step, batches, evaluate, lambda state: (), advice),
         steps_per_epoch=steps,
         epochs=settings.epochs,
         patience=settings.patience,
-        advice=advice,
         run=_named(run, space, task, settings),
     )
     return searcher, loop

@@ -28,6 +28,8 @@ FROM = re.compile(r"^--retrain\.from(?=$|=)")  # a field cannot have this name, 
 
 @dataclass(frozen=True)
 class RunArguments:
+    """The flags of a command that runs a config."""
+
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
     workdir: Path | None = None
     """Where the run lives (default: runs/NAME, NAME being the config file's)."""

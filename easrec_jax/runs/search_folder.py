@@ -10,7 +10,6 @@ from easrec_jax.config import Config
 from easrec_jax.data.interactions import IdMap, Interactions
 from easrec_jax.files import file_digest, read_json, write_text
 from easrec_jax.models.encoder import Weights
-from easrec_jax.models.network import item_table
 from easrec_jax.nas.search import Found, supernet_of
 from easrec_jax.runs.described import describe_architecture
 from easrec_jax.serving.artifact import load_tree, save_tree
@@ -63,7 +62,7 @@ def load_cut(folder: Path, space: Space, architecture: Architecture) -> tuple[We
     if not path.is_file():
         return None
     weights = load_tree(path)
-    cut = supernet_of(space, item_table(weights).shape[0] - 1, 0.0).cut(weights, architecture)
+    cut = supernet_of(space, len(weights["tables"]["items"]) - 1, 0.0).cut(weights, architecture)
     if not named.is_file():
         raise ValueError(
             f"{named}: missing, so nobody knows which items the rows of supernet.npz belong to (an older version's search): "

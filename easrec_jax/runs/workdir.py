@@ -122,5 +122,6 @@ class MetricsLog:
         return records
 
     def append(self, record: dict) -> None:
+        """Add an epoch's line; later epochs' lines that are there already go."""
         before = [r for r in self.records() if r["epoch"] < record["epoch"]]
         write_text(self.path, "".join(json.dumps(r) + "\n" for r in [*before, record]))

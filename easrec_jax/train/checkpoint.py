@@ -48,6 +48,7 @@ class Checkpoints:
         )
 
     def latest(self) -> int | None:
+        """The newest of them; None where there is none."""
         steps = self.steps()
         return steps[-1] if steps else None
 
@@ -161,4 +162,5 @@ def reason(error: Exception) -> str:
 
 
 def first_line(error: Exception) -> str:
+    """The first line of its text; its type where it has none."""
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

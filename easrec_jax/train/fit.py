@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from easrec_jax.models.encoder import Encoder
 from easrec_jax.models.network import item_table, network_scores
 from easrec_jax.nn.losses import cross_entropy
 from easrec_jax.precision import check_float32, in_float32
-from easrec_jax.train.loop import QUIET, LoopState, Run, run_epochs
+from easrec_jax.train.loop import QUIET, LoopState, Procedure, Run, run_epochs
 from easrec_jax.train.objective import Objective, objective_of
 from easrec_jax.train.step import TrainState, optimizer, rate_schedule
 from easrec_jax.train.task import Task
@@ -66,6 +67,9 @@ def fit(
     def step(state: TrainState, batch: Batch, _: int) -> tuple[TrainState, dict]:
         return objective.step(state, batch, key, objective.data, encoder=encoder, tx=tx)
 
+    def batches(epoch: int, skip: int) -> Iterator[Batch]:
+        return epoch_batches(task.samples, **plan, seed=task.seed, epoch=epoch, skip=skip)
+
     def evaluate(state: TrainState) -> dict:
         results = task.evaluator(network_scores(encoder), state.weights)
         return {"validation": results, "ndcg@10": results[task.evaluator.protocols[0]]["ndcg@10"]}
@@ -76,14 +80,10 @@ def fit(
 
     loop = run_epochs(
         LoopState.start(start, keep=weights),
-        step=step,
-        batches=lambda epoch, skip: epoch_batches(task.samples, **plan, seed=task.seed, epoch=epoch, skip=skip),
-        evaluate=evaluate,
-        keep=lambda state: state.weights,
+        Procedure(step, batches, evaluate, lambda state: state.weights, advice),
         steps_per_epoch=steps,
         epochs=settings.epochs,
         patience=settings.patience,
-        advice=advice,
         evaluate_start=evaluate_start,
         run=_named(run, encoder, task, settings),
     )

@@ -42,32 +42,39 @@ class LoopState(NamedTuple):
 
     @classmethod
     def start(cls, state: Any, *, keep: Any) -> LoopState:
+        """Before the first step; `keep` is copied."""
         copy = jax.tree.map(jnp.array, keep)  # `state` will be donated
         zero = np.int64(0)
         return cls(state, copy, zero, zero, np.float64(0), np.float64(-1), zero, np.bool_(False))
 
 
+class Procedure(NamedTuple):
+    """What an epoch is made of."""
+
+    step: Callable[
+        [Any, Any, int], tuple[Any, dict]
+    ]  # (state, batch, number) -> (state, device scalars, `loss` among them)
+    batches: Callable[[int, int], Iterator]  # (epoch, skip): the epoch's batches from the `skip`-th on
+    evaluate: Callable[[Any], dict]  # (state) -> a record with `ndcg@10`
+    keep: Callable[[Any], Any]  # (state) -> what is kept of the best epoch
+    advice: Callable[[int], str]  # (step) -> what to try where numbers stopped being finite
+
+
 def run_epochs(
     loop: LoopState,
+    procedure: Procedure,
     *,
-    step: Callable[[Any, Any, int], tuple[Any, dict]],
-    batches: Callable[[int, int], Iterator],
-    evaluate: Callable[[Any], dict],
-    keep: Callable[[Any], Any],
     steps_per_epoch: int,
     epochs: int,
     patience: int,
-    advice: Callable[[int], str],
     evaluate_start: bool = False,
     run: Run = QUIET,
 ) -> LoopState:
     """Run to the last epoch, or until `patience` epochs brought nothing better.
 
-    `step(state, batch, number)` returns the new state and device scalars, `loss` among them; `evaluate(state)` a record
-    with `ndcg@10`; `batches(epoch, skip)` the epoch's batches from the `skip`-th on. After every epoch, and on
-    Ctrl-C, the whole state is saved; with `run.resume` it is read back and the run goes on as if it had never stopped. An
-    interrupted run is never `finished`. With `evaluate_start` the state before the first step counts as epoch 0: what is
-    kept is never worse.
+    After every epoch, and on Ctrl-C, the whole state is saved; with `run.resume` it is read back and the run goes on as if it
+    had never stopped. An interrupted run is never `finished`. With `evaluate_start` the state before the first step counts
+    as epoch 0: what is kept is never worse.
 
     A loss or a state that is not finite raises `FloatingPointError` with `advice(step)`, within a second or at the end of the epoch.
     """
@@ -75,7 +82,7 @@ def run_epochs(
     if run.resume and checkpoints is not None and checkpoints.latest() is not None:
         loop = checkpoints.restore(loop)
     elif evaluate_start:
-        record = {"epoch": 0, "step": 0} | evaluate(loop.state) | {"best_epoch": 0}
+        record = {"epoch": 0, "step": 0} | procedure.evaluate(loop.state) | {"best_epoch": 0}
         loop = loop._replace(best=np.float64(record["ndcg@10"]))
         if on_epoch is not None:
             on_epoch(record)
@@ -83,9 +90,9 @@ def run_epochs(
     with _interrupts() as interrupted:
         try:
             while not loop.finished and int(loop.epochs_done) < epochs:
-                loop, stopped = _run_epoch(loop, step, batches, pace, interrupted, run.on_step)
+                loop, stopped = _run_epoch(loop, procedure, pace, interrupted, run.on_step)
                 if not stopped:
-                    loop, record = _close_epoch(loop, evaluate, keep, pace, patience)
+                    loop, record = _close_epoch(loop, procedure, pace, patience)
                     if on_epoch is not None:
                         on_epoch(record)
                 if checkpoints is not None:
@@ -93,7 +100,9 @@ def run_epochs(
                 if interrupted.is_set():  # after the last epoch too, so that the caller starts nothing that follows it
                     return loop._replace(finished=np.bool_(False))
         except NotFinite as error:
-            raise FloatingPointError(f"{error}: {advice(error.step)}; {_kept(checkpoints, steps_per_epoch)}") from None
+            raise FloatingPointError(
+                f"{error}: {procedure.advice(error.step)}; {_kept(checkpoints, steps_per_epoch)}"
+            ) from None
     return loop
 
 
@@ -146,8 +155,7 @@ class Pace:
 
 def _run_epoch(
     loop: LoopState,
-    step: Callable,
-    batches: Callable,
+    procedure: Procedure,
     pace: Pace,
     interrupted: threading.Event,
     on_step: Callable | None,
@@ -156,8 +164,8 @@ def _run_epoch(
     epoch = int(loop.epochs_done)
     done = first = int(loop.steps_done)
     state, scalars, started = loop.state, [], time.perf_counter()
-    for batch in batches(epoch, first - epoch * pace.steps_per_epoch):
-        state, of_step = step(state, batch, done)
+    for batch in procedure.batches(epoch, first - epoch * pace.steps_per_epoch):
+        state, of_step = procedure.step(state, batch, done)
         scalars.append(of_step)
         done += 1
         now = time.perf_counter()
@@ -189,19 +197,17 @@ def _losses(scalars: list[dict], first: int, epoch: int) -> np.ndarray:
     return np.array([of_step["loss"] for of_step in fetched], np.float64)
 
 
-def _close_epoch(
-    loop: LoopState, evaluate: Callable, keep: Callable, pace: Pace, patience: int
-) -> tuple[LoopState, dict]:
+def _close_epoch(loop: LoopState, procedure: Procedure, pace: Pace, patience: int) -> tuple[LoopState, dict]:
     epoch, step = int(loop.epochs_done) + 1, int(loop.steps_done)
     if not _all_finite(loop.state):  # a last step of a finite loss; such scores would rank every target first
         raise NotFinite(f"the weights are not finite after step {step}, the last of epoch {epoch}", step)
     begun = time.perf_counter()
     loss = float(loop.loss_sum) / pace.steps_per_epoch
-    record = {"epoch": epoch, "step": step, "loss": loss} | evaluate(loop.state)
+    record = {"epoch": epoch, "step": step, "loss": loss} | procedure.evaluate(loop.state)
     pace.evaluation = time.perf_counter() - begun
     better = record["ndcg@10"] > float(loop.best)
     if better:
-        kept = jax.tree.map(jnp.array, keep(loop.state))
+        kept = jax.tree.map(jnp.array, procedure.keep(loop.state))
         loop = loop._replace(kept=kept, best=np.float64(record["ndcg@10"]), best_epoch=np.int64(epoch))
     finished = epoch >= pace.epochs or epoch - int(loop.best_epoch) >= patience
     loop = loop._replace(epochs_done=np.int64(epoch), loss_sum=np.float64(0), finished=np.bool_(finished))

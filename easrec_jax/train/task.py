@@ -20,10 +20,12 @@ class Task(NamedTuple):
 
     @property
     def split(self) -> Split:
+        """The users' interactions, held-out ones apart."""
         return self.evaluator.split
 
     @property
     def num_items(self) -> int:
+        """Size of the catalogue."""
         return self.split.data.num_items
 
 
