@@ -144,9 +144,9 @@ def test_parameter_count_is_the_size_of_the_pytree(gates, options):
 
 @pytest.mark.parametrize("attention", ["softmax", "linrec", "causal_linrec", "recent_linrec"])
 def test_cost_grows_with_depth_and_width_to_one(attention):
-    space = dataclasses.replace(
-        SPACE, largest=dataclasses.replace(SPACE.largest, attention=attention), attentions=(attention,)
-    )
+    conv_width = SPACE.conv_width if attention == "recent_linrec" else 0
+    largest = dataclasses.replace(SPACE.largest, attention=attention, conv_width=conv_width)
+    space = dataclasses.replace(SPACE, largest=largest, attentions=(attention,))
     table = cost_table(space, ITEMS)
     assert table.shape == (3, 4)
     assert (np.diff(table, axis=1) > 0).all() and (np.diff(table, axis=0) < 0).all()

@@ -114,7 +114,7 @@ def test_linrec_cannot_stream(linrec_network, items):
 
 
 def test_positions_past_the_table_use_its_last_row(linrec_network, items):
-    tables = linrec_network.network.bind({"params": linrec_network.weights}).tables
+    tables = linrec_network.network._module.bind({"params": linrec_network.weights}).tables
     counts = (LENGTH - 1, LENGTH, LENGTH + 50)
     outputs = [tables.at(items[:, 0], jnp.full(3, count)) for count in counts]
     np.testing.assert_array_equal(outputs[0], outputs[1])

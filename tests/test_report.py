@@ -24,7 +24,7 @@ from easrec_jax.models.network import Network, init_network
 from easrec_jax.runs.page import write_page
 from easrec_jax.runs.records import read_runs
 from easrec_jax.serving.artifact import Model, save_model
-from easrec_jax.space import search_space
+from easrec_jax.space import space_of
 
 ROOT = Path(__file__).parent.parent
 HOSTILE = "<script>alert(1)</script>$\\foo$\"'&"
@@ -58,7 +58,7 @@ def figures(value: float) -> dict:
 
 def make_run(folder: Path) -> Path:
     """A run as the commands leave it, with hostile text wherever text comes from data."""
-    space, pick = search_space(CONFIG), {"candidate": 0, "depth": 1, "cost": 0.5}
+    space, pick = space_of(CONFIG), {"candidate": 0, "depth": 1, "cost": 0.5}
     chosen = {"method": HOSTILE, "finalists": [{"candidate": 1, "ndcg@10": 0.2}]}
     described = space.largest.to_json() | {"flops": 123_456_789, "parameters": 4321, "chosen_by": chosen}
     searched = [

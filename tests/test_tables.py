@@ -23,7 +23,8 @@ from easrec_jax.config import (
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
 from easrec_jax.evaluate.metrics import metrics
-from easrec_jax.space import search_space, wide_space
+from easrec_jax.space import space_of
+from easrec_jax.train.loop import QUIET
 from experiments.cells import Cells
 from experiments.figure4 import run_figure4
 from experiments.headline import run_headline
@@ -221,10 +222,10 @@ def test_the_wide_space_is_compared_within_the_pick_of_the_papers(tables):
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "paper"])
 def test_the_wide_space_contains_the_papers(dataset, scale):
     config = recipe(dataset, scale)
-    space, everything = search_space(config), wide_space(widened(config, 1.0))
-    for candidate, depth in np.ndindex(space.num_candidates, space.num_layers):
-        network = space.architecture(candidate, depth + 1)
-        assert everything.architecture(everything.locate(network)) == everything_of(network)
+    space, everything = space_of(config), space_of(widened(config, 1.0))
+    for number in range(len(space.networks)):
+        network = space.architecture(number)
+        assert everything.architecture(everything.network(network)) == everything_of(network)
 
 
 def everything_of(network: Architecture) -> Architecture:
@@ -275,7 +276,7 @@ def test_a_pick_from_scratch_trains_at_the_rate_of_its_row(made, tables):
     for name, rate in (("table5-fresh", 0.01), ("table5-darts-fresh", 0.02)):
         cell = json.loads((folder / "cells" / f"{name}-seed0.json").read_text())
         config = dataclasses.replace(TINY, retrain=dataclasses.replace(TINY.retrain, learning_rate=rate))
-        again = alone_cell(Architecture.from_json(cell["architecture"]), Split(made.data), config, {})
+        again = alone_cell(Architecture.from_json(cell["architecture"]), Split(made.data), config, QUIET)
         assert again and again["validation"] == cell["validation"]
 
 
@@ -296,8 +297,8 @@ def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure_of
     split, features = Split(made.data), planted_features(made.truth)
     outcomes = []
     for data in (split, poisoned(split)):
-        searched = searched_cell(data, config, {})
-        rival = models(config, data, features)["SASRecF + causal LinRec"](config).make(config, {})
+        searched = searched_cell(data, config, QUIET)
+        rival = models(config, data, features)["SASRecF + causal LinRec"](config).make(config, QUIET)
         assert searched is not None and rival is not None
         tests = [cell.pop("test") for cell in (searched, rival)]
         ranks = [{k: v.tolist() for k, v in c.pop("ranks").items() if k.startswith("val")} for c in (searched, rival)]
