@@ -11,7 +11,7 @@ from subject import median_seconds
 class Product(NamedTuple):
     """`count` times `batch` products [m k] x [k n]; transposed: the left side is stored as [k m], as for kernels' gradients."""
 
-    count: float
+    count: float  # pyright: ignore[reportIncompatibleMethodOverride]
     batch: int
     m: int
     k: int

@@ -36,8 +36,8 @@ def train(name: str, request: dict, *, steps: int = 80) -> dict:
     chosen = batches[:steps]
     begun = time.perf_counter()
     for batch in chosen:
-        state, scalars = train_step(state, batch, jax.random.key(1), encoder=network, tx=tx)
-    jax.block_until_ready((state, scalars))
+        state, _ = train_step(state, batch, jax.random.key(1), encoder=network, tx=tx)
+    jax.block_until_ready(state)
     seconds = time.perf_counter() - begun
     targets = sum(int(np.count_nonzero(b.targets)) for b in chosen)
     share = [np.count_nonzero(b.items) / b.items.size for b in chosen]  # what padding costs does not count

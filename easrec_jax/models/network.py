@@ -24,7 +24,7 @@ class UserState(NamedTuple):
     """A batch of users after some events: one state a layer, and how many events each has seen."""
 
     blocks: tuple[BlockState, ...]
-    count: Int[Array, " batch"]
+    count: Int[Array, " batch"]  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 class NetworkModule(nn.Module):

@@ -30,7 +30,8 @@ class Stream(NamedTuple):
     hidden: Array  # float32 [users width], what scores the next item
     state: UserState  # on the device
     recent: np.ndarray  # int32 [users N], the counted events, left-aligned, 0 padding
-    count: np.ndarray  # int64 [users], how many events count
+    # int64 [users], how many events count
+    count: np.ndarray  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 @lru_cache(maxsize=16)

@@ -19,7 +19,8 @@ class Markov(NamedTuple):
 
     start: Array  # int32 [items + 2]: row v holds the pairs start[v] to start[v + 1]
     following: Array  # int32 [pairs + 1], the last one is filling
-    count: Array  # float32 [pairs + 1], 0 for the filling
+    # float32 [pairs + 1], 0 for the filling
+    count: Array  # pyright: ignore[reportIncompatibleMethodOverride]
     popularity: Array  # float32 [items + 1], a distribution
     longest: Array  # int32 [most pairs of a row]: 0, 1, 2, ...
 

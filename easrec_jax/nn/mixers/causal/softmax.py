@@ -16,7 +16,8 @@ class SoftmaxSummary(NamedTuple):
 
     keys: Heads
     values: Heads
-    count: Array  # int32 [batch]
+    # int32 [batch]
+    count: Array  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 def sequence(q: Heads, k: Heads, v: Heads, mask: Mask, decay: Decay | None = None) -> Heads:
