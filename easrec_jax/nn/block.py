@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -18,11 +17,6 @@ from easrec_jax.nn.mixer import Mixer, default_decay, find_mixer
 Hidden = Float[Array, "batch length width"]
 Vector = Float[Array, "batch width"]
 Mask = Bool[Array, "batch length"]
-
-
-def apply(module: nn.Module, weights: Any, *args: Any, method: Callable | str, **kwargs: Any) -> Any:
-    """`method` (or the one of that name) of a linen module under `weights`, a plain pytree."""
-    return module.apply({"params": weights}, *args, method=method, **kwargs)
 
 
 class BlockState(NamedTuple):

@@ -219,10 +219,7 @@ class Progress:
         self._known = f"  NDCG@10 {record['ndcg@10']:.4f}"
         if "pick" in record:
             pick = record["pick"]
-            what = pick.get("what") or f"candidate {pick['candidate']} x {pick['depth']}"
-            self._known += (
-                f"  tau {record['temperature']:.3f}" if "temperature" in record else ""
-            ) + f"  FLOPs {record['expected_cost']:.3f}  pick {what} ({pick['cost']:.3f})"
+            self._known += f"  FLOPs {record['expected_cost']:.3f}  pick {pick['what']} ({pick['cost']:.3f})"
         mark = " *" if record.get("best_epoch") == record["epoch"] else ""
         if "architecture" in record:
             what = _network(record)

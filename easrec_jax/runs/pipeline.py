@@ -20,13 +20,25 @@ from easrec_jax.runs.start import fresh_weights, rows_by_id
 from easrec_jax.serving.artifact import Model, save_model
 from easrec_jax.serving.recommend import Recommender
 from easrec_jax.space import space_of
+from easrec_jax.train.checkpoint import Checkpoints
 from easrec_jax.train.loop import QUIET, Run
 from easrec_jax.train.task import task_of
 
 
 def search_and_fit(config: Config, data: Interactions, *, run: Run = QUIET) -> Recommender:
-    """`search` a network for these interactions, `fit` it, and answer with it; `results["test"]` has its figures."""
-    return Recommender(fit(config, data, search(config, data, run=run), run=run))
+    """`search` a network for these interactions, `fit` it, and answer with it; `results["test"]` has its figures.
+
+    Checkpoints, if asked for, are kept in search/ and retrain/ below the folder that `run` names.
+    """
+    found = search(config, data, run=_below(run, "search"))
+    return Recommender(fit(config, data, found, run=_below(run, "retrain")))
+
+
+def _below(run: Run, name: str) -> Run:
+    """Two procedures never share checkpoints."""
+    if run.checkpoints is None:
+        return run
+    return run._replace(checkpoints=Checkpoints(run.checkpoints.folder / name, keep=run.checkpoints.keep))
 
 
 def search(config: Config, data: Interactions, *, run: Run = QUIET) -> Found:
