@@ -76,7 +76,7 @@ def search(request: dict, *, steps: int = 60) -> dict:
     space, samples = space_of(config), samples_of(config, split)
     settings, strategy = config.search, find_strategy(config.search.strategy)
     assert isinstance(strategy, Strategy)
-    supernet = supernet_of(space, split.data.num_items, config.model.dropout)
+    supernet = supernet_of(space, split.data.num_items, config.model.dropout, config.search.sharing)
     searcher = make_searcher(supernet, settings, strategy, (0, 1))
     state = init_search(searcher, jax.random.key(0))
     start = int((settings.tau_start - settings.tau_min) / settings.tau_decay) + 1  # the temperature has fallen

@@ -157,6 +157,9 @@ class SearchConfig:
     """Wide space: layers of the gates to choose from; empty: model.gate_layers."""
     attentions: tuple[Attention, ...] = ()
     """Wide space: attentions to choose from; empty: model.attention. A space is wide if any of these four is given."""
+    sharing: Literal["", "own", "corners"] = ""
+    """Weights of the networks in a supernet: own: each candidate has layers of its own, as published; corners: every matrix is a
+    corner of the largest network's. Empty: own; in a wide space, which has no other, corners."""
     epochs: int = 20
     """Most epochs over the training interactions; random and exhaustive: for each network."""
     batch_size: int = 32
@@ -208,6 +211,7 @@ class SearchConfig:
         check(set(self.gate_layers) <= {0, 1, 2}, "search.gate_layers", "0, 1 or 2 each", self.gate_layers)
         expected = "'flops' or 'flops_all' in a wide space: each of its networks would be measured"
         check(not self.wide or self.cost != "latency", "search.cost", expected, self.cost)
+        check(not (self.wide and self.sharing == "own"), "search.sharing", "corners in a wide space", self.sharing)
         check_least(
             self, "search", 1, "epochs", "batch_size", "buckets", "every", "finalists", "finalist_epochs", "patience"
         )

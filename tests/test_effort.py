@@ -15,7 +15,7 @@ from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.data.batches import Batch, training_samples
 from easrec_jax.models.cost import request_flops, token_flops
 from easrec_jax.models.network import Network, init_network
-from easrec_jax.models.supernet import OwnWeights
+from easrec_jax.models.supernet import Candidates
 from easrec_jax.nas.distribution import Table
 from easrec_jax.nas.steps import architecture_step, init_search, make_searcher, moment_of, weight_step
 from easrec_jax.nas.strategies import easrec, proxyless
@@ -90,7 +90,7 @@ def test_a_step_of_the_supernet_costs_the_products_of_its_program(step, depth):
     """
     space = Space(Architecture(32, 48, depth, 2, LENGTH, "softmax", 2), (32, 16), (48, 24), (2,), (2,), ("softmax",))
     settings = SearchConfig(strategy="darts", budget=None)
-    searcher = make_searcher(OwnWeights(space, ITEMS), settings, STRATEGIES["darts"], (0, 1))
+    searcher = make_searcher(Candidates(space, ITEMS), settings, STRATEGIES["darts"], (0, 1))
     state = jax.eval_shape(lambda key: init_search(searcher, key), jax.random.key(0))
     rows = jax.ShapeDtypeStruct((3, LENGTH), jnp.int32)
     batch = Batch(rows, rows if step == "weight" else jax.ShapeDtypeStruct((3,), jnp.int32))
@@ -111,7 +111,7 @@ def test_the_blocks_that_steps_compute_are_counted(name):
     settings = SearchConfig(
         strategy=name, budget=0.9 if STRATEGIES[name].keeps_budget else None, tau_start=0.02, tau_min=0.01
     )
-    searcher = make_searcher(OwnWeights(SPACE, ITEMS), settings, STRATEGIES[name], (0, 1))
+    searcher = make_searcher(Candidates(SPACE, ITEMS), settings, STRATEGIES[name], (0, 1))
     state = init_search(searcher, jax.random.key(0))
     rows = jnp.ones((3, LENGTH), jnp.int32)
     table = Table.of(SPACE, np.array([[0.5, 1.0], [0.2, 0.6]]), settings.budget)

@@ -15,7 +15,7 @@ from easrec_jax.config import Config, RetrainConfig, SearchConfig
 from easrec_jax.data.batches import endless_batch, scoring_samples
 from easrec_jax.models.cost import cost_table
 from easrec_jax.models.network import Network, network_scores
-from easrec_jax.models.supernet import OwnWeights
+from easrec_jax.models.supernet import Candidates
 from easrec_jax.nas.distribution import Table
 from easrec_jax.nas.finalists import Finalist, best_of
 from easrec_jax.nas.search import Found
@@ -43,7 +43,7 @@ def searched(**settings) -> tuple[Space, Found]:
 def one_step(settings: Config, strategy: Strategy = easrec.STRATEGY):
     """(searcher, state, a batch of validation items, table) before the first step."""
     space = space_of(settings)
-    searcher = make_searcher(OwnWeights(space, ITEMS, 0.1), settings.search, strategy, (0, 100))
+    searcher = make_searcher(Candidates(space, ITEMS, 0.1), settings.search, strategy, (0, 100))
     held_out = scoring_samples(chain(), "validation", max_length=LENGTH)
     batch = endless_batch(held_out, 0, max_length=LENGTH, batch_size=16, buckets=1, seed=0)
     table = Table.of(space, cost_table(space, ITEMS), settings.search.budget)

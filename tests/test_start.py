@@ -17,7 +17,7 @@ from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.network import Network, network_scores
-from easrec_jax.models.supernet import OwnWeights
+from easrec_jax.models.supernet import Candidates
 from easrec_jax.runs.retrain import evaluate_both, retrain
 from easrec_jax.runs.start import Rows, find_start, fresh_weights
 from easrec_jax.serving.artifact import Model, save_model, save_tree
@@ -87,7 +87,7 @@ def table(weights: dict) -> np.ndarray:
 def finished_search(folder, data, config: Config = CONFIG) -> dict:
     """What a search leaves that retraining reads; the supernet's weights."""
     space = space_of(config)
-    weights = OwnWeights(space, data.num_items).init(jax.random.key(9))
+    weights = Candidates(space, data.num_items).init(jax.random.key(9))
     folder.mkdir(parents=True, exist_ok=True)
     save_tree(folder / "supernet.npz", weights)
     (folder / "items.json").write_text(json.dumps({"ids": data.item_ids.to_json()}))

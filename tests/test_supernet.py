@@ -1,8 +1,10 @@
-"""The supernets: parity with the networks cut out of them, of own weights and of corners; and the mixture."""
+"""The supernets: parity with the networks cut out of them, of own weights, corners and masks; and the mixture."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +13,11 @@ import pytest
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config, ModelConfig
-from easrec_jax.models.elastic import Corners
+from easrec_jax.models.corner import corner
+from easrec_jax.models.encoder import Supernet
+from easrec_jax.models.masked import Masked
 from easrec_jax.models.network import Network
-from easrec_jax.models.supernet import NEGLIGIBLE, CandidatesModule, OwnWeights, computed
+from easrec_jax.models.supernet import NEGLIGIBLE, Candidates, OwnWeights, computed
 from easrec_jax.nas.search import supernet_of
 from easrec_jax.space import Space, space_of
 
@@ -41,7 +45,7 @@ def paired(largest: Architecture, widths: tuple, inners: tuple) -> Space:
 @pytest.fixture(scope="module")
 def build(draw_weights):
     @cache
-    def build(space: Space, kind: type) -> tuple[OwnWeights | Corners, dict]:
+    def build(space: Space, kind: Callable[..., Supernet] = Candidates) -> tuple[Any, dict]:
         supernet = kind(space, ITEMS)
         return supernet, draw_weights(supernet.init)
 
@@ -52,16 +56,16 @@ THREE_BY_TWO = paired(Architecture(8, 12, 2, 2, 6, "recent_linrec", 1, conv_widt
 
 
 @pytest.fixture
-def three_by_two(build) -> tuple[OwnWeights, dict]:
+def three_by_two(build) -> tuple[Candidates, dict]:
     """Three candidates, two depths."""
-    return build(THREE_BY_TWO, OwnWeights)
+    return build(THREE_BY_TWO)
 
 
 def one_hot(shape: tuple[int, int], network: int) -> jax.Array:
     return jnp.zeros(shape).ravel().at[network].set(1.0).reshape(shape)
 
 
-def assert_parity(supernet: OwnWeights | Corners, weights: dict, items: jax.Array, number: int) -> None:
+def assert_parity(supernet: Supernet, weights: dict, items: jax.Array, number: int) -> None:
     """Network `number` of the space, computed in the supernet and alone."""
     space = supernet.space
     network, compact = Network(space.architecture(number), ITEMS), supernet.cut(weights, space.architecture(number))
@@ -76,44 +80,57 @@ def assert_parity(supernet: OwnWeights | Corners, weights: dict, items: jax.Arra
     assert jax.tree.map(jnp.shape, compact) == jax.tree.map(jnp.shape, jax.eval_shape(network.init, jax.random.key(0)))
 
 
-@pytest.mark.parametrize("kind", [OwnWeights, Corners])
+CornersOfWidest = partial(Candidates, sharing="corners")
+KINDS = {"own": Candidates, "corners": CornersOfWidest, "masked": Masked}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("number", range(6))
 def test_one_network_of_the_supernet_is_the_network_cut_out(build, items, number, kind):
-    """Own weights under a one-hot share, and corners of the largest network's, over the paper's own space."""
+    """Own weights and corners under a one-hot share, and corners told apart by masks, over the paper's own space."""
     assert_parity(*build(THREE_BY_TWO, kind), items, number)
 
 
-def test_one_hot_own_weights_are_the_network_cut_out_in_every_mode(variant, build, items):
+@pytest.mark.parametrize("kind", [Candidates, CornersOfWidest], ids=["own", "corners"])
+def test_a_candidate_is_the_network_cut_out_in_every_mode(variant, build, items, kind):
     largest = Architecture(**variant)
-    assert_parity(*build(paired(largest, (largest.width, 4), (largest.inner, 6)), OwnWeights), items, 3)
+    assert_parity(*build(paired(largest, (largest.width, 4), (largest.inner, 6)), kind), items, 3)
 
 
-def test_corners_know_no_learned_decays_and_own_weights_no_free_choices():
+def test_the_largest_corner_is_the_whole_and_corners_of_corners_are_corners(build):
+    supernet, weights = build(THREE_BY_TWO, CornersOfWidest)
+    sizes = [THREE_BY_TWO.architecture(number) for number in (1, 3, 5)]
+    whole, middle, small = (supernet.cut(weights, architecture) for architecture in sizes)
+    assert jax.tree.all(jax.tree.map(np.array_equal, whole, weights))
+    assert jax.tree.all(jax.tree.map(np.array_equal, corner(middle, sizes[2]), small))
+
+
+def test_masks_know_no_learned_decays_and_candidates_no_free_choices():
     learned = paired(Architecture(8, 12, 2, 2, 6, "recent_linrec", 1, learn_decay=True), (8, 4), (12, 6))
     with pytest.raises(ValueError, match=r"model\.learn_decay: expected False"):
-        Corners(learned, ITEMS)
+        Masked(learned, ITEMS)
     free = Space(THREE_BY_TWO.largest, (8, 4), (12, 6), (1, 2), (1,), ("recent_linrec",), 2, "layer")
     with pytest.raises(ValueError, match="expected a space of paired sizes and depths"):
-        OwnWeights(free, ITEMS)
+        Candidates(free, ITEMS)
     kinds = [type(supernet_of(space, ITEMS, 0.0)) for space in (learned, free, space_of(Config(model=ModelConfig())))]
-    assert kinds == [OwnWeights, Corners, OwnWeights]
+    assert kinds == [Candidates, Masked, Candidates]
 
 
 def test_encode_last_is_encode_at_the_last_event(three_by_two, items):
     supernet, weights = three_by_two
     shares = jnp.outer(jnp.array([0.5, 0.2, 0.3]), jnp.array([0.4, 0.6]))
     whole, last = (
-        apply(supernet, method, weights, items, shares) for method in (OwnWeights.encode, OwnWeights.encode_last)
+        apply(supernet, method, weights, items, shares) for method in (Candidates.encode, Candidates.encode_last)
     )
     np.testing.assert_allclose(last, np.asarray(whole)[np.arange(3), [5, 3, 0]], atol=1e-5)
 
 
-def by_hand(supernet: OwnWeights, weights: dict, items: jax.Array, shares: np.ndarray) -> np.ndarray:
-    """The mixture with every block computed, as `CandidatesModule` writes it."""
+def by_hand(supernet: Candidates, weights: dict, items: jax.Array, shares: np.ndarray) -> np.ndarray:
+    """The mixture with every block computed, as `Candidates` writes it."""
     space, mask = supernet.space, items > 0
     pad = lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, space.largest.width - x.shape[-1])))  # noqa: E731
 
-    def block(module: CandidatesModule):
+    def block(module: OwnWeights):
         summed = module.tables(items)
         embedded = [norm(summed[..., :w]) for norm, w in zip(module.embedding_norms, space.widths, strict=True)]
         stack, total = embedded, 0.0
@@ -125,7 +142,7 @@ def by_hand(supernet: OwnWeights, weights: dict, items: jax.Array, shares: np.nd
             stack = [onward[..., :w] for w in space.widths]
         return total
 
-    module = CandidatesModule(space, ITEMS)
+    module = OwnWeights(space, ITEMS)
     return np.asarray(jax.jit(lambda w: module.apply({"params": w}, method=block))(weights))
 
 
@@ -133,11 +150,11 @@ def test_the_mixture_is_the_published_one_where_shares_are_products(three_by_two
     """T^(l) = sum_i p_i P_i(T^(l-1)), Y = sum_j q_j T^(j) (Eq. 10-12)."""
     supernet, weights = three_by_two
     p, q = np.array([0.5, 0.2, 0.3]), np.array([0.3, 0.7])
-    mixture = apply(supernet, OwnWeights.encode, weights, items, jnp.asarray(np.outer(p, q)))
+    mixture = apply(supernet, Candidates.encode, weights, items, jnp.asarray(np.outer(p, q)))
     np.testing.assert_allclose(mixture, by_hand(supernet, weights, items, np.outer(p, q)), atol=1e-5)
-    exits = [apply(supernet, OwnWeights.encode, weights, items, jnp.asarray(np.outer(p, row))) for row in np.eye(2)]
+    exits = [apply(supernet, Candidates.encode, weights, items, jnp.asarray(np.outer(p, row))) for row in np.eye(2)]
     np.testing.assert_allclose(mixture, q[0] * exits[0] + q[1] * exits[1], atol=1e-5)
-    first = [apply(supernet, OwnWeights.encode, weights, items, one_hot((3, 2), 2 * i)) for i in range(3)]
+    first = [apply(supernet, Candidates.encode, weights, items, one_hot((3, 2), 2 * i)) for i in range(3)]
     np.testing.assert_allclose(exits[0], sum(share * x for share, x in zip(p, first, strict=True)), atol=1e-5)
 
 
@@ -145,19 +162,20 @@ def test_a_network_without_a_share_has_no_part_in_the_mixture(three_by_two, item
     """Candidate 0 is drawn with one layer, candidates 1 and 2 with two: 0 sends nothing to the second layer, nor computes it."""
     supernet, weights = three_by_two
     shares = np.array([[0.5, 0.0], [0.2, 0.1], [0.0, 0.2]])
-    mixture = apply(supernet, OwnWeights.encode, weights, items, jnp.asarray(shares))
+    mixture = apply(supernet, Candidates.encode, weights, items, jnp.asarray(shares))
     np.testing.assert_allclose(mixture, by_hand(supernet, weights, items, shares), atol=1e-5)
     assert computed(jnp.asarray(shares)).tolist() == [[True, False], [True, True], [True, True]]
 
     deep = np.where(np.arange(2) == 1, shares, 0.0)
-    alone = apply(supernet, OwnWeights.encode, weights, items, jnp.asarray(deep / deep.sum()))
-    shallow = apply(supernet, OwnWeights.encode, weights, items, jnp.asarray((shares - deep) / (shares - deep).sum()))
+    alone = apply(supernet, Candidates.encode, weights, items, jnp.asarray(deep / deep.sum()))
+    shallow = apply(supernet, Candidates.encode, weights, items, jnp.asarray((shares - deep) / (shares - deep).sum()))
     np.testing.assert_allclose(mixture, deep.sum() * alone + (1 - deep.sum()) * shallow, atol=1e-5)
 
 
-def test_every_weight_gets_a_gradient_and_the_padding_row_none(build, items):
+@pytest.mark.parametrize("kind", [Candidates, CornersOfWidest], ids=["own", "corners"])
+def test_every_weight_gets_a_gradient_and_the_padding_row_none(build, items, kind):
     space = paired(Architecture(4, 6, 2, 1, 6, "causal_linrec", 1), (4, 3), (6, 4))
-    supernet, weights = build(space, OwnWeights)
+    supernet, weights = build(space, kind)
 
     def loss(weights, shares):
         return jnp.sum(supernet.encode(weights, items, shares) ** 3)
@@ -169,7 +187,7 @@ def test_every_weight_gets_a_gradient_and_the_padding_row_none(build, items):
     assert np.asarray(mixed).all()
 
 
-@pytest.mark.parametrize("kind", [OwnWeights, Corners])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_an_architecture_of_another_space_is_not_cut_out(build, kind):
     supernet, weights = build(THREE_BY_TWO, kind)
     for stranger in (

@@ -13,7 +13,7 @@ from chain import chain, search_chain, setting
 from easrec_jax.config import Config, DataConfig, ModelConfig, SearchConfig
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.cost import cost_table, request_flops
-from easrec_jax.models.elastic import Corners
+from easrec_jax.models.masked import Masked
 from easrec_jax.models.network import Network, init_network, item_table, network_scores
 from easrec_jax.nas.search import Found
 from easrec_jax.space import space_of
@@ -43,7 +43,7 @@ def test_costs_are_those_of_each_network_over_the_largest():
 
 
 def test_the_elastic_supernet_is_each_of_its_networks_in_one_program(draw_weights):
-    supernet = Corners(SPACE, ITEMS)
+    supernet = Masked(SPACE, ITEMS)
     weights = draw_weights(supernet.init)
     rng = np.random.default_rng(0)
     items = rng.integers(1, ITEMS + 1, (4, LENGTH)).astype(np.int32)

@@ -1,18 +1,22 @@
-"""The published weight-sharing network (Eq. 10-12): a candidate computes with weights of its own."""
+"""The weight-sharing network of the paper's space (Eq. 10-12): all candidates at all depths, mixed by the share of each network.
+
+`Candidates` with weights of their own is the published form; with corners, a candidate's matrices are those of the widest.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.models.corner import corner
 from easrec_jax.models.encoder import Items, ScoreFunction
 from easrec_jax.models.network import Network, network_scores
 from easrec_jax.nn.block import Block, pick_last
@@ -36,8 +40,35 @@ def computed(shares: Shares) -> Bool[Array, "candidates depths"]:
     return tails(shares) > NEGLIGIBLE
 
 
-class CandidatesModule(nn.Module):
-    """The layers of `OwnWeights`: all candidates at all depths, mixed by the share s_ij of each network (candidate i, depth j).
+class OwnWeights(nn.Module):
+    """What candidates with weights of their own have: one item table, and for each candidate a norm and all layers."""
+
+    space: Space
+    num_items: int
+
+    def setup(self):
+        largest = self.space.largest
+        self.tables = Tables(self.num_items, largest.max_length, largest.width)
+        self.embedding_norms = [EmbeddingNorm() for _ in self.space.widths]
+        self.blocks = [[_block_of(self.space, i) for i in range(len(self.space.widths))] for _ in range(largest.depth)]
+
+    def __call__(self, items: Items) -> None:
+        """Touch every weight, so that `lazy_init` knows it."""
+        summed = self.tables(items)
+        for i, (norm, width) in enumerate(zip(self.embedding_norms, self.space.widths, strict=True)):
+            x = norm(summed[..., :width])
+            for blocks in self.blocks:
+                blocks[i](x, x, items > 0)
+
+
+def _block_of(space: Space, candidate: int, dropout: float = 0.0) -> Block:
+    width, inner = space.widths[candidate], space.inners[candidate]
+    return Block(dataclasses.replace(space.largest, width=width, inner=inner), inner, dropout)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The supernet of the paper's space (`models.encoder.Supernet`), by the share s_ij of each network (candidate i, depth j).
 
         O_i^(l) = zero_pad(P_i^(l)(T^(l-1)[..., :d_i]))        Y = sum_ij s_ij O_i^(j)
         T^(l) = sum_i c_i^(l) O_i^(l),  c_i^(l) = sum_{j>l} s_ij / sum_{k, j>l} s_kj
@@ -46,94 +77,15 @@ class CandidatesModule(nn.Module):
     mixture, T^(l) = sum_i p_i O_i^(l) and Y = sum_j q_j T^(j). No network without a share has a part in it: its blocks are
     computed, and get a gradient, only if another needs them. A candidate computes on its slice of channels, so a pruned one
     costs what it really costs. Each block's activations are computed again in the backward pass instead of being kept.
+
+    `sharing`: each candidate's layers have weights of their own, as published ("own"), or are corners of the largest
+    network's, whose weights these are then ("corners"). The tables are shared in both.
     """
 
     space: Space
     num_items: int
     dropout: float = 0.0
-
-    def setup(self):
-        largest = self.space.largest
-        self.tables = Tables(self.num_items, largest.max_length, largest.width)
-        self.embedding_norms = [EmbeddingNorm(self.dropout) for _ in self.space.widths]
-        self.blocks = [
-            [
-                Block(dataclasses.replace(largest, width=width, inner=inner), inner, self.dropout)
-                for width, inner in zip(self.space.widths, self.space.inners, strict=True)
-            ]
-            for _ in range(largest.depth)
-        ]
-
-    def encode(
-        self,
-        items: Int[Array, "batch length"],
-        shares: Shares,
-        *,
-        key: Array | None = None,
-    ) -> Float[Array, "batch length width"]:
-        """The mixture Y at every position; a key switches dropout on and is consumed."""
-        candidates = len(self.space.widths)
-        keys = split_key(key, candidates * (self.space.num_layers + 1))
-        mask = items > 0
-        summed = self.tables(items)
-        embedded = [
-            norm(summed[..., :width], key=k)
-            for norm, width, k in zip(self.embedding_norms, self.space.widths, keys[:candidates], strict=True)
-        ]
-        inputs, mixture, runs, onward = embedded, jnp.zeros_like(summed), computed(shares), tails(shares)
-        for depth, blocks in enumerate(self.blocks):
-            layer_keys = keys[candidates * (depth + 1) :]
-            outputs = [
-                _output(block, runs[i, depth], inputs[i], embedded[i], mask, layer_keys[i])
-                for i, block in enumerate(blocks)
-            ]
-            mixture = mixture + self._mix(outputs, shares[:, depth])
-            if depth + 1 < len(self.blocks):
-                deeper = onward[:, depth + 1]
-                total = jnp.sum(deeper)
-                # below that nothing deeper is computed
-                stack = self._mix(outputs, deeper / jnp.where(total > NEGLIGIBLE, total, 1.0))
-                inputs = [stack[..., :width] for width in self.space.widths]
-        return mixture
-
-    def _mix(self, outputs: list[Array], shares: Array) -> Array:
-        width = self.space.largest.width
-        parts = [_pad(share * out, width) for share, out in zip(shares, outputs, strict=True)]
-        return sum(parts[1:], parts[0])
-
-
-def _output(block: Block, runs: Array, x: Array, embedded: Array, mask: Array, key: Array | None) -> Array:
-    """The output of one candidate's block, or zeros without computing it where it does not run."""
-    if block.is_initializing():
-        return block(x, embedded, mask, key=key)
-    module, weights = block.unbind()
-
-    @jax.checkpoint
-    def compute(weights: dict, x: Array, embedded: Array) -> Array:
-        out: Any = module.apply(weights, x, embedded, mask, key=key)
-        return out
-
-    def skip(weights: dict, x: Array, embedded: Array) -> Array:
-        return jnp.zeros_like(x)
-
-    return jax.lax.cond(runs, compute, skip, weights, x, embedded)
-
-
-def _pad(x: Array, width: int) -> Array:
-    return jnp.pad(x, ((0, 0), (0, 0), (0, width - x.shape[-1])))
-
-
-@dataclass(frozen=True)
-class OwnWeights:
-    """The published supernet: each candidate's layers have weights of their own, the tables are shared (`models.encoder.Supernet`).
-
-    The space pairs inner sizes with widths and leaves nothing else open but the depth, so a share of each network is
-    [candidates depths].
-    """
-
-    space: Space
-    num_items: int
-    dropout: float = 0.0
+    sharing: Literal["own", "corners"] = "own"
 
     @property
     def mixes(self) -> bool:
@@ -142,29 +94,52 @@ class OwnWeights:
 
     def __post_init__(self) -> None:
         if self.space.shape[1] != self.space.num_layers or self.space.inner_of != "width":
-            raise ValueError(
-                "a supernet of own weights: expected a space of paired sizes and depths, nothing else open"
-            )
+            raise ValueError("a supernet of candidates: expected a space of paired sizes and depths, nothing else open")
 
     @in_float32
     def init(self, key: Array) -> dict:
-        """Fresh weights; the key is consumed."""
+        """Fresh weights; the key is consumed. Of corners: those of a `Network` of the largest sizes."""
+        if self.sharing == "corners":
+            return Network(self.space.largest, self.num_items).init(key)
         items = jax.ShapeDtypeStruct((1, min(2, self.space.largest.max_length)), jnp.int32)
-        shares = jax.ShapeDtypeStruct(self.space.shape, jnp.float32)
         # lazy: a forward pass compiles long
-        variables: Any = self._module.lazy_init(key, items, shares, method=CandidatesModule.encode)
-        return variables["params"]
+        return OwnWeights(self.space, self.num_items).lazy_init(key, items)["params"]
 
     def encode(
         self, weights: dict, items: Items, drawn: Shares, *, key: Array | None = None
     ) -> Float[Array, "batch length width"]:
-        """The mixture at every position; a key switches dropout on and is consumed."""
-        if jnp.shape(drawn) != self.space.shape:
+        """The mixture Y at every position; a key switches dropout on and is consumed."""
+        space, candidates = self.space, range(len(self.space.widths))
+        if jnp.shape(drawn) != space.shape:
             raise ValueError(
-                f"search.strategy: expected shares of shape [candidates depths] = {self.space.shape}, got {drawn}"
+                f"search.strategy: expected shares of shape [candidates depths] = {space.shape}, got {drawn}"
             )
-        hidden: Any = self._module.apply({"params": weights}, items, drawn, key=key, method="encode")
-        return hidden
+        keys = split_key(key, len(candidates) * (space.num_layers + 1))
+        mask, summed = items > 0, self._embed(weights, items)
+        parts = [self._candidate(weights, i) for i in candidates]
+        norm = EmbeddingNorm(self.dropout)
+        embedded = [
+            norm.apply({"params": parts[i]["embedding_norm"]}, summed[..., : space.widths[i]], key=keys[i])
+            for i in candidates
+        ]
+        inputs, mixture, runs, onward = embedded, jnp.zeros_like(summed), computed(drawn), tails(drawn)
+        for layer in range(space.num_layers):
+            layer_keys = keys[len(candidates) * (layer + 1) :]
+            outputs = [
+                _output(
+                    _block_of(space, i, self.dropout), parts[i][f"blocks_{layer}"], runs[i, layer],
+                    inputs[i], embedded[i], mask, layer_keys[i],
+                )
+                for i in candidates
+            ]  # fmt: skip
+            mixture = mixture + self._mix(outputs, drawn[:, layer])
+            if layer + 1 < space.num_layers:
+                deeper = onward[:, layer + 1]
+                total = jnp.sum(deeper)
+                # below that nothing deeper is computed
+                stack = self._mix(outputs, deeper / jnp.where(total > NEGLIGIBLE, total, 1.0))
+                inputs = [stack[..., :width] for width in space.widths]
+        return mixture
 
     def encode_last(
         self, weights: dict, items: Items, drawn: Shares, *, key: Array | None = None
@@ -179,19 +154,48 @@ class OwnWeights:
         architecture is not of this space.
         """
         candidate = int(self.space.networks[self.space.network(architecture), 0])
-        compact = {
-            "tables": {name: table[:, : architecture.width] for name, table in weights["tables"].items()},
-            "embedding_norm": weights[f"embedding_norms_{candidate}"],
-        }
-        for layer in range(architecture.depth):
-            compact[f"blocks_{layer}"] = weights[f"blocks_{layer}_{candidate}"]
-        return compact
+        part = self._candidate(weights, candidate)
+        layers = {f"blocks_{layer}": part[f"blocks_{layer}"] for layer in range(architecture.depth)}
+        tables = {name: table[:, : architecture.width] for name, table in weights["tables"].items()}
+        return {"tables": tables, "embedding_norm": part["embedding_norm"]} | layers
 
     def alone(self, weights: dict, network: int) -> tuple[ScoreFunction, dict]:
         """A network of the space cut out: its scoring function and weights."""
         architecture = self.space.architecture(network)
         return network_scores(Network(architecture, self.num_items)), self.cut(weights, architecture)
 
-    @property
-    def _module(self) -> CandidatesModule:
-        return CandidatesModule(self.space, self.num_items, self.dropout)
+    def _candidate(self, weights: dict, candidate: int) -> dict:
+        """Norm and all layers of a candidate."""
+        if self.sharing == "own":
+            layers = {f"blocks_{n}": weights[f"blocks_{n}_{candidate}"] for n in range(self.space.num_layers)}
+            return {"embedding_norm": weights[f"embedding_norms_{candidate}"]} | layers
+        block = _block_of(self.space, candidate)
+        return corner(weights, block.architecture)
+
+    def _embed(self, weights: dict, items: Items) -> Array:
+        largest = self.space.largest
+        return Tables(self.num_items, largest.max_length, largest.width).apply({"params": weights["tables"]}, items)
+
+    def _mix(self, outputs: list[Array], shares: Array) -> Array:
+        width = self.space.largest.width
+        parts = [_pad(share * out, width) for share, out in zip(shares, outputs, strict=True)]
+        return sum(parts[1:], parts[0])
+
+
+def _output(
+    block: Block, weights: dict, runs: Array, x: Array, embedded: Array, mask: Array, key: Array | None
+) -> Array:
+    """The output of one candidate's block, or zeros without computing it where it does not run."""
+
+    @jax.checkpoint
+    def compute(weights: dict, x: Array, embedded: Array) -> Array:
+        return block.apply({"params": weights}, x, embedded, mask, key=key)
+
+    def skip(weights: dict, x: Array, embedded: Array) -> Array:
+        return jnp.zeros_like(x)
+
+    return jax.lax.cond(runs, compute, skip, weights, x, embedded)
+
+
+def _pad(x: Array, width: int) -> Array:
+    return jnp.pad(x, ((0, 0), (0, 0), (0, width - x.shape[-1])))

@@ -18,9 +18,9 @@ from easrec_jax.config import SearchConfig
 from easrec_jax.data.batches import Batch, batches_per_epoch, endless_batch, epoch_batches, scoring_samples
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.models.cost import cost_table
-from easrec_jax.models.elastic import Corners
 from easrec_jax.models.encoder import Supernet
-from easrec_jax.models.supernet import OwnWeights
+from easrec_jax.models.masked import Masked
+from easrec_jax.models.supernet import Candidates
 from easrec_jax.nas.distribution import Table, by_factor, likeliest
 from easrec_jax.nas.finalists import Finalist, best_of, compete, finalist
 from easrec_jax.nas.steps import (
@@ -61,10 +61,11 @@ class Found(NamedTuple):
         return None if self.supernet is None else self.supernet.cut(self.weights, self.architecture)
 
 
-def supernet_of(space: Space, num_items: int, dropout: float) -> Supernet:
-    """Own weights where that can be (the paper's space), corners of the largest network's where more is open."""
-    paired = space.inner_of == "width" and space.shape[1] == space.num_layers
-    return (OwnWeights if paired else Corners)(space, num_items, dropout)
+def supernet_of(space: Space, num_items: int, dropout: float, sharing: str = "") -> Supernet:
+    """The supernet of a space, whose networks share weights as `search.sharing` says."""
+    if space.inner_of == "width" and space.shape[1] == space.num_layers:
+        return Candidates(space, num_items, dropout, "corners" if sharing == "corners" else "own")
+    return Masked(space, num_items, dropout)
 
 
 def check_strategy(strategy: Strategy | Alone, space: Space, costs: np.ndarray, settings: SearchConfig) -> None:
@@ -185,7 +186,9 @@ def _train_supernet(
     init_key, weight_key, arch_key = jax.random.split(jax.random.key(task.seed), 3)
     steps = batches_per_epoch(task.samples, **plan)
     warmup, last = settings.warmup_epochs * steps, steps * settings.epochs // settings.every * settings.every
-    searcher = make_searcher(supernet_of(space, task.num_items, task.dropout), settings, strategy, (warmup, last))
+    searcher = make_searcher(
+        supernet_of(space, task.num_items, task.dropout, settings.sharing), settings, strategy, (warmup, last)
+    )
     validation = scoring_samples(task.split, "validation", max_length=plan["max_length"])
 
     def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:

@@ -21,7 +21,7 @@ def chosen_by(found: Found, config: Config) -> dict:
     settings = config.search
     how = {
         "method": settings.strategy, "epochs": found.epochs, "cost": settings.cost, "budget": settings.budget,
-        "cost_weight": settings.cost_weight, "seed": config.seed,
+        "cost_weight": settings.cost_weight, "seed": config.seed, "sharing": settings.sharing,
     }  # fmt: skip
     if found.shares is not None:
         how |= {"shares": found.shares, "expected_cost": found.expected_cost}
@@ -56,13 +56,16 @@ def load_pick(folder: Path, space: Space) -> tuple[Architecture, dict, str]:
     return architecture, tree["chosen_by"], file_digest(path)
 
 
-def load_cut(folder: Path, space: Space, architecture: Architecture) -> tuple[Weights, IdMap, str] | None:
-    """(the pick's weights cut out of the supernet, the ids of its item rows, its checksum); None if none was trained."""
+def load_cut(folder: Path, space: Space, architecture: Architecture, sharing: str) -> tuple[Weights, IdMap, str] | None:
+    """(the pick's weights cut out of the supernet, the ids of its item rows, its checksum); None if none was trained.
+
+    `sharing` is that of the search that trained it.
+    """
     path, named = folder / "supernet.npz", folder / "items.json"
     if not path.is_file():
         return None
     weights = load_tree(path)
-    cut = supernet_of(space, len(weights["tables"]["items"]) - 1, 0.0).cut(weights, architecture)
+    cut = supernet_of(space, len(weights["tables"]["items"]) - 1, 0.0, sharing).cut(weights, architecture)
     if not named.is_file():
         raise ValueError(
             f"{named}: missing, so nobody knows which items the rows of supernet.npz belong to (an older version's search): "

@@ -105,7 +105,11 @@ def start_from_search(folder: Path, config: Config, data: Interactions) -> Start
     space = space_of(config)
     architecture, chosen_by, source = load_pick(folder, space)
     fresh = fresh_weights(architecture, config, data)
-    supernet = None if config.retrain.weights == "fresh" else load_cut(folder, space, architecture)
+    supernet = (
+        None
+        if config.retrain.weights == "fresh"
+        else load_cut(folder, space, architecture, chosen_by.get("sharing", ""))
+    )
     if supernet is None:
         return Start(architecture, fresh, chosen_by, source)
     cut, ids, digest = supernet

@@ -1,8 +1,9 @@
-"""The elastic supernet: one set of weights for all networks of a space, whatever it leaves open.
+"""The supernet of any space: one set of weights, of which every network's are a corner (`models/corner.py`).
 
-Every network's matrices are corners of the largest one's (as in Once-for-all, Cai et al., ICLR 2020, and slimmable
-networks), so nothing but masks tells networks apart: one program runs them all, whichever is drawn. Its price is that a
-narrow network costs what a wide one does; layers beyond the depth, other attentions and other gates cost nothing.
+Nothing but masks tells networks apart: one program runs them all, whichever is drawn. Its price is that a narrow network
+costs what a wide one does; layers beyond the depth, other attentions and other gates cost nothing. Slices for each width, as
+`models/supernet.py` has them, would save that and cost a copy of the program for each: at the sizes of configs/ml1m_wide.py
+the gradient then compiles 4.2 times as long.
 
 A choice is a row of `Space.networks`, as a traced int32 vector.
 """
@@ -21,6 +22,7 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.models.corner import corner
 from easrec_jax.models.encoder import Items, ScoreFunction
 from easrec_jax.models.network import Network, item_table
 from easrec_jax.nn.block import convolve, pick_last
@@ -34,8 +36,8 @@ Choice = Int[Array, " columns"]
 
 
 @dataclass(frozen=True)
-class Corners:
-    """A supernet whose networks' matrices are corners of the largest one's (`models.encoder.Supernet`); one network at a time."""
+class Masked:
+    """A supernet of corners, told apart by masks (`models.encoder.Supernet`); one network at a time."""
 
     space: Space
     num_items: int
@@ -73,7 +75,7 @@ class Corners:
         Law: it encodes as `encode` with the architecture's choice. Raises `ValueError` if it is not of this space.
         """
         self.space.network(architecture)
-        return _extract(weights, self.space, architecture)
+        return _cut(weights, architecture)
 
     def alone(self, weights: dict, network: int) -> tuple[ScoreFunction, tuple[dict, Array]]:
         """A network of the space as it stands in the supernet: one scoring function for all, (weights, choice) for this one."""
@@ -81,7 +83,7 @@ class Corners:
 
 
 @lru_cache(maxsize=16)
-def _scores_of_any(supernet: Corners) -> ScoreFunction:
+def _scores_of_any(supernet: Masked) -> ScoreFunction:
     def scores(weights: tuple[dict, Array], items: Array) -> Array:
         return supernet.encode_last(weights[0], items, weights[1]) @ item_table(weights[0]).T
 
@@ -236,32 +238,15 @@ def _norm(weights: dict, x: Array, kept: Array) -> Array:
     return (centred * inverse * weights["scale"] + weights["bias"]) * kept
 
 
-def _extract(weights: dict, space: Space, architecture: Architecture) -> dict:
-    width, heads, largest = architecture.width, architecture.heads, space.largest.width
-    channel = np.arange(largest)
-    of_head = np.flatnonzero(channel % (largest // heads) < width // heads)
-    blocks = {}
-    for i, inner in enumerate(architecture.inner_sizes):
+def _cut(weights: dict, architecture: Architecture) -> dict:
+    """The chosen form of every layer, and of that the corner."""
+    larger = {"tables": weights["tables"], "embedding_norm": weights["embedding_norm"]}
+    for i in range(architecture.depth):
         layer = jax.tree.map(lambda a, i=i: np.asarray(a[i]), weights["layers"])
-        hidden, feed = np.arange(width), np.arange(inner)
-        block = {name: _cut(layer[name], hidden, of_head) for name in ("query", "key", "value")}
-        block |= {"merge": _cut(layer["merge"], of_head, hidden)}
-        block |= {"expand": _cut(layer["expand"], hidden, feed), "contract": _cut(layer["contract"], feed, hidden)}
-        for name in ("attention_norm", "output_norm"):
-            block[name] = {key: value[:width] for key, value in layer[name].items()}
+        gates = {name: layer.pop(name) for name in list(layer) if name.startswith("gate")}
         if architecture.gate_layers:
-            for name, out in (("gate_hidden", hidden), ("gate_inner", feed)):
-                gate = layer[f"{name}_{architecture.gate_layers}"]
-                block[name] = {key: _cut(gate[key], hidden, hidden if key == "middle" else out) for key in gate}
-        if architecture.conv_width:
-            block["taps"] = layer["taps"][:, :width]
-        blocks[f"blocks_{i}"] = block
-    norm = weights["embedding_norm"]["norm"]
-    return {
-        "tables": {name: table[:, :width] for name, table in weights["tables"].items()},
-        "embedding_norm": {"norm": {key: value[:width] for key, value in norm.items()}},
-    } | blocks
-
-
-def _cut(dense: dict, rows: np.ndarray, columns: np.ndarray) -> dict:
-    return {"kernel": dense["kernel"][np.ix_(rows, columns)], "bias": dense["bias"][columns]}
+            layer |= {name: gates[f"{name}_{architecture.gate_layers}"] for name in ("gate_hidden", "gate_inner")}
+        if not architecture.conv_width:
+            layer.pop("taps", None)
+        larger[f"blocks_{i}"] = layer
+    return corner(larger, architecture)
