@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easrec_jax.nn.losses import cross_entropy
+from easrec_jax.nn.losses import Teacher, cross_entropy
 
 TARGETS, ITEMS, WIDTH = 11, 9, 5
 
@@ -43,6 +43,32 @@ def test_every_chunk_size_gives_the_plain_loss_and_gradients(arrays, expected, c
         np.testing.assert_allclose(a, 3 * b, atol=2e-6)
     assert not np.asarray(ours[1][0]).any()
     assert not np.asarray(ours[0])[np.asarray(arrays[2]) == 0].any()
+
+
+@pytest.mark.parametrize("chunk", [3, 1024])
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_a_teacher_has_his_share_of_what_is_learned_and_learns_nothing(arrays, chunk, share):
+    hidden, table, targets = arrays
+    rng = np.random.default_rng(1)
+    taught, rows = (jnp.asarray(rng.normal(size=(n, WIDTH + 2)), jnp.float32) for n in (TARGETS, ITEMS + 1))
+
+    def by_hand(hidden: jax.Array, table: jax.Array) -> jax.Array:
+        wanted = share * jax.nn.softmax(taught @ rows[1:].T, -1) + (1 - share) * jax.nn.one_hot(targets - 1, ITEMS)
+        losses = -jnp.sum(wanted * jax.nn.log_softmax(hidden @ table[1:].T, -1), -1)
+        return jnp.sum(jnp.where(targets > 0, losses, 0.0)) / jnp.sum(targets > 0)
+
+    def ours(hidden: jax.Array, table: jax.Array, teacher: Teacher) -> jax.Array:
+        return cross_entropy(hidden, table, targets, chunk, teacher)
+
+    value, expected = jax.value_and_grad(by_hand, argnums=(0, 1))(hidden, table)
+    loss, (by_hidden, by_table, by_teacher) = jax.jit(jax.value_and_grad(ours, argnums=(0, 1, 2)))(
+        hidden, table, Teacher(taught, rows, share)
+    )
+    np.testing.assert_allclose(loss, value, rtol=1e-5)
+    np.testing.assert_allclose(by_hidden, expected[0], atol=2e-6)
+    np.testing.assert_allclose(by_table, expected[1], atol=2e-6)
+    assert not any(np.asarray(x).any() for x in jax.tree.leaves(by_teacher))
+    np.testing.assert_allclose(ours(hidden, table, Teacher(taught, rows, 0.0)), cross_entropy(*arrays), rtol=1e-6)
 
 
 def test_no_targets_give_no_loss_and_no_gradients(arrays):

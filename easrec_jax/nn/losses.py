@@ -1,4 +1,4 @@
-"""Cross entropy over all items (Eq. 13-14) that never holds `[targets, items]`."""
+"""Cross entropy over all items (Eq. 13-14), with a teacher's word in it or without, that never holds `[targets, items]`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,31 @@ from jaxtyping import Float, Int
 CHUNK = 640
 
 
+class Teacher(NamedTuple):
+    """What a teacher thinks of each target's place: its scores are `hidden . table^T`. Constants: nothing learns through them."""
+
+    hidden: Float[Array, "targets teacher_width"]
+    table: Float[Array, "rows teacher_width"]
+    share: Float[Array, ""] | float
+    """Of the teacher's probabilities in what is learned; the rest is the target."""
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def cross_entropy(
     hidden: Float[Array, "targets width"],
     table: Float[Array, "rows width"],
     targets: Int[Array, " targets"],
     chunk: int = CHUNK,
+    teacher: Teacher | None = None,
 ) -> Float[Array, ""]:
     """Mean of -log softmax(hidden . table^T)[target] over the real targets; target 0 means none.
 
-    Row 0 of `table`, the padding, is no class. Works in chunks of `chunk` targets, real ones only. Where gradients are
-    asked for, each chunk's share is computed with its loss (three products of `2 targets items width` FLOPs in all).
+    With a teacher, the mean of -sum_v q_v log softmax(hidden . table^T)_v, where q is `teacher.share` of the teacher's softmax
+    (at temperature 1) and the rest of it the target (Hinton et al., 2015). Row 0 of `table`, the padding, is no class. Works in
+    chunks of `chunk` targets, real ones only. Where gradients are asked for, each chunk's share is computed with its loss
+    (three products of `2 targets items width` FLOPs in all, a fourth for the teacher).
     """
-    work = _in_chunks(hidden, targets, chunk)
+    work = _in_chunks(hidden, targets, chunk, teacher)
     return lax.fori_loop(0, work.steps, lambda i, loss: loss + _scores(work, table, i).loss, jnp.zeros(()))
 
 
@@ -40,20 +52,26 @@ class _Chunks(NamedTuple):
     steps: Array
     scale: Array
     """One over the number of real targets."""
+    teacher: Teacher | None
 
 
-def _in_chunks(hidden: Array, targets: Array, chunk: int) -> _Chunks:
+def _in_chunks(hidden: Array, targets: Array, chunk: int, teacher: Teacher | None) -> _Chunks:
     size = min(chunk, targets.shape[0])
     pad = -targets.shape[0] % size
     order = jnp.argsort(targets == 0, stable=True)
     count = jnp.sum(targets > 0)
+
+    def ordered(rows: Array) -> Array:
+        return jnp.pad(rows[order], ((0, pad), (0, 0)))
+
     return _Chunks(
-        hidden=jnp.pad(hidden[order], ((0, pad), (0, 0))),
+        hidden=ordered(hidden),
         targets=jnp.pad(targets[order], (0, pad)),
         order=order,
         size=size,
         steps=(count + size - 1) // size,
         scale=1.0 / jnp.maximum(count, 1),
+        teacher=teacher and teacher._replace(hidden=ordered(teacher.hidden)),
     )
 
 
@@ -64,7 +82,11 @@ class _Scored(NamedTuple):
     targets: Int[Array, " chunk"]
     target_rows: Float[Array, "chunk width"]
     weight: Float[Array, " chunk"]
+    """Of each target in the loss."""
+    kept: Float[Array, " chunk"]
+    """The same less what the teacher has of it."""
     exps: Float[Array, "chunk classes"]
+    """Proportional to probabilities; with a teacher, to probabilities less the teacher's share of his."""
     total: Float[Array, "chunk 1"]
     loss: Float[Array, ""]
 
@@ -79,33 +101,39 @@ def _scores(work: _Chunks, table: Array, i: Array) -> _Scored:
     exps = jnp.exp(scores - highest)
     total = jnp.sum(exps, -1, keepdims=True)
     log_norm = (jnp.log(total) + highest)[:, 0]
-    loss = jnp.sum(weight * (log_norm - jnp.sum(x * target_rows, -1)))
-    return _Scored(x, y, target_rows, weight, exps, total, loss)
+    if work.teacher is None:
+        loss = jnp.sum(weight * (log_norm - jnp.sum(x * target_rows, -1)))
+        return _Scored(x, y, target_rows, weight, weight, exps, total, loss)
+    taught = lax.dynamic_slice_in_dim(work.teacher.hidden, i * work.size, work.size) @ work.teacher.table[1:].T
+    share = work.teacher.share * jax.nn.softmax(taught, -1)
+    kept = weight * (1.0 - work.teacher.share)
+    loss = jnp.sum(weight * (log_norm - jnp.sum(share * scores, -1))) - jnp.sum(kept * jnp.sum(x * target_rows, -1))
+    return _Scored(x, y, target_rows, weight, kept, exps - share * total, total, loss)
 
 
-def _forward(hidden: Array, table: Array, targets: Array, chunk: int):
+def _forward(hidden: Array, table: Array, targets: Array, chunk: int, teacher: Teacher | None = None):
     """The loss, and its gradients by `hidden` and `table`, each chunk's with its scores."""
-    work, classes = _in_chunks(hidden, targets, chunk), table[1:]
+    work, classes = _in_chunks(hidden, targets, chunk, teacher), table[1:]
 
     def body(i: Array, carry):
         loss, d_hidden, d_classes, d_target = carry
-        x, y, target_rows, weight, exps, total, more = _scores(work, table, i)
-        share = weight[:, None] / total
-        d_x = (exps @ classes) * share - weight[:, None] * target_rows
+        of = _scores(work, table, i)
+        share = of.weight[:, None] / of.total
+        d_x = (of.exps @ classes) * share - of.kept[:, None] * of.target_rows
         d_hidden = lax.dynamic_update_slice_in_dim(d_hidden, d_x, i * work.size, 0)
-        d_classes = d_classes + exps.T @ (x * share)
-        d_target = d_target.at[y].add(-weight[:, None] * x)
-        return loss + more, d_hidden, d_classes, d_target
+        d_classes = d_classes + of.exps.T @ (of.hidden * share)
+        d_target = d_target.at[of.targets].add(-of.kept[:, None] * of.hidden)
+        return loss + of.loss, d_hidden, d_classes, d_target
 
     start = (jnp.zeros(()), jnp.zeros_like(work.hidden), jnp.zeros_like(classes), jnp.zeros_like(table))
     loss, d_sorted, d_classes, d_target = lax.fori_loop(0, work.steps, body, start)
     d_hidden = jnp.zeros_like(hidden).at[work.order].set(d_sorted[: targets.shape[0]])
-    return loss, (d_hidden, d_target.at[1:].add(d_classes))
+    return loss, (d_hidden, d_target.at[1:].add(d_classes), teacher)
 
 
 def _backward(chunk: int, gradients, upstream: Array):
-    d_hidden, d_table = gradients
-    return upstream * d_hidden, upstream * d_table, None
+    d_hidden, d_table, teacher = gradients
+    return upstream * d_hidden, upstream * d_table, None, jax.tree.map(jnp.zeros_like, teacher)
 
 
 cross_entropy.defvjp(_forward, _backward)
