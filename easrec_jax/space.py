@@ -63,6 +63,20 @@ class Space:
             rows += [(*picked, *inner, *beyond) for inner in self._inner_options(width, depth)]
         return np.array(rows, np.int32)
 
+    @cached_property
+    def exits(self) -> dict[int, tuple[int, ...]]:
+        """Of each network of most layers, by row: the rows of the networks that end after its first layer, its second, and so on."""
+        rows = {tuple(row): number for number, row in enumerate(self.networks.tolist())}
+        found = {}
+        for number in np.flatnonzero(self.networks[:, 1] == self.num_layers - 1).tolist():
+            whole = self.networks[number].tolist()
+            ends = []
+            for depth in range(self.num_layers):
+                inner = [size if layer <= depth else -1 for layer, size in enumerate(whole[FIRST_INNER:])]
+                ends.append(rows[(whole[0], depth, *whole[2:FIRST_INNER], *inner)])
+            found[number] = tuple(ends)
+        return found
+
     def _inner_options(self, width: int, depth: int) -> list[tuple[int, ...]]:
         if self.inner_of == "width":
             return [(width,) * depth]

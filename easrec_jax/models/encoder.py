@@ -103,6 +103,12 @@ class Supernet(Protocol):
         """Hidden state at each user's last event."""
         ...
 
+    def exits(
+        self, weights: Weights, items: Items, network: Array, *, key: Array | None = None
+    ) -> Float[Array, "layers batch length width"]:
+        """Hidden states after each layer of one network of most layers, by its row in the space's table."""
+        ...
+
     def cut(self, weights: Weights, architecture: Architecture) -> dict:
         """The weights of one network of the space, as `Network` wants them; `ValueError` if it is none of it."""
         ...

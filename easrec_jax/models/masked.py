@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
@@ -61,13 +60,20 @@ class Masked:
         self, weights: dict, items: Items, drawn: Choice, *, key: Array | None = None
     ) -> Float[Array, "batch length width"]:
         """The chosen network's hidden states, zero beyond its width; a key switches dropout on and is consumed."""
-        return _encode(weights, items, drawn, space=self.space, rate=self.dropout, key=key)
+        return _run(weights, items, drawn, space=self.space, rate=self.dropout, key=key)[0]
 
     def encode_last(
         self, weights: dict, items: Items, drawn: Choice, *, key: Array | None = None
     ) -> Float[Array, "batch width"]:
         """`encode` at each user's last event."""
         return pick_last(self.encode(weights, items, drawn, key=key), items > 0)
+
+    def exits(
+        self, weights: dict, items: Items, network: Array, *, key: Array | None = None
+    ) -> Float[Array, "layers batch length width"]:
+        """Hidden states after each layer of one network, by its row in the space's table, zero beyond its width."""
+        choice = jnp.asarray(self.space.networks)[network]
+        return _run(weights, items, choice, space=self.space, rate=self.dropout, key=key)[1]
 
     def cut(self, weights: dict, architecture: Architecture) -> dict:
         """The weights of one architecture of the space, as `Network` wants them.
@@ -135,10 +141,11 @@ def _largest(space: Space, num_items: int, gate_layers: int, key: Array) -> dict
     return jax.tree.map(jnp.asarray, network.init(key))
 
 
-def _encode(
+def _run(
     weights: dict, items: Int[Array, "batch length"], choice: Choice, *, space: Space, rate: float = 0.0,
     key: Array | None = None,
-) -> Float[Array, "batch length width"]:  # fmt: skip
+) -> tuple[Float[Array, "batch length width"], Float[Array, "layers batch length width"]]:  # fmt: skip
+    """(hidden states after the last layer, after each layer: beyond the depth the last one's again)."""
     embedding_key, key = split_key(key, 2)
     mask, masks = items > 0, _masks(choice, space)
     tables = weights["tables"]
@@ -156,11 +163,12 @@ def _encode(
             kept = (jnp.arange(max(space.inners)) < jnp.array(space.inners)[size]).astype(x.dtype)
             return _block(parameters, x, kept, network, layer_key)
 
-        return lax.cond(number < depth, run, lambda x: x, x), None
+        x = lax.cond(number < depth, run, lambda x: x, x)
+        return x, x
 
     layer_keys = None if key is None else jax.random.split(key, space.num_layers)
     numbers = jnp.arange(space.num_layers)
-    return lax.scan(layer, embedded, (weights["layers"], numbers, inner, layer_keys))[0]
+    return lax.scan(layer, embedded, (weights["layers"], numbers, inner, layer_keys))
 
 
 def _masks(choice: Choice, space: Space) -> Masks:
@@ -242,7 +250,7 @@ def _cut(weights: dict, architecture: Architecture) -> dict:
     """The chosen form of every layer, and of that the corner."""
     larger = {"tables": weights["tables"], "embedding_norm": weights["embedding_norm"]}
     for i in range(architecture.depth):
-        layer = jax.tree.map(lambda a, i=i: np.asarray(a[i]), weights["layers"])
+        layer = jax.tree.map(lambda a, i=i: a[i], weights["layers"])
         gates = {name: layer.pop(name) for name in list(layer) if name.startswith("gate")}
         if architecture.gate_layers:
             layer |= {name: gates[f"{name}_{architecture.gate_layers}"] for name in ("gate_hidden", "gate_inner")}

@@ -42,12 +42,17 @@ class NetworkModule(nn.Module):
 
     def encode(self, items: Items, *, key: Array | None = None) -> Float[Array, "batch length width"]:
         """Hidden state at every position; a key switches dropout on and is consumed."""
+        return self.exits(items, key=key)[-1]
+
+    def exits(self, items: Items, *, key: Array | None = None) -> list[Array]:
+        """Hidden states after each layer, [batch length width] each: those of the networks that end there."""
         keys = split_key(key, self.architecture.depth + 1)
-        mask = items > 0
+        mask, after = items > 0, []
         embedded = x = self.embedding_norm(self.tables(items), key=keys[0])
         for block, block_key in zip(self.blocks, keys[1:], strict=True):
             x = block(x, embedded, mask, key=block_key)
-        return x
+            after.append(x)
+        return after
 
     def encode_last(self, items: Items, *, key: Array | None = None) -> Float[Array, "batch width"]:
         """Hidden state at each user's last event; the last layer is computed there alone."""
@@ -112,6 +117,10 @@ class Network:
     def encode(self, weights: dict, items: Items, *, key: Array | None = None) -> Float[Array, "batch length width"]:
         """Hidden state at every position; a key switches dropout on and is consumed."""
         return self._apply("encode", weights, items, key=key)
+
+    def exits(self, weights: dict, items: Items, *, key: Array | None = None) -> list[Array]:
+        """Hidden states after each layer, [batch length width] each: those of the networks that end there."""
+        return self._apply("exits", weights, items, key=key)
 
     def encode_last(self, weights: dict, items: Items, *, key: Array | None = None) -> Float[Array, "batch width"]:
         """Hidden state at each user's last event; the last layer is computed there alone."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -147,6 +148,24 @@ class Candidates:
         """The mixture at each user's last event."""
         return pick_last(self.encode(weights, items, drawn, key=key), items > 0)
 
+    def exits(
+        self, weights: dict, items: Items, network: Array, *, key: Array | None = None
+    ) -> Float[Array, "layers batch length width"]:
+        """Hidden states after each layer of a candidate, by the row of any network of its width, zero beyond the width."""
+
+        def of(candidate: int) -> Callable[[dict], Array]:
+            whole = Network(_block_of(self.space, candidate).architecture, self.num_items, self.dropout)
+
+            def run(weights: dict) -> Array:
+                part = {"tables": self._tables(weights, whole.architecture.width)} | self._candidate(weights, candidate)
+                after = [_pad(x, self.space.largest.width) for x in whole.exits(part, items, key=key)]
+                return jnp.stack(after)
+
+            return run
+
+        width = jnp.asarray(self.space.networks)[network, 0]
+        return jax.lax.switch(width, [of(candidate) for candidate in range(len(self.space.widths))], weights)
+
     def cut(self, weights: dict, architecture: Architecture) -> dict:
         """The weights of one architecture of the space, as `Network` wants them; the tables sliced to its width.
 
@@ -156,8 +175,7 @@ class Candidates:
         candidate = int(self.space.networks[self.space.network(architecture), 0])
         part = self._candidate(weights, candidate)
         layers = {f"blocks_{layer}": part[f"blocks_{layer}"] for layer in range(architecture.depth)}
-        tables = {name: table[:, : architecture.width] for name, table in weights["tables"].items()}
-        return {"tables": tables, "embedding_norm": part["embedding_norm"]} | layers
+        return {"tables": self._tables(weights, architecture.width), "embedding_norm": part["embedding_norm"]} | layers
 
     def alone(self, weights: dict, network: int) -> tuple[ScoreFunction, dict]:
         """A network of the space cut out: its scoring function and weights."""
@@ -171,6 +189,10 @@ class Candidates:
             return {"embedding_norm": weights[f"embedding_norms_{candidate}"]} | layers
         block = _block_of(self.space, candidate)
         return corner(weights, block.architecture)
+
+    @staticmethod
+    def _tables(weights: dict, width: int) -> dict:
+        return {name: table[:, :width] for name, table in weights["tables"].items()}
 
     def _embed(self, weights: dict, items: Items) -> Array:
         largest = self.space.largest
