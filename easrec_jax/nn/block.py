@@ -42,9 +42,9 @@ class Block(nn.Module):
     def setup(self):
         arch, width = self.architecture, self.architecture.width
         # one product each: fused, their gradients would have to be glued together, which costs more than it saves
-        self.query, self.key, self.value, self.merge = (Dense(width) for _ in range(4))
+        self.query, self.key, self.value, self.merge = (Dense(width, width) for _ in range(4))
         self.attention_norm, self.output_norm = LayerNorm(), LayerNorm()
-        self.expand, self.contract = Dense(self.inner), Dense(width)
+        self.expand, self.contract = Dense(width, self.inner), Dense(self.inner, width)
         if arch.gate_layers:
             self.gate_hidden = Gate(width, arch.gate_layers)
             self.gate_inner = Gate(self.inner, arch.gate_layers)
@@ -98,9 +98,7 @@ class Block(nn.Module):
         query = self._heads(self.query(pick_last(convolved, mask)))
         shares = self.mixer.weights(query, self._heads(self.key(convolved)), mask, self._decay())
         pooled = jnp.einsum("bhl,blw->bhw", shares, convolved)
-        value = self.value.variables["params"]
-        kernel = self._heads(value["kernel"])
-        bias = self._heads(value["bias"])
+        kernel, bias = self._heads(self.value.kernel), self._heads(self.value.bias)
         mixed = jnp.einsum("bhw,whc->bhc", pooled, kernel) + jnp.sum(shares, -1)[..., None] * bias
         x_last, embedded_last = pick_last(x, mask), pick_last(embedded, mask)
         return self._feed_forward(x_last, self.merge(mixed.reshape(x_last.shape)), embedded_last, key)

@@ -40,10 +40,10 @@ class FDSA(nn.Module):
         arch = self.architecture
         self.tables = Tables(self.num_items, arch.max_length, arch.width)
         self.feature_tables = FeatureTables(self.features, arch.width)
-        self.attention_hidden, self.attention_out = Dense(arch.width), Dense(1)
+        self.attention_hidden, self.attention_out = Dense(arch.width, arch.width), Dense(arch.width, 1)
         self.item_norm, self.feature_norm = EmbeddingNorm(self.dropout), EmbeddingNorm(self.dropout)
         self.item_stack, self.feature_stack = Stack(arch, self.dropout), Stack(arch, self.dropout)
-        self.merge, self.merge_norm = Dense(arch.width), LayerNorm()
+        self.merge, self.merge_norm = Dense(2 * arch.width, arch.width), LayerNorm()
 
     def _embed(self, items: Items, keys: list) -> tuple[Array, Array]:
         columns = self.feature_tables(items)

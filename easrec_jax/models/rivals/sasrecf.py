@@ -37,7 +37,7 @@ class SASRecF(nn.Module):
         arch = self.architecture
         self.tables = Tables(self.num_items, arch.max_length, arch.width)
         self.feature_tables = FeatureTables(self.features, arch.width)
-        self.join = Dense(arch.width)
+        self.join = Dense((1 + len(self.features.names)) * arch.width, arch.width)
         self.embedding_norm = EmbeddingNorm(self.dropout)
         self.stack = Stack(arch, self.dropout)
 
