@@ -99,7 +99,7 @@ class Block(nn.Module):
         shares = self.mixer.weights(query, self._heads(self.key(convolved)), mask, self._decay())
         pooled = jnp.einsum("bhl,blw->bhw", shares, convolved)
         kernel, bias = self._heads(self.value.kernel), self._heads(self.value.bias)
-        mixed = jnp.einsum("bhw,whc->bhc", pooled, kernel) + jnp.sum(shares, -1)[..., None] * bias
+        mixed = jnp.einsum("bhw,whc->bhc", pooled, kernel) + jnp.sum(shares, -1)[..., None] * bias[None]
         x_last, embedded_last = pick_last(x, mask), pick_last(embedded, mask)
         return self._feed_forward(x_last, self.merge(mixed.reshape(x_last.shape)), embedded_last, key)
 
@@ -117,7 +117,7 @@ class Block(nn.Module):
         convolved, recent = x, state.recent
         if self.architecture.conv_width:
             window = jnp.concatenate([recent, x[:, None]], 1)
-            convolved, recent = jnp.sum(self.taps * window, 1), window[:, 1:]
+            convolved, recent = jnp.sum(self.taps[None] * window, 1), window[:, 1:]
         summary = push(state.summary, *self._keys_values(convolved), self._decay())
         mixed = self.mixer.read(self._heads(self.query(convolved)), summary)
         out = self._feed_forward(x, self.merge(mixed.reshape(x.shape)), embedded, None)
@@ -126,7 +126,7 @@ class Block(nn.Module):
     def _recent(self, x: Array, mask: Array) -> Array:
         lag = max(self.architecture.conv_width - 1, 0)
         # negative: before the first event, zero
-        index = jnp.sum(mask, -1)[:, None] - lag + jnp.arange(lag)
+        index = jnp.sum(mask, -1)[:, None] - lag + jnp.arange(lag)[None, :]
         rows = jnp.take_along_axis(x, jnp.maximum(index, 0)[..., None], 1)
         return jnp.where(index[..., None] >= 0, rows, 0.0)
 
@@ -135,7 +135,7 @@ def convolve(taps: Float[Array, "taps width"], x: Hidden) -> Hidden:
     """Causal depthwise convolution: tap i reads the event `taps - 1 - i` back, zeros before the first."""
     count, length = taps.shape[0], x.shape[1]
     padded = jnp.pad(x, ((0, 0), (count - 1, 0), (0, 0)))
-    read = [taps[i] * padded[:, i : i + length] for i in range(count)]
+    read = [taps[None, None, i] * padded[:, i : i + length] for i in range(count)]
     return sum(read[1:], read[0])
 
 

@@ -13,6 +13,11 @@ GATE_SCALE = 2.0
 glorot_init = jax.jit(nn.initializers.glorot_normal(), static_argnums=1)
 
 
+def over_channels(channels: Array, x: Array) -> Array:
+    """One number a channel, with an axis of size 1 for each other axis of `x`."""
+    return jnp.expand_dims(channels, range(x.ndim - 1))
+
+
 class Dense(nn.Module):
     """x W + b over flattened tokens: a backward product over two token axes would cost XLA a copy (twice the time on CPU).
 
@@ -27,7 +32,7 @@ class Dense(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
 
     def __call__(self, x: Array) -> Array:
-        flat = x.reshape(-1, x.shape[-1]) @ self.kernel + self.bias
+        flat = x.reshape(-1, x.shape[-1]) @ self.kernel + self.bias[None, :]
         return flat.reshape(*x.shape[:-1], self.features)
 
 
@@ -40,7 +45,7 @@ class LayerNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
         centred = x - jnp.mean(x, -1, keepdims=True)
         inverse = jax.lax.rsqrt(jnp.mean(centred * centred, -1, keepdims=True) + 1e-6)
-        return centred * inverse * scale + bias
+        return centred * inverse * over_channels(scale, x) + over_channels(bias, x)
 
 
 class Gate(nn.Module):

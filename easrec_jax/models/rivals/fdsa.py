@@ -51,7 +51,7 @@ class FDSA(nn.Module):
         real = jnp.concatenate([m for _, m in columns], -2)
         logits = self.attention_out(nn.relu(self.attention_hidden(rows)))
         weights = jax.nn.softmax(jnp.where(real, logits, -1e30), -2) * real  # an item without features: zero
-        positions = self.tables.positions[: items.shape[1]]
+        positions = self.tables.positions[None, : items.shape[1]]
         summed = jnp.where((items > 0)[..., None], jnp.sum(weights * rows, -2) + positions, 0.0)
         return self.item_norm(self.tables(items), key=keys[0]), self.feature_norm(summed, key=keys[1])
 
