@@ -48,7 +48,7 @@ CAUSAL = [name for name in VARIANTS if name != "linrec"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    jax.config.update("jax_numpy_rank_promotion", "allow")
+    jax.config.update("jax_numpy_rank_promotion", "raise")
     jax.config.update("jax_debug_key_reuse", True)
     hypothesis.settings.register_profile(
         "fixed", derandomize=True
