@@ -20,7 +20,7 @@ from easrec_jax.config import Config
 from easrec_jax.data.load import load_data
 from easrec_jax.data.split import Split
 from easrec_jax.models.cost import request_flops
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.runs.cli import Progress, main, run_arguments
 from easrec_jax.train.fit import fit
 from easrec_jax.train.loop import Run
@@ -49,7 +49,7 @@ def changed(config: Config, change: dict) -> Config:
 
 def train(name: str, config: Config, split: Split) -> dict:
     network = Network(full_architecture(config.model), split.data.num_items, config.model.dropout)
-    weights = init_network(network, jax.random.fold_in(jax.random.key(config.seed), 2))
+    weights = network.init(jax.random.fold_in(jax.random.key(config.seed), 2))
     begun = time.perf_counter()
     with Progress(name) as progress:
         run = Run(on_step=progress.step, on_epoch=progress.epoch)

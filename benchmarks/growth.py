@@ -20,7 +20,7 @@ def scaling(request: dict, *, lengths: tuple[int, ...] = (128, 256, 512, 1024, 2
     import numpy as np
 
     from easrec_jax.data.batches import Batch
-    from easrec_jax.models.network import Network, init_network
+    from easrec_jax.models.network import Network
     from easrec_jax.train.step import TrainState, optimizer, train_step
 
     config, split = setup(request)
@@ -34,7 +34,7 @@ def scaling(request: dict, *, lengths: tuple[int, ...] = (128, 256, 512, 1024, 2
             if name == "sasrec" and length > 4096:
                 break  # its scores alone would take gigabytes
             network = Network(dataclasses.replace(arch, max_length=length), num_items, 0.2)
-            weights = init_network(network, jax.random.key(0))
+            weights = network.init(jax.random.key(0))
             tx = optimizer(0.001, "constant", 10, 1000, 0.0)
             items = rng.integers(1, num_items + 1, (1, length), dtype=np.int32)
             state = TrainState(jnp.int32(0), weights, tx.init(weights))
@@ -71,7 +71,7 @@ def catalogue(request: dict, *, sizes: tuple[int, ...] = (10_000, 100_000, 1_000
 
     from easrec_jax.architecture import Architecture
     from easrec_jax.data.batches import Batch
-    from easrec_jax.models.network import Network, init_network
+    from easrec_jax.models.network import Network
     from easrec_jax.train.rows import Sampler, sampled_step
     from easrec_jax.train.step import TrainState, optimizer
 
@@ -83,7 +83,7 @@ def catalogue(request: dict, *, sizes: tuple[int, ...] = (10_000, 100_000, 1_000
     rows: dict[str, list] = {"step_ms": [], "tables_mb": [], "memory_over_tables": []}
     for items in sizes:
         network = Network(arch, items, 0.2)
-        weights = init_network(Network(arch, 1), key)
+        weights = Network(arch, 1).init(key)
         weights["tables"]["items"] = jnp.full((items + 1, arch.width), 0.02).at[0].set(0.0)
         tables = 3 * weights["tables"]["items"].nbytes  # the table and Adam's two moments
         state = [TrainState(jnp.int32(0), weights, tx.init(weights))]

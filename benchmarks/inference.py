@@ -16,7 +16,7 @@ def recommender(name: str, split: Any, config: Any, request: dict, max_length: i
     """A saved model, or random weights: speed does not depend on them."""
     import jax
 
-    from easrec_jax.models.network import Network, init_network
+    from easrec_jax.models.network import Network
     from easrec_jax.serving.artifact import Model
     from easrec_jax.serving.recommend import Recommender
 
@@ -24,7 +24,7 @@ def recommender(name: str, split: Any, config: Any, request: dict, max_length: i
         return Recommender.load(request["model"])
     arch = architecture_of(name, config, request)
     arch = dataclasses.replace(arch, max_length=max_length or arch.max_length)
-    weights = init_network(Network(arch, split.data.num_items), jax.random.key(0))
+    weights = Network(arch, split.data.num_items).init(jax.random.key(0))
     return Recommender(Model(arch, weights, split.data.item_ids, split.popularity(), {}))
 
 

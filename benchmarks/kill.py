@@ -159,9 +159,9 @@ import numpy as np, jax
 from easrec_jax.architecture import Architecture
 from easrec_jax.serving.artifact import Model, save_model
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 arch = Architecture(width=8, inner=8, depth=1, heads=2, max_length=4, attention="softmax", gate_layers=0)
-shapes = jax.eval_shape(lambda key: init_network(Network(arch, 5000), key), jax.random.key(0))
+shapes = jax.eval_shape(Network(arch, 5000).init, jax.random.key(0))
 models = []
 for name in "ab":
     weights = jax.tree.map(lambda x: np.full(x.shape, ord(name), x.dtype), shapes)

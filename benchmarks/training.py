@@ -16,7 +16,7 @@ def train(name: str, request: dict, *, steps: int = 80) -> dict:
     import numpy as np
 
     from easrec_jax.data.batches import epoch_batches
-    from easrec_jax.models.network import Network, init_network
+    from easrec_jax.models.network import Network
     from easrec_jax.train.step import TrainState, optimizer, train_step
     from easrec_jax.train.task import samples_of
 
@@ -24,7 +24,7 @@ def train(name: str, request: dict, *, steps: int = 80) -> dict:
     arch = architecture_of(name, config, request)
     samples = samples_of(config, split)
     network = Network(arch, split.data.num_items, config.model.dropout)
-    weights = init_network(network, jax.random.key(0))
+    weights = network.init(jax.random.key(0))
     tx = optimizer(0.001, "constant", 10, 1000, 0.0)
     state = TrainState(jnp.int32(0), weights, tx.init(weights))
     plan = {"max_length": arch.max_length, "batch_size": config.retrain.batch_size, "buckets": config.retrain.buckets}

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from easrec_jax.architecture import Architecture, full_architecture
+from easrec_jax.architecture import RECENT, Architecture, full_architecture
 from easrec_jax.config import Config, pruned_size
 
 FACTORS = ("width", "depth", "heads", "gate_layers", "attention")  # what is chosen once a network, in the table's order
@@ -90,7 +90,7 @@ class Space:
         row = self.networks[network]
         picked = {name: options[at] for (name, options), at in zip(self.factors.items(), row, strict=False)}
         inner = tuple(self.inners[at] for at in row[FIRST_INNER:] if at >= 0)
-        conv_width = self.conv_width if picked["attention"] == "recent_linrec" else 0
+        conv_width = self.conv_width if picked["attention"] == RECENT else 0
         return dataclasses.replace(self.largest, inner=inner, conv_width=conv_width, **picked)
 
     def network(self, architecture: Architecture) -> int:

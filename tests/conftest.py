@@ -33,7 +33,7 @@ install_import_hook("easrec_jax", "beartype.beartype")  # before anything else i
 from easrec_jax.architecture import Architecture  # noqa: E402
 from easrec_jax.data.interactions import IdMap, Interactions  # noqa: E402
 from easrec_jax.data.split import Split  # noqa: E402
-from easrec_jax.models.network import Network, init_network  # noqa: E402
+from easrec_jax.models.network import Network  # noqa: E402
 
 ITEMS, LENGTH = 20, 9
 SIZES = {"width": 8, "inner": 12, "depth": 2, "heads": 2, "max_length": LENGTH}
@@ -48,7 +48,7 @@ CAUSAL = [name for name in VARIANTS if name != "linrec"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    jax.config.update("jax_numpy_rank_promotion", "allow")
+    jax.config.update("jax_numpy_rank_promotion", "raise")
     jax.config.update("jax_debug_key_reuse", True)
     hypothesis.settings.register_profile(
         "fixed", derandomize=True
@@ -101,7 +101,7 @@ def random_weights(init, seed: int = 0) -> dict:
 @cache
 def small_network(variant: str) -> Small:
     network = Network(Architecture(**SIZES, **VARIANTS[variant]), ITEMS)
-    return Small(network, random_weights(lambda key: init_network(network, key)))
+    return Small(network, random_weights(network.init))
 
 
 def make_interactions(histories: list[list[int]], num_items: int) -> Interactions:

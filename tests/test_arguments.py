@@ -13,7 +13,7 @@ import pytest
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.serving.artifact import Model
 from easrec_jax.serving.recommend import Recommender
 
@@ -33,7 +33,7 @@ def recommender():
     architecture = Architecture(
         width=8, inner=16, depth=1, heads=2, max_length=6, attention="recent_linrec", gate_layers=2
     )
-    weights = init_network(Network(architecture, 30), jax.random.key(0))
+    weights = Network(architecture, 30).init(jax.random.key(0))
     ids = IdMap(tuple(str(k) for k in range(30)))
     return Recommender(Model(architecture, weights, ids, np.arange(31)[::-1], {}))
 
@@ -129,7 +129,7 @@ def test_weights_whose_scores_overflow_are_named():
     architecture = Architecture(
         width=8, inner=16, depth=1, heads=2, max_length=6, attention="recent_linrec", gate_layers=2
     )
-    weights = init_network(Network(architecture, 30), jax.random.key(0))
+    weights = Network(architecture, 30).init(jax.random.key(0))
     ids = IdMap(tuple(str(k) for k in range(30)))
     huge = jax.tree.map(lambda x: jnp.full_like(x, 3e38), weights)
     with pytest.raises(ValueError, match=r"^weights: .*: expected values below 1e\+15, got 3e\+38"):

@@ -20,7 +20,7 @@ from easrec_jax import files
 from easrec_jax.architecture import Architecture
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.files import file_digests, read_arrays, read_json, write_arrays
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.serving.artifact import Model, load_model, save_model
 
 IDS = ("a\nb", '"; drop', "<script>", "x" * 1_000_000, "i5", "i6")
@@ -31,7 +31,7 @@ ARCHITECTURE = Architecture(
 
 @cache
 def weights_of(items: int) -> dict:
-    return init_network(Network(ARCHITECTURE, items), jax.random.key(0))
+    return Network(ARCHITECTURE, items).init(jax.random.key(0))
 
 
 def save(folder: Path, ids: tuple[str, ...] = IDS) -> Path:

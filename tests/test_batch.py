@@ -19,7 +19,7 @@ from easrec_jax.data.columns import Columns
 from easrec_jax.data.histories import open_source, read_part, write_parts
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.data.read import read_interactions
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.serving import part_answers
 from easrec_jax.serving.artifact import Model
 from easrec_jax.serving.batch import recommend_file
@@ -35,7 +35,7 @@ def recommender() -> Recommender:
     architecture = Architecture(
         width=8, inner=8, depth=1, heads=2, max_length=6, attention="recent_linrec", gate_layers=0, conv_width=2
     )
-    weights = init_network(Network(architecture, len(IDS)), jax.random.key(5))
+    weights = Network(architecture, len(IDS)).init(jax.random.key(5))
     popularity = np.concatenate([[0], np.arange(len(IDS), 0, -1)])
     return Recommender(Model(architecture, weights, IdMap(IDS), popularity, {}, fingerprint="x"))
 

@@ -20,7 +20,7 @@ from easrec_jax.data.batches import (
     training_samples,
 )
 from easrec_jax.data.split import Split
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.train.step import TrainState, train_step
 
 N = 8
@@ -167,7 +167,7 @@ def test_a_training_step_is_traced_once_a_batch_shape(split):
 
     tx = optax.GradientTransformation(sgd.init, counted)
     network = Network(Architecture(4, 4, 1, 1, 2, "causal_linrec", 0), split.data.num_items)
-    weights = init_network(network, jax.random.key(0))
+    weights = network.init(jax.random.key(0))
     state, key = TrainState(jax.numpy.int32(0), weights, tx.init(weights)), jax.random.key(1)
     samples, shapes = training_samples(split, max_length=2, targets="all", windows="all"), set()
     for number in range(2):

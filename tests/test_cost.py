@@ -13,7 +13,7 @@ from products import product_flops
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import SearchConfig
 from easrec_jax.models.cost import all_positions_flops, cost_table, parameter_count, request_flops, token_flops
-from easrec_jax.models.network import Network, init_network, item_table
+from easrec_jax.models.network import Network, item_table
 from easrec_jax.nas.distribution import Table, init_logits
 from easrec_jax.nas.strategies import easrec
 from easrec_jax.nas.strategies.strategy import Moment
@@ -41,7 +41,7 @@ MEASURED = [
 
 def shapes(architecture: Architecture, num_items: int = ITEMS) -> tuple[Network, dict]:
     network = Network(architecture, num_items)
-    return network, jax.eval_shape(lambda key: init_network(network, key), jax.random.key(0))
+    return network, jax.eval_shape(network.init, jax.random.key(0))
 
 
 def xla_flops(function, *args) -> float:

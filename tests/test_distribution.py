@@ -94,7 +94,7 @@ def test_within_a_budget_pairs_follow_the_restricted_probabilities_and_no_other_
 
 
 def test_gradients_within_a_budget_are_finite():
-    weight = jnp.arange(3.0)[:, None] + jnp.arange(4.0)
+    weight = jnp.arange(3.0)[:, None] + jnp.arange(4.0)[None, :]
 
     def value(logits):
         return jnp.sum(relax(logits, jax.random.key(3), moment(WITHIN, tau_start=0.5, budget=0.35)) * weight)

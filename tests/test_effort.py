@@ -14,7 +14,7 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.data.batches import Batch, training_samples
 from easrec_jax.models.cost import request_flops, token_flops
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.models.supernet import Candidates
 from easrec_jax.nas.distribution import Table
 from easrec_jax.nas.steps import architecture_step, init_search, make_searcher, moment_of, weight_step
@@ -33,7 +33,7 @@ STEPS = sum(SHAPES.values())
 
 def test_training_a_network_is_three_times_the_products_of_its_forward_pass():
     network = Network(SPACE.largest, ITEMS)
-    weights = jax.eval_shape(lambda key: init_network(network, key), jax.random.key(0))
+    weights = jax.eval_shape(network.init, jax.random.key(0))
 
     def forward(weights, items):
         return network.encode(weights, items) @ weights["tables"]["items"].T

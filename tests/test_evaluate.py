@@ -218,7 +218,7 @@ def test_the_test_item_never_reaches_selection(split, weights):
 def test_at_test_time_the_history_ends_with_the_validation_item(split):
     def validation_item(weights, items):
         last = jnp.sum(items > 0, 1) - 1
-        return jnp.take_along_axis(items, last[:, None], 1) == jnp.arange(31)
+        return jnp.take_along_axis(items, last[:, None], 1) == jnp.arange(31)[None, :]
 
     users = np.flatnonzero(split.targets("test") == split.targets("validation"))
     ranks = Evaluator(split, "test", N).ranks(validation_item, None)["full"]

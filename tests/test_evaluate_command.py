@@ -14,7 +14,7 @@ import pytest
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import EvaluateConfig
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.serving.artifact import Model, save_model
 
 IDS = tuple(f"i{k}" for k in range(30))
@@ -25,7 +25,7 @@ def save(path: Path, ids: tuple[str, ...]) -> Path:
     architecture = Architecture(
         width=8, inner=8, depth=1, heads=2, max_length=6, attention="recent_linrec", gate_layers=0, conv_width=2
     )
-    weights = init_network(Network(architecture, len(ids)), jax.random.key(5))
+    weights = Network(architecture, len(ids)).init(jax.random.key(5))
     model = Model(architecture, weights, IdMap(ids), np.arange(len(ids) + 1), {})
     save_model(path, model, architecture=architecture.to_json(), config="{}", metrics="")
     return path

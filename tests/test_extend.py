@@ -92,10 +92,10 @@ import jax
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config, ModelConfig
 from easrec_jax.models.cost import request_flops
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 Config(model=ModelConfig(attention="mean"))
 network = Network(Architecture(8, 8, 2, 2, 6, "mean", 0), 20)
-weights = jax.eval_shape(lambda key: init_network(network, key), jax.random.key(0))
+weights = jax.eval_shape(network.init, jax.random.key(0))
 items = jax.ShapeDtypeStruct((3, 6), "int32")
 for method in ("encode", "encode_last", "start"):
     jax.eval_shape(lambda weights, items: getattr(network, method)(weights, items), weights, items)

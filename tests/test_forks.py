@@ -12,7 +12,7 @@ import numpy as np
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.serving.artifact import Model, load_model, save_model
 from easrec_jax.serving.recommend import Recommender
 
@@ -21,7 +21,7 @@ IDS = IdMap(tuple(f"i{k}" for k in range(30)))
 
 
 def save(folder):
-    weights = init_network(Network(ARCHITECTURE, len(IDS)), jax.random.key(0))
+    weights = Network(ARCHITECTURE, len(IDS)).init(jax.random.key(0))
     model = Model(ARCHITECTURE, weights, IDS, np.arange(31), {"test": {}}, {"i1": "One"})
     save_model(folder, model, architecture=ARCHITECTURE.to_json(), config="{}", metrics="")
     return folder

@@ -28,7 +28,7 @@ from easrec_jax.data.histories import open_source, read_part, write_parts
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.data.read import read_interactions
 from easrec_jax.data.titles import read_titles
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.runs.workdir import MetricsLog
 from easrec_jax.serving.artifact import Model, save_model
 
@@ -190,7 +190,7 @@ def model(tmp_path_factory) -> Path:
     arch = Architecture(width=8, inner=8, depth=1, heads=2, max_length=4, attention="softmax", gate_layers=0)
     ids = IdMap(("1", "2", "<b>", "é", "a,b"))
     folder = tmp_path_factory.mktemp("fuzz") / "model"
-    weights = init_network(Network(arch, len(ids)), jax.random.key(0))
+    weights = Network(arch, len(ids)).init(jax.random.key(0))
     saved = Model(arch, weights, ids, np.arange(6), {})
     save_model(folder, saved, architecture=arch.to_json(), config=to_json(Config()), metrics="")
     return folder

@@ -10,7 +10,7 @@ import pytest
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.serving.artifact import Model, save_model
 from easrec_jax.serving.index import ItemIndex, build_index, made_up_histories
 from easrec_jax.serving.recommend import Recommender
@@ -22,7 +22,7 @@ def make(seed: int = 0, fingerprint: str = "x") -> Recommender:
     architecture = Architecture(
         width=8, inner=8, depth=1, heads=2, max_length=6, attention="recent_linrec", gate_layers=0, conv_width=2
     )
-    weights = init_network(Network(architecture, ITEMS), jax.random.key(seed))
+    weights = Network(architecture, ITEMS).init(jax.random.key(seed))
     ids = IdMap(tuple(f"i{k}" for k in range(ITEMS)))
     popularity = np.arange(ITEMS + 1)[::-1]
     return Recommender(Model(architecture, weights, ids, popularity, {}, fingerprint=fingerprint))

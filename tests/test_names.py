@@ -21,7 +21,7 @@ from easrec_jax.data.order import text_hash
 from easrec_jax.data.read import read_interactions
 from easrec_jax.data.split import Split
 from easrec_jax.evaluate.evaluator import Evaluator
-from easrec_jax.models.network import Network, init_network, network_scores
+from easrec_jax.models.network import Network, network_scores
 from easrec_jax.train.fit import fit
 from easrec_jax.train.task import Task
 
@@ -144,7 +144,7 @@ def figures(data: Interactions) -> tuple[dict, list[np.ndarray]]:
     samples = training_samples(split, max_length=8, targets="all", windows="all")
     evaluator = Evaluator(split, "validation", 8, ("full", "uni20"))
     options = RetrainConfig(epochs=2, batch_size=16, buckets=1, learning_rate=0.01)
-    weights = init_network(network, jax.random.key(0))
+    weights = network.init(jax.random.key(0))
     fitted = fit(network, weights, Task(samples, evaluator, dropout=0.2, seed=0), settings=options)
     return evaluator(network_scores(network), fitted.weights), jax.tree.leaves(fitted.weights)
 

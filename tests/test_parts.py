@@ -20,7 +20,7 @@ import pytest
 from easrec_jax.architecture import Architecture
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.locks import locked
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.serving import batch, claims, part_answers
 from easrec_jax.serving.artifact import Model, save_model
 from easrec_jax.serving.batch import recommend_file
@@ -36,7 +36,7 @@ def make(seed: int = 5, ids: tuple[str, ...] = IDS, titles: dict | None = None) 
     architecture = Architecture(
         width=8, inner=8, depth=1, heads=2, max_length=6, attention="recent_linrec", gate_layers=0, conv_width=2
     )
-    weights = init_network(Network(architecture, len(ids)), jax.random.key(seed))
+    weights = Network(architecture, len(ids)).init(jax.random.key(seed))
     popularity = np.concatenate([[0], np.arange(len(ids), 0, -1)])
     return Recommender(Model(architecture, weights, IdMap(ids), popularity, {}, titles or {}, fingerprint="x"))
 

@@ -16,7 +16,7 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.data.batches import training_samples
 from easrec_jax.evaluate.evaluator import Evaluator
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.nas.search import search
 from easrec_jax.serving.artifact import Model, load_model, save_model
 from easrec_jax.serving.recommend import Recommender
@@ -37,7 +37,7 @@ def task(split) -> Task:
 
 def trained(split, **changes):
     network = Network(ARCHITECTURE, split.data.num_items, 0.1)
-    weights = init_network(network, jax.random.key(0))
+    weights = network.init(jax.random.key(0))
     weights = jax.tree.map(lambda x: x.astype(changes.get("dtype", x.dtype)), weights)
     return fit(network, weights, task(split), settings=ONE_EPOCH)
 

@@ -24,7 +24,7 @@ from easrec_jax.config import Config
 from easrec_jax.config_files import load_config, to_json
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.serving.artifact import Model, save_model
 
 ROOT = Path(__file__).parent.parent
@@ -55,7 +55,7 @@ def folder(tmp_path_factory) -> Path:
     config = load_config(ROOT / "configs" / "demo.py")
     split = Split(planted(users=200, items=400, seed=0).data)
     architecture = full_architecture(config.model)
-    weights = init_network(Network(architecture, split.data.num_items), jax.random.key(0))
+    weights = Network(architecture, split.data.num_items).init(jax.random.key(0))
     model = Model(architecture, weights, split.data.item_ids, split.popularity(), {"test": {}})
     save_model(path / "runs/demo/model", model, architecture=architecture.to_json(), config=to_json(config), metrics="")
     raw = np.array(split.data.item_ids.raw)[split.data.items - 1]

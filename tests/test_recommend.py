@@ -18,7 +18,7 @@ from easrec_jax.config import Config
 from easrec_jax.config_files import to_json
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.files import read_arrays
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.serving import programs
 from easrec_jax.serving.artifact import Model, load_model, save_model
 from easrec_jax.serving.recommend import Recommender
@@ -32,7 +32,7 @@ ARCHITECTURE = Architecture(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "model"
-    weights = init_network(Network(ARCHITECTURE, len(IDS)), jax.random.key(0))
+    weights = Network(ARCHITECTURE, len(IDS)).init(jax.random.key(0))
     popularity = np.concatenate([[0], np.arange(len(IDS), 0, -1)])
     model = Model(ARCHITECTURE, weights, IdMap(IDS), popularity, {"test": {}})
     save_model(path, model, architecture=ARCHITECTURE.to_json(), config=to_json(Config()), metrics="")

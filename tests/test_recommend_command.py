@@ -11,7 +11,7 @@ import pytest
 from easrec_jax.architecture import Architecture
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.data.read import read_interactions
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.serving.artifact import Model, save_model
 from easrec_jax.serving.recommend import Recommender
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory) -> Path:
     architecture = Architecture(
         width=8, inner=8, depth=1, heads=2, max_length=6, attention="recent_linrec", gate_layers=0, conv_width=2
     )
-    weights = init_network(Network(architecture, len(IDS)), jax.random.key(5))
+    weights = Network(architecture, len(IDS)).init(jax.random.key(5))
     model = Model(architecture, weights, IdMap(IDS), np.arange(len(IDS) + 1), {}, TITLES)
     path = tmp_path_factory.mktemp("run") / "model"
     save_model(path, model, architecture=architecture.to_json(), config="{}", metrics="")

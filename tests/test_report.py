@@ -20,7 +20,7 @@ from easrec_jax.architecture import full_architecture
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig
 from easrec_jax.config_files import to_json
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.runs.page import write_page
 from easrec_jax.runs.records import read_runs
 from easrec_jax.serving.artifact import Model, save_model
@@ -78,7 +78,7 @@ def make_run(folder: Path) -> Path:
     }  # fmt: skip
     network = Network(full_architecture(CONFIG.model), 12)
     ids = IdMap(tuple(f"i{k}" for k in range(12)))
-    model = Model(network.architecture, init_network(network, jax.random.key(0)), ids, np.zeros(13, np.int64), results)
+    model = Model(network.architecture, network.init(jax.random.key(0)), ids, np.zeros(13, np.int64), results)
     save_model(folder / "model", model, architecture=described, config=to_json(CONFIG), metrics="")
     return folder
 

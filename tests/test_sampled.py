@@ -13,7 +13,7 @@ from easrec_jax.data.batches import epoch_batches, training_samples
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
 from easrec_jax.evaluate.evaluator import Evaluator
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.models.rivals.popularity import popularity_scores
 from easrec_jax.nn.losses import cross_entropy, sampled_cross_entropy
 from easrec_jax.train.fit import fit
@@ -57,7 +57,7 @@ def split() -> Split:
 @pytest.fixture(scope="module")
 def setting(split, variant_arguments) -> tuple:
     network = Network(variant_arguments, split.data.num_items)
-    weights = init_network(network, jax.random.key(0))
+    weights = network.init(jax.random.key(0))
     samples = training_samples(split, max_length=9, targets="all", windows="all")
     batches = list(epoch_batches(samples, max_length=9, batch_size=2, buckets=1, seed=0, epoch=0))
     return network, weights, batches
@@ -139,6 +139,6 @@ def test_it_learns_more_than_popularity(split, targets, variant_arguments):
         epochs=12 if targets == "all" else 2, batch_size=8, buckets=1, learning_rate=0.02, loss="sampled", negatives=32
     )
     task = Task(samples, evaluator, dropout=0.0, seed=0)
-    fitted = fit(network, init_network(network, jax.random.key(0)), task, settings=settings)
+    fitted = fit(network, network.init(jax.random.key(0)), task, settings=settings)
     floor = evaluator(popularity_scores, jnp.asarray(split.popularity(), jnp.float32))["full"]["ndcg@10"]
     assert fitted.ndcg > 1.3 * floor

@@ -8,7 +8,7 @@ import pytest
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.serving.artifact import Model
 from easrec_jax.serving.recommend import Recommender
 
@@ -20,7 +20,7 @@ def make(attention: str, fingerprint: str = "x") -> Recommender:
         width=8, inner=16, depth=2, heads=2, max_length=6, attention=attention, gate_layers=2,
         conv_width=4 if attention == "recent_linrec" else 0,
     )  # fmt: skip
-    weights = init_network(Network(architecture, len(IDS)), jax.random.key(3))
+    weights = Network(architecture, len(IDS)).init(jax.random.key(3))
     popularity = np.arange(len(IDS) + 1)[::-1]
     return Recommender(Model(architecture, weights, IdMap(IDS), popularity, {}, fingerprint=fingerprint))
 

@@ -19,7 +19,7 @@ from easrec_jax.data.batches import training_samples
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
 from easrec_jax.evaluate.evaluator import Evaluator
-from easrec_jax.models.network import Network, init_network, network_scores
+from easrec_jax.models.network import Network, network_scores
 from easrec_jax.models.rivals.popularity import popularity_scores
 from easrec_jax.train import loop
 from easrec_jax.train.checkpoint import Checkpoints
@@ -52,7 +52,7 @@ def run(split: Split, arch: Architecture, *, targets: str = "all", dropout: floa
     settings = RetrainConfig(**({"epochs": 2, "batch_size": 16, "buckets": 1, "learning_rate": 0.01} | options))
     samples = training_samples(split, max_length=LENGTH, targets=targets, windows="all")
     task = Task(samples, Evaluator(split, "validation", LENGTH, ("full",)), dropout, seed)
-    weights = init_network(network, jax.random.key(seed))
+    weights = network.init(jax.random.key(seed))
     return fit(network, weights, task, settings=settings, objective=objective, run=told)
 
 

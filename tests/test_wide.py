@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from easrec_jax.config import Config, DataConfig, ModelConfig, SearchConfig
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.cost import cost_table, request_flops
 from easrec_jax.models.masked import Masked
-from easrec_jax.models.network import Network, init_network, item_table, network_scores
+from easrec_jax.models.network import Network, item_table, network_scores
 from easrec_jax.nas.search import Found
 from easrec_jax.space import space_of
 from easrec_jax.train.loop import Run
@@ -58,7 +58,7 @@ def test_the_elastic_supernet_is_each_of_its_networks_in_one_program(draw_weight
         width = network.architecture.width
         seen |= {(network.architecture.attention, network.architecture.heads)}
         cut = supernet.cut(weights, network.architecture)
-        like = jax.eval_shape(partial(init_network, network), jax.random.key(0))
+        like = jax.eval_shape(network.init, jax.random.key(0))
         assert jax.tree.map(jnp.shape, cut) == jax.tree.map(jnp.shape, like)
         hidden, real = np.asarray(whole(weights, items, choice)), (np.asarray(items) > 0)[..., None]
         expected = np.asarray(compare(network, cut))
@@ -104,7 +104,7 @@ def test_the_pick_keeps_what_it_learned_in_the_supernet():
         return evaluator(network_scores(network), weights)["full"]["ndcg@10"]
 
     cut = found.cut()
-    assert cut is not None and ndcg(cut) > ndcg(init_network(network, jax.random.key(1))) + 0.1
+    assert cut is not None and ndcg(cut) > ndcg(network.init(jax.random.key(1))) + 0.1
 
 
 def test_without_a_budget_a_high_price_drives_the_cost_down():

@@ -61,7 +61,7 @@ def _count_full(
     """Counts over all items, and over those a user has not seen; (seen_row, seen_item) are pairs, item 0 is filling."""
     values = scores(weights, items)
     target = jnp.take_along_axis(values, targets[:, None], 1)
-    real = jnp.arange(values.shape[1]) > 0
+    real = jnp.arange(values.shape[1])[None, :] > 0
     above, equal = ~(values <= target) & real, (values == target) & real  # NaN stands above: it must not look good
     full = _Counts(jnp.sum(above, 1), jnp.maximum(jnp.sum(equal, 1) - 1, 0))  # the target equals itself
     other = (seen_item > 0) & (seen_item != targets[seen_row])

@@ -25,7 +25,7 @@ from easrec_jax.models.corner import corner
 from easrec_jax.models.encoder import Items, ScoreFunction
 from easrec_jax.models.network import Network, item_table
 from easrec_jax.nn.block import convolve, pick_last
-from easrec_jax.nn.dense import GATE_SCALE
+from easrec_jax.nn.dense import GATE_SCALE, over_channels
 from easrec_jax.nn.dropout import dropout, split_key
 from easrec_jax.nn.mixer import default_decay, find_mixer
 from easrec_jax.precision import in_float32
@@ -99,8 +99,8 @@ def _scores_of_any(supernet: Masked) -> ScoreFunction:
 class Masks(NamedTuple):
     """What a choice leaves of each axis, 1.0 or 0.0, and the sizes that its formulas need."""
 
-    width: Float[Array, " width"]
-    heads: Float[Array, " width"]  # channels of queries, keys and values: the first of each head
+    width: Float[Array, "1 1 width"]
+    heads: Float[Array, "1 1 width"]  # channels of queries, keys and values: the first of each head
     shrink: Array  # channels of a head over those of the largest, []
 
 
@@ -149,18 +149,18 @@ def _run(
     embedding_key, key = split_key(key, 2)
     mask, masks = items > 0, _masks(choice, space)
     tables = weights["tables"]
-    summed = tables["items"][items] + tables["positions"][: items.shape[1]]
+    summed = tables["items"][items] + tables["positions"][None, : items.shape[1]]
     summed = jnp.where(mask[..., None], summed, 0.0)
     embedded = dropout(_norm(weights["embedding_norm"]["norm"], summed, masks.width), rate, embedding_key)
     network = Chosen(space, choice, masks, embedded, mask, rate)
     inner = choice[FIRST_INNER:]
     depth = choice[1] + 1
 
-    def layer(x: Array, of: tuple) -> tuple[Array, None]:
+    def layer(x: Array, of: tuple) -> tuple[Array, Array]:
         parameters, number, size, layer_key = of
 
         def run(x: Array) -> Array:
-            kept = (jnp.arange(max(space.inners)) < jnp.array(space.inners)[size]).astype(x.dtype)
+            kept = (jnp.arange(max(space.inners))[None, None, :] < jnp.array(space.inners)[size]).astype(x.dtype)
             return _block(parameters, x, kept, network, layer_key)
 
         x = lax.cond(number < depth, run, lambda x: x, x)
@@ -174,7 +174,7 @@ def _run(
 def _masks(choice: Choice, space: Space) -> Masks:
     largest = space.largest.width
     width, heads = jnp.array(space.widths)[choice[0]], jnp.array(space.heads)[choice[2]]
-    channel = jnp.arange(largest)
+    channel = jnp.arange(largest)[None, None, :]
     of_head = channel % (largest // heads) < width // heads
     return Masks((channel < width).astype(jnp.float32), of_head.astype(jnp.float32), width / largest)
 
@@ -235,7 +235,7 @@ def _gate(weights: dict, name: str, network: Chosen) -> Array:
 
 
 def _dense(weights: dict, x: Array) -> Array:
-    return (x.reshape(-1, x.shape[-1]) @ weights["kernel"] + weights["bias"]).reshape(*x.shape[:-1], -1)
+    return (x.reshape(-1, x.shape[-1]) @ weights["kernel"] + weights["bias"][None, :]).reshape(*x.shape[:-1], -1)
 
 
 def _norm(weights: dict, x: Array, kept: Array) -> Array:
@@ -243,7 +243,7 @@ def _norm(weights: dict, x: Array, kept: Array) -> Array:
     share = 1.0 / jnp.sum(kept)
     centred = (x - jnp.sum(x * kept, -1, keepdims=True) * share) * kept
     inverse = lax.rsqrt(jnp.sum(centred * centred, -1, keepdims=True) * share + 1e-6)
-    return (centred * inverse * weights["scale"] + weights["bias"]) * kept
+    return (centred * inverse * over_channels(weights["scale"], x) + over_channels(weights["bias"], x)) * kept
 
 
 def _cut(weights: dict, architecture: Architecture) -> dict:

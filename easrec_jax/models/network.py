@@ -144,11 +144,6 @@ class Network:
         return self._module.apply({"params": weights}, *args, method=method, **options)
 
 
-def init_network(network: Network, key: Array) -> dict:
-    """Fresh weights; the key is consumed."""
-    return network.init(key)
-
-
 def item_table(weights: dict) -> Float[Array, "rows width"]:
     """The item embeddings that score: row v is inner id v, row 0 is padding."""
     return weights["tables"]["items"]

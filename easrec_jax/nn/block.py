@@ -42,9 +42,9 @@ class Block(nn.Module):
     def setup(self):
         arch, width = self.architecture, self.architecture.width
         # one product each: fused, their gradients would have to be glued together, which costs more than it saves
-        self.query, self.key, self.value, self.merge = (Dense(width) for _ in range(4))
+        self.query, self.key, self.value, self.merge = (Dense(width, width) for _ in range(4))
         self.attention_norm, self.output_norm = LayerNorm(), LayerNorm()
-        self.expand, self.contract = Dense(self.inner), Dense(width)
+        self.expand, self.contract = Dense(width, self.inner), Dense(self.inner, width)
         if arch.gate_layers:
             self.gate_hidden = Gate(width, arch.gate_layers)
             self.gate_inner = Gate(self.inner, arch.gate_layers)
@@ -98,10 +98,8 @@ class Block(nn.Module):
         query = self._heads(self.query(pick_last(convolved, mask)))
         shares = self.mixer.weights(query, self._heads(self.key(convolved)), mask, self._decay())
         pooled = jnp.einsum("bhl,blw->bhw", shares, convolved)
-        value = self.value.variables["params"]
-        kernel = self._heads(value["kernel"])
-        bias = self._heads(value["bias"])
-        mixed = jnp.einsum("bhw,whc->bhc", pooled, kernel) + jnp.sum(shares, -1)[..., None] * bias
+        kernel, bias = self._heads(self.value.kernel), self._heads(self.value.bias)
+        mixed = jnp.einsum("bhw,whc->bhc", pooled, kernel) + jnp.sum(shares, -1)[..., None] * bias[None]
         x_last, embedded_last = pick_last(x, mask), pick_last(embedded, mask)
         return self._feed_forward(x_last, self.merge(mixed.reshape(x_last.shape)), embedded_last, key)
 
@@ -119,7 +117,7 @@ class Block(nn.Module):
         convolved, recent = x, state.recent
         if self.architecture.conv_width:
             window = jnp.concatenate([recent, x[:, None]], 1)
-            convolved, recent = jnp.sum(self.taps * window, 1), window[:, 1:]
+            convolved, recent = jnp.sum(self.taps[None] * window, 1), window[:, 1:]
         summary = push(state.summary, *self._keys_values(convolved), self._decay())
         mixed = self.mixer.read(self._heads(self.query(convolved)), summary)
         out = self._feed_forward(x, self.merge(mixed.reshape(x.shape)), embedded, None)
@@ -128,7 +126,7 @@ class Block(nn.Module):
     def _recent(self, x: Array, mask: Array) -> Array:
         lag = max(self.architecture.conv_width - 1, 0)
         # negative: before the first event, zero
-        index = jnp.sum(mask, -1)[:, None] - lag + jnp.arange(lag)
+        index = jnp.sum(mask, -1)[:, None] - lag + jnp.arange(lag)[None, :]
         rows = jnp.take_along_axis(x, jnp.maximum(index, 0)[..., None], 1)
         return jnp.where(index[..., None] >= 0, rows, 0.0)
 
@@ -137,7 +135,7 @@ def convolve(taps: Float[Array, "taps width"], x: Hidden) -> Hidden:
     """Causal depthwise convolution: tap i reads the event `taps - 1 - i` back, zeros before the first."""
     count, length = taps.shape[0], x.shape[1]
     padded = jnp.pad(x, ((0, 0), (count - 1, 0), (0, 0)))
-    read = [taps[i] * padded[:, i : i + length] for i in range(count)]
+    read = [taps[None, None, i] * padded[:, i : i + length] for i in range(count)]
     return sum(read[1:], read[0])
 
 

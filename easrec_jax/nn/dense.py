@@ -13,16 +13,27 @@ GATE_SCALE = 2.0
 glorot_init = jax.jit(nn.initializers.glorot_normal(), static_argnums=1)
 
 
-class Dense(nn.Module):
-    """x W + b over flattened tokens: a backward product over two token axes would cost XLA a copy (twice the time on CPU)."""
+def over_channels(channels: Array, x: Array) -> Array:
+    """One number a channel, with an axis of size 1 for each other axis of `x`."""
+    return jnp.expand_dims(channels, range(x.ndim - 1))
 
+
+class Dense(nn.Module):
+    """x W + b over flattened tokens: a backward product over two token axes would cost XLA a copy (twice the time on CPU).
+
+    `kernel` is W [inputs features], `bias` b [features].
+    """
+
+    inputs: int
     features: int
 
-    @nn.compact
+    def setup(self):
+        self.kernel = self.param("kernel", glorot_init, (self.inputs, self.features))
+        self.bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", glorot_init, (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return (x.reshape(-1, x.shape[-1]) @ kernel + bias).reshape(*x.shape[:-1], self.features)
+        flat = x.reshape(-1, x.shape[-1]) @ self.kernel + self.bias[None, :]
+        return flat.reshape(*x.shape[:-1], self.features)
 
 
 class LayerNorm(nn.Module):
@@ -34,7 +45,7 @@ class LayerNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
         centred = x - jnp.mean(x, -1, keepdims=True)
         inverse = jax.lax.rsqrt(jnp.mean(centred * centred, -1, keepdims=True) + 1e-6)
-        return centred * inverse * scale + bias
+        return centred * inverse * over_channels(scale, x) + over_channels(bias, x)
 
 
 class Gate(nn.Module):
@@ -46,5 +57,5 @@ class Gate(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         if self.layers == 2:
-            x = nn.relu(Dense(x.shape[-1], name="middle")(x))
-        return GATE_SCALE * nn.sigmoid(Dense(self.features, name="out")(x))
+            x = nn.relu(Dense(x.shape[-1], x.shape[-1], name="middle")(x))
+        return GATE_SCALE * nn.sigmoid(Dense(x.shape[-1], self.features, name="out")(x))

@@ -35,7 +35,7 @@ class Tables(nn.Module):
 
     def __call__(self, items: Items) -> Hidden:
         """Sum of item and position embedding; padded positions are zero and send no gradient to row 0."""
-        summed = self.items[items] + self.positions[: items.shape[1]]
+        summed = self.items[items] + self.positions[None, : items.shape[1]]
         return jnp.where((items > 0)[..., None], summed, 0.0)
 
     def at(self, items: Int[Array, " batch"], positions: Int[Array, " batch"]) -> Float[Array, "batch width"]:

@@ -89,15 +89,15 @@ def causal_sequence(
 
 
 def _decay_tables(decay: Array | None, heads: int, size: int) -> tuple[Array, Array, Array, Array]:
-    """r^(t-s) for s <= t [heads t s]; r^(t+1) and r^(size-1-t) [heads 1 t 1]; r^size [heads]."""
+    """r^(t-s) for s <= t [heads t s]; r^(t+1) and r^(size-1-t) [1 heads 1 t 1]; r^size [heads]."""
     steps = jnp.arange(size)
-    gap = steps[:, None] - steps
+    gap = steps[None, :, None] - steps[None, None, :]
     if decay is None:
-        ones = jnp.ones((heads, 1, size, 1))
+        ones = jnp.ones((1, heads, 1, size, 1))
         return jnp.broadcast_to(jnp.where(gap >= 0, 1.0, 0.0), (heads, size, size)), ones, ones, jnp.ones(heads)
     inside = jnp.where(gap >= 0, decay[:, None, None] ** jnp.maximum(gap, 0), 0.0)
-    column = decay[:, None, None, None]
-    steps = steps[None, None, :, None]
+    column = decay[None, :, None, None, None]
+    steps = steps[None, None, None, :, None]
     return inside, column ** (steps + 1), column ** (size - 1 - steps), decay**size
 
 
@@ -118,9 +118,9 @@ def _scan_chunks(memory: Array, squares: Array, whole: Array) -> tuple[Array, Ar
 
 def _fade(mask: Mask, decay: Decay) -> Float[Array, "batch length heads"]:
     """r^(events since), 1 at the last real position."""
-    age = jnp.sum(mask, -1, keepdims=True) - 1 - jnp.arange(mask.shape[1])
+    age = jnp.sum(mask, -1, keepdims=True) - 1 - jnp.arange(mask.shape[1])[None, :]
     # a power costs several times as much
-    return jnp.exp(jnp.maximum(age, 0)[..., None] * jnp.log(decay))
+    return jnp.exp(jnp.maximum(age, 0)[..., None] * jnp.log(decay)[None, None, :])
 
 
 def summarize(k: Heads, v: Heads, mask: Mask, decay: Decay | None) -> LinearSummary:
@@ -141,9 +141,10 @@ def weights(q: Query, k: Heads, mask: Mask, decay: Decay | None) -> Weights:
     """
     batch, length, heads, channels = k.shape
     k = _elu(k).reshape(batch, length, heads * channels)
-    fade = jnp.ones((heads,)) if decay is None else _fade(mask, decay)
+    fade = jnp.ones((1, 1, heads)) if decay is None else _fade(mask, decay)
     fade = jnp.where(mask[..., None], fade, 0.0)
-    own = jnp.arange(heads * channels) // channels == jnp.arange(heads)[:, None]  # [heads, heads * channels]
+    channel, head = jnp.arange(heads * channels)[None, None, :], jnp.arange(heads)[None, :, None]
+    own = channel // channels == head
     squares = jnp.sum(jnp.where(own, jnp.einsum("blh,blk->bhk", fade, k * k), 0.0), 1)
     q = _scaled_query(q, squares.reshape(q.shape)).reshape(batch, 1, -1)
     return jnp.einsum("bhk,blk->bhl", jnp.where(own, q, 0.0), k) * fade.transpose(0, 2, 1)
@@ -159,8 +160,8 @@ def push(summary: LinearSummary, k: Query, v: Query, decay: Decay | None) -> Lin
     """The sums, faded once, and one more event's share."""
     k = _elu(k)
     fade = jnp.ones(k.shape[1]) if decay is None else decay
-    memory = fade[:, None, None] * summary.memory + k[..., None] * v[..., None, :]
-    return LinearSummary(memory, fade[:, None] * summary.squares + k * k)
+    memory = fade[None, :, None, None] * summary.memory + k[..., None] * v[..., None, :]
+    return LinearSummary(memory, fade[None, :, None] * summary.squares + k * k)
 
 
 def causal_token_flops(width: int, heads: int, length: int) -> int:

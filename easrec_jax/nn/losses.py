@@ -153,8 +153,8 @@ def sampled_cross_entropy(
     """
     target_rows = table[targets]
     positive = jnp.sum(hidden * target_rows, -1) - log_expected[targets]
-    scores = hidden @ table[negatives].T - log_expected[negatives]
-    scores = jnp.where(negatives == targets[:, None], -jnp.inf, scores)
+    scores = hidden @ table[negatives].T - log_expected[None, negatives]
+    scores = jnp.where(negatives[None, :] == targets[:, None], -jnp.inf, scores)
     losses = jnp.logaddexp(jax.nn.logsumexp(scores, -1), positive) - positive
     real = targets > 0
     return jnp.sum(jnp.where(real, losses, 0.0)) / jnp.maximum(jnp.sum(real), 1)

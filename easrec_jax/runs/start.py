@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict
 from easrec_jax.architecture import Architecture, full_architecture
 from easrec_jax.config import CAUSAL_ATTENTIONS, Config
 from easrec_jax.data.interactions import IdMap, Interactions
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.precision import in_float32
 from easrec_jax.runs.search_folder import load_cut, load_pick
 from easrec_jax.serving.artifact import load_model
@@ -120,7 +120,7 @@ def start_from_search(folder: Path, config: Config, data: Interactions) -> Start
 def fresh_weights(architecture: Architecture, config: Config, data: Interactions) -> dict:
     """The weights that a training from scratch starts with."""
     network = Network(architecture, data.num_items, config.model.dropout)
-    return init_network(network, jax.random.fold_in(jax.random.key(config.seed), 2))
+    return network.init(jax.random.fold_in(jax.random.key(config.seed), 2))
 
 
 @in_float32

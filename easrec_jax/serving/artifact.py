@@ -10,7 +10,6 @@ config.json, results.json, metrics.jsonl    how it came about, figures with thei
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +29,7 @@ from easrec_jax.files import (
     write_arrays,
     write_text,
 )
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.precision import check_float32, in_float32
 
 FORMAT = "easrec_jax model"
@@ -153,7 +152,7 @@ def _read_weights(path: Path, architecture: Architecture, num_items: int) -> dic
     if depth != architecture.depth:  # before a network of any depth is traced
         raise ValueError(f"{path}: expected weights of {architecture.depth} layers, got {depth}")
     network = Network(architecture, num_items)
-    expected: dict[str, Any] = flatten_dict(jax.eval_shape(partial(init_network, network), jax.random.key(0)), sep="/")
+    expected: dict[str, Any] = flatten_dict(jax.eval_shape(network.init, jax.random.key(0)), sep="/")
     for name in expected.keys() ^ arrays.keys():
         raise ValueError(f"{path}: {name}: {'missing' if name in expected else 'not a weight of this architecture'}")
     for name, want in expected.items():

@@ -60,7 +60,7 @@ def best_items(
     users = jnp.arange(states.shape[0])[:, None]
 
     def top(table: Array, offsets: Array, seen: Array) -> tuple[Array, Array]:
-        scores = (states @ table.T + offsets).at[users, seen].set(-jnp.inf, mode="drop")
+        scores = (states @ table.T + offsets[None, :]).at[users, seen].set(-jnp.inf, mode="drop")
         best, rows = jax.lax.top_k(scores, min(k, scores.shape[1]))
         return best, rows
 

@@ -19,7 +19,7 @@ from easrec_jax.config_files import to_json
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.http.run import listen, make_server
 from easrec_jax.http.settings import Limits
-from easrec_jax.models.network import Network, init_network
+from easrec_jax.models.network import Network
 from easrec_jax.serving.artifact import Model, save_model
 
 HOSTILE = ("a b", 'q"uote', "<img src=x onerror=\"document.title='broken'\">", "new\nline", "ü", "x" * 300)
@@ -41,7 +41,7 @@ LIMITS = Limits(k=20, history=20, histories=6, candidates=50, batch=4, sessions=
 
 def save_small_model(folder: Path, architecture: Architecture = ARCHITECTURE) -> Path:
     """A model folder with random weights."""
-    weights = init_network(Network(architecture, len(IDS)), jax.random.key(0))
+    weights = Network(architecture, len(IDS)).init(jax.random.key(0))
     popularity = np.concatenate([[0], np.arange(len(IDS), 0, -1)])
     model = Model(architecture, weights, IdMap(IDS), popularity, {"test": {}}, TITLES)
     described = architecture.to_json() | {"flops": 1000, "parameters": 1234, "chosen_by": {"method": "fixed"}}

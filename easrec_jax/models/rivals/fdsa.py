@@ -40,10 +40,10 @@ class FDSA(nn.Module):
         arch = self.architecture
         self.tables = Tables(self.num_items, arch.max_length, arch.width)
         self.feature_tables = FeatureTables(self.features, arch.width)
-        self.attention_hidden, self.attention_out = Dense(arch.width), Dense(1)
+        self.attention_hidden, self.attention_out = Dense(arch.width, arch.width), Dense(arch.width, 1)
         self.item_norm, self.feature_norm = EmbeddingNorm(self.dropout), EmbeddingNorm(self.dropout)
         self.item_stack, self.feature_stack = Stack(arch, self.dropout), Stack(arch, self.dropout)
-        self.merge, self.merge_norm = Dense(arch.width), LayerNorm()
+        self.merge, self.merge_norm = Dense(2 * arch.width, arch.width), LayerNorm()
 
     def _embed(self, items: Items, keys: list) -> tuple[Array, Array]:
         columns = self.feature_tables(items)
@@ -51,7 +51,7 @@ class FDSA(nn.Module):
         real = jnp.concatenate([m for _, m in columns], -2)
         logits = self.attention_out(nn.relu(self.attention_hidden(rows)))
         weights = jax.nn.softmax(jnp.where(real, logits, -1e30), -2) * real  # an item without features: zero
-        positions = self.tables.positions[: items.shape[1]]
+        positions = self.tables.positions[None, : items.shape[1]]
         summed = jnp.where((items > 0)[..., None], jnp.sum(weights * rows, -2) + positions, 0.0)
         return self.item_norm(self.tables(items), key=keys[0]), self.feature_norm(summed, key=keys[1])
 

@@ -49,7 +49,7 @@ def markov_scores(weights: Markov, items: Items) -> Float[Array, "batch rows"]:
     index = jnp.maximum(jnp.sum(items > 0, -1, keepdims=True) - 1, 0)
     last = jnp.take_along_axis(items, index, 1)[:, 0]
     begin, end = weights.start[last][:, None], weights.start[last + 1][:, None]
-    at = begin + weights.longest
+    at = begin + weights.longest[None, :]
     real = at < end
     users = jnp.arange(items.shape[0])[:, None]
     scores = jnp.broadcast_to(weights.popularity, (items.shape[0], weights.popularity.shape[0]))

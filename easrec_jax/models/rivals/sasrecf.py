@@ -37,14 +37,14 @@ class SASRecF(nn.Module):
         arch = self.architecture
         self.tables = Tables(self.num_items, arch.max_length, arch.width)
         self.feature_tables = FeatureTables(self.features, arch.width)
-        self.join = Dense(arch.width)
+        self.join = Dense((1 + len(self.features.names)) * arch.width, arch.width)
         self.embedding_norm = EmbeddingNorm(self.dropout)
         self.stack = Stack(arch, self.dropout)
 
     def _embed(self, items: Items, key: Array | None) -> Array:
         means = [jnp.sum(rows, -2) / jnp.maximum(jnp.sum(real, -2), 1.0) for rows, real in self.feature_tables(items)]
         joined = self.join(jnp.concatenate([self.tables.items[items], *means], -1))
-        positions = self.tables.positions[: items.shape[1]]
+        positions = self.tables.positions[None, : items.shape[1]]
         return self.embedding_norm(jnp.where((items > 0)[..., None], joined + positions, 0.0), key=key)
 
     def encode(self, items: Items, *, key: Array | None = None) -> Float[Array, "batch length width"]:

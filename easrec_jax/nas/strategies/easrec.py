@@ -45,7 +45,7 @@ def draw(logits: Logits, key: Array, moment: Moment) -> Shares:
         noisy = jax.nn.log_softmax(logits) + jax.random.gumbel(key, logits.shape)
         return jax.nn.softmax(noisy / heat)
 
-    return sample(logits["width"], key_width)[:, None] * sample(logits["depth"], key_depth)
+    return sample(logits["width"], key_width)[:, None] * sample(logits["depth"], key_depth)[None, :]
 
 
 def constraint(logits: Logits, shares: Shares, moment: Moment) -> Array | None:

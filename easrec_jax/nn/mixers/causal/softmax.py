@@ -43,7 +43,7 @@ def summarize(k: Heads, v: Heads, mask: Mask, decay: Decay | None = None) -> Sof
 def read(q: Query, summary: SoftmaxSummary) -> Query:
     """The output of one query against the keys so far."""
     scores = jnp.einsum("bhc,bshc->bhs", q, summary.keys) * q.shape[-1] ** -0.5
-    visible = jnp.arange(summary.keys.shape[1]) < summary.count[:, None]
+    visible = jnp.arange(summary.keys.shape[1])[None, :] < summary.count[:, None]
     shares = jax.nn.softmax(jnp.where(visible[:, None], scores, _hidden(scores)), axis=-1)
     return jnp.einsum("bhs,bshc->bhc", shares, summary.values)
 
