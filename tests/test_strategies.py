@@ -12,7 +12,7 @@ import pytest
 from chain import chain, search_chain, setting
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.config import EasrecConfig, ProxylessConfig, RecnasConfig, SearchConfig
+from easrec_jax.config import Config, EasrecConfig, ProxylessConfig, RecnasConfig, SearchConfig
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.cost import cost_table
 from easrec_jax.models.network import Network, network_scores
@@ -23,6 +23,7 @@ from easrec_jax.nas.strategies.alone import EXHAUSTIVE, RANDOM, Alone
 from easrec_jax.nas.strategies.known import STRATEGIES, find_strategy
 from easrec_jax.nas.strategies.proxyless import FAINT
 from easrec_jax.nas.strategies.strategy import Learned, Moment, Strategy
+from easrec_jax.runs.search_folder import chosen_by
 from easrec_jax.space import Space, space_of
 from easrec_jax.train.checkpoint import Checkpoints
 from easrec_jax.train.loop import QUIET, Run
@@ -230,6 +231,19 @@ def searched(name: str, *, seed: int = 0, run: Run = QUIET, **settings) -> tuple
     """(row of the pick, what the search found); tests that ask for the same share it."""
     space, found = search_chain(setting(strategy=name, **settings), seed=seed, run=run)
     return space.network(found.architecture), found
+
+
+def test_a_pick_says_the_lambda_of_its_own_strategy():
+    settings, (_, found) = (
+        SearchConfig(easrec=EasrecConfig(0.3), proxyless=ProxylessConfig(0.7)),
+        searched("exhaustive"),
+    )
+
+    def said(name: str) -> float | None:
+        return chosen_by(found, Config(search=dataclasses.replace(settings, strategy=name)))["cost_weight"]
+
+    weights = {"easrec": 0.3, "untrained": 0.3, "proxyless": 0.7}
+    assert {name: said(name) for name in (*STRATEGIES, "mine.py")} == dict.fromkeys([*STRATEGIES, "mine.py"]) | weights
 
 
 def oracle() -> dict[int, float]:
