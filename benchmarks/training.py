@@ -74,12 +74,12 @@ def search(request: dict, *, steps: int = 60) -> dict:
 
     config, split = setup(request)
     space, samples = space_of(config), samples_of(config, split)
-    settings, strategy = config.search, find_strategy(config.search.strategy)
+    settings, easrec, strategy = config.search, config.search.easrec, find_strategy(config.search.strategy)
     assert isinstance(strategy, Strategy)
     supernet = supernet_of(space, split.data.num_items, config.model.dropout, config.search.sharing)
     searcher = make_searcher(supernet, settings, strategy, (0, 1))
     state = init_search(searcher, jax.random.key(0))
-    start = int((settings.tau_start - settings.tau_min) / settings.tau_decay) + 1  # the temperature has fallen
+    start = int((easrec.tau_start - easrec.tau_min) / easrec.tau_decay) + 1  # the temperature has fallen
     state = state._replace(step=jnp.int32(start))
     table = Table.of(space, cost_table(space, split.data.num_items), settings.budget)
     plan = {"max_length": config.model.max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}

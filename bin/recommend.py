@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from easrec_jax.data.reading import Reading
 from easrec_jax.runs.cli import machine, main
 
 
@@ -70,11 +71,10 @@ class Arguments:
     """Items unknown to the model: skip them (who has no others gets nothing), or popular items for such, or an error."""
 
 
-# how --histories is read: so named here, in `Request` and in `read_interactions`
-COLUMNS = ("user_column", "item_column", "time_column", "history_column")
-READING = (*COLUMNS, "separator", "equal_times", "missing_ids")
+# how --histories is read: the flags of the names of `Reading`, but for the format, as --format is that of --out
+READING = {field.name: field.name for field in fields(Reading)} | {"format": "input_format"}
 ONLY_WITH = {
-    "histories": ("user", "out", *READING, "input_format"),
+    "histories": ("user", "out", *READING.values()),
     "out": ("overwrite", "titles", "csv_safe", "shard", "format", "part_events"),
 }
 
@@ -104,7 +104,7 @@ def check(arguments: Arguments) -> None:
 
 
 def reading(arguments: Arguments) -> dict:
-    return {name: getattr(arguments, name) for name in READING}
+    return {name: getattr(arguments, flag) for name, flag in READING.items()}
 
 
 def print_some(arguments: Arguments) -> None:
@@ -122,8 +122,7 @@ def print_some(arguments: Arguments) -> None:
             check_some_known(recommender.item_ids, arguments.history)
         answers = recommender.recommend([items], arguments.k, **options)
     else:
-        how = {"format": arguments.input_format, "min_history": 1, **reading(arguments)}
-        data = read_interactions(arguments.histories, **how)
+        data = read_interactions(arguments.histories, min_history=1, **reading(arguments))
         answers = recommender.recommend_users(data, arguments.user, arguments.k, **options)
     for line in listing(answers, arguments.user or ("",), recommender.titles):
         print(line)
@@ -144,8 +143,8 @@ def write_everyones(arguments: Arguments, out: Path) -> None:
     assert arguments.histories is not None
     request = Request(
         k=arguments.k, exclude_seen=not arguments.include_seen, on_unknown=arguments.on_unknown,
-        input_format=arguments.input_format, titles=arguments.titles, csv_safe=arguments.csv_safe,
-        part_events=arguments.part_events, **reading(arguments),
+        reading=Reading(**reading(arguments)), titles=arguments.titles, csv_safe=arguments.csv_safe,
+        part_events=arguments.part_events,
     )  # fmt: skip
     spare_memory()
     recommender = Recommender.load(arguments.model)

@@ -10,7 +10,16 @@ with 16 epochs of search in place of 24 and 6 of each finalist in place of 8, by
 Reduced for two CPU cores by the rule of ml1m.py; an epoch is a tenth of ML-1M's, so there are more of them.
 """
 
-from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+from easrec_jax.config import (
+    Config,
+    DataConfig,
+    EasrecConfig,
+    EvaluateConfig,
+    ModelConfig,
+    RecnasConfig,
+    RetrainConfig,
+    SearchConfig,
+)
 
 config = Config(
     data=DataConfig(path="catalog:ml-100k"),
@@ -22,10 +31,9 @@ config = Config(
         learning_rate=0.002,
         arch_learning_rate=0.03,
         budget=0.14,
-        tau_start=0.2,
-        tau_decay=0.0003,
-        tau_min=0.1,
         finalist_epochs=8,
+        easrec=EasrecConfig(tau_start=0.2, tau_decay=0.0003, tau_min=0.1),
+        recnas=RecnasConfig(tau_start=0.2, tau_min=0.1),
     ),
     retrain=RetrainConfig(
         epochs=30,

@@ -15,7 +15,16 @@ them the work of 163 prefix samples a user), Adam at 0.002 and 0.003 rather than
 the search is weight steps only.
 """
 
-from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
+from easrec_jax.config import (
+    Config,
+    DataConfig,
+    EasrecConfig,
+    EvaluateConfig,
+    ModelConfig,
+    RecnasConfig,
+    RetrainConfig,
+    SearchConfig,
+)
 
 config = Config(
     data=DataConfig(path="catalog:ml-1m"),
@@ -27,10 +36,9 @@ config = Config(
         learning_rate=0.002,
         arch_learning_rate=0.03,
         budget=0.14,
-        tau_start=0.2,
-        tau_decay=0.0003,
-        tau_min=0.1,
         finalist_epochs=4,
+        easrec=EasrecConfig(tau_start=0.2, tau_decay=0.0003, tau_min=0.1),
+        recnas=RecnasConfig(tau_start=0.2, tau_min=0.1),
     ),
     retrain=RetrainConfig(epochs=26, batch_size=16, learning_rate=0.003),
     evaluate=EvaluateConfig(select_by="pop100"),

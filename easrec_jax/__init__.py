@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from easrec_jax.config import (
         Config,
         DataConfig,
+        EasrecConfig,
         EvaluateConfig,
         ModelConfig,
         PlantedConfig,
+        ProxylessConfig,
+        RecnasConfig,
         RetrainConfig,
         SearchConfig,
     )
@@ -36,15 +39,12 @@ if TYPE_CHECKING:
 
 _NAMES = {  # by the module that defines them
     "architecture": ("Architecture",),
-    "config": (
-        "Config",
-        "DataConfig",
-        "EvaluateConfig",
-        "ModelConfig",
-        "PlantedConfig",
-        "RetrainConfig",
-        "SearchConfig",
-    ),  # fmt: skip
+    "config": ("Config",),
+    "config.data": ("DataConfig", "PlantedConfig"),
+    "config.evaluate": ("EvaluateConfig",),
+    "config.model": ("ModelConfig",),
+    "config.retrain": ("RetrainConfig",),
+    "config.search": ("EasrecConfig", "ProxylessConfig", "RecnasConfig", "SearchConfig"),
     "config_files": ("load_config",),
     "data.interactions": ("IdMap", "Interactions"),
     "data.read": ("read_interactions",),

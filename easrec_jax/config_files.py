@@ -10,6 +10,16 @@ from typing import Any
 
 from easrec_jax.config import Config
 
+# Settings of older versions that belong to strategies now, EASRec's own first.
+MOVED = {
+    "search.cost_weight": ("search.easrec.cost_weight", "search.proxyless.cost_weight"),
+    "search.dynamic": ("search.easrec.dynamic",),
+    "search.tau_start": ("search.easrec.tau_start", "search.recnas.tau_start"),
+    "search.tau_decay": ("search.easrec.tau_decay",),
+    "search.tau_min": ("search.easrec.tau_min", "search.recnas.tau_min"),
+}
+PLANTED = "data.planted_"  # so began the names of the settings of planted data
+
 
 def load_variable(path: str | Path, name: str, *kinds: type) -> Any:
     """Run the Python file at `path` and return its variable `name`, of one of these kinds; such a file is code and is trusted as such.
@@ -54,18 +64,29 @@ def from_json(text: str, *, source: str = "config.json") -> Config:
     if not isinstance(tree, dict) or not set(tree) <= set(fields):
         got = sorted(tree) if isinstance(tree, dict) else tree
         raise ValueError(f"{source}: expected the fields {fields}, got {got!r}")
-    if isinstance(tree.get("data"), dict):
-        tree["data"] = _of_today(tree["data"])
+    tree = {part: _of_today(part, value) if isinstance(value, dict) else value for part, value in tree.items()}
     return _build(Config, tree, source, "")
 
 
-def _of_today(data: dict) -> dict:
-    """Data settings by today's names: planted data had no part of their own once, but fields like `planted_users`."""
-    older = {name: value for name, value in data.items() if name.startswith("planted_")}
-    if not older:
-        return data
-    rest = {name: value for name, value in data.items() if name not in older}
-    return rest | {"planted": {name.removeprefix("planted_"): value for name, value in older.items()}}
+def names_of_today(name: str) -> tuple[str, ...]:
+    """The dotted names that an older version's setting has now: its own where it has not moved, several where strategies shared it."""
+    if name.startswith(PLANTED):
+        return (f"data.planted.{name.removeprefix(PLANTED)}",)
+    return MOVED.get(name, (name,))
+
+
+def _of_today(part: str, settings: dict) -> dict:
+    """The settings of a part by today's names; where they are there already, an older name stays and is unknown."""
+    found, moved = {}, {}
+    for field, value in settings.items():
+        now = names_of_today(f"{part}.{field}")
+        inner = [name.split(".")[1:] for name in now if name != f"{part}.{field}"]
+        if not inner or any(where in settings for where, _ in inner):
+            found[field] = value
+            continue
+        for where, name in inner:
+            moved.setdefault(where, {})[name] = value
+    return found | moved
 
 
 def _build(kind: Any, tree: Any, source: str, name: str) -> Any:

@@ -12,14 +12,16 @@ planted-check is another draw of the planted data: the recipe was set on planted
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from easrec_jax.config import (
     Config,
     DataConfig,
+    EasrecConfig,
     EvaluateConfig,
     ModelConfig,
     PlantedConfig,
+    RecnasConfig,
     RetrainConfig,
     SearchConfig,
 )
@@ -66,13 +68,19 @@ def _data(dataset: Dataset, scale: Scale, path: str) -> DataConfig:
     )
 
 
+def _temperatures(start: float, decay: float) -> dict[str, Any]:
+    """From `start` to .1, EASRec's and RecNAS's."""
+    easrec = EasrecConfig(tau_start=start, tau_decay=decay, tau_min=0.1)
+    return {"easrec": easrec, "recnas": RecnasConfig(tau_start=start, tau_min=0.1)}
+
+
 def _smoke(data: DataConfig) -> Config:
     return Config(
         data=data,
         model=ModelConfig(width=32, inner=32, layers=2, heads=4, max_length=40),
         search=SearchConfig(
             prune=HALVED, epochs=4, warmup_epochs=1, batch_size=32, buckets=1, learning_rate=0.01,
-            arch_learning_rate=0.1, budget=0.5, tau_start=0.5, tau_decay=0.01, tau_min=0.1, finalists=2,
+            arch_learning_rate=0.1, budget=0.5, **_temperatures(0.5, 0.01), finalists=2,
         ),
         retrain=RetrainConfig(epochs=4, batch_size=32, buckets=1, learning_rate=0.01, warmup_steps=10),
         evaluate=EvaluateConfig(select_by="full", buckets=1),
@@ -89,7 +97,8 @@ def _paper(dataset: Dataset, data: DataConfig) -> Config:
         ),
         search=SearchConfig(
             prune=(0.0, 0.25, 0.5) if movielens else HALVED,
-            epochs=100, batch_size=1024, buckets=1, learning_rate=0.001, cost_weight=0.1, finalists=1, warmup_epochs=0,
+            epochs=100, batch_size=1024, buckets=1, learning_rate=0.001, easrec=EasrecConfig(cost_weight=0.1), finalists=1,
+            warmup_epochs=0,
         ),
         retrain=RetrainConfig(
             epochs=100, batch_size=2048, buckets=1, learning_rate=0.001, schedule="constant", warmup_steps=0
@@ -105,7 +114,7 @@ def _planted(dataset: Dataset, data: DataConfig) -> Config:
         model=ModelConfig(width=64, inner=128, layers=3, heads=4, max_length=40),
         search=SearchConfig(
             prune=prune, epochs=6, warmup_epochs=3, batch_size=32, buckets=2, learning_rate=0.003, arch_learning_rate=0.1,
-            budget=0.5, tau_start=0.2, tau_decay=0.001, tau_min=0.1, finalists=2,
+            budget=0.5, **_temperatures(0.2, 0.001), finalists=2,
         ),
         retrain=RetrainConfig(epochs=12, batch_size=32, buckets=2, learning_rate=0.003),
         evaluate=EvaluateConfig(select_by="full", buckets=1),
@@ -119,7 +128,7 @@ def _movielens(dataset: Dataset, data: DataConfig) -> Config:
         model=ModelConfig(width=128, inner=256, layers=4, heads=4, max_length=200, dropout=0.3),
         search=SearchConfig(
             epochs=16 if small else 10, warmup_epochs=8 if small else 5, batch_size=8 if small else 16,
-            learning_rate=0.002, arch_learning_rate=0.03, budget=0.14, tau_start=0.2, tau_decay=0.0003, tau_min=0.1,
+            learning_rate=0.002, arch_learning_rate=0.03, budget=0.14, **_temperatures(0.2, 0.0003),
             finalist_epochs=6 if small else 4,
         ),
         retrain=RetrainConfig(
@@ -142,7 +151,7 @@ def _large_catalog(dataset: Dataset, data: DataConfig) -> Config:
         ),
         search=SearchConfig(
             prune=HALVED, epochs=6, warmup_epochs=3, batch_size=64 if short else 32, learning_rate=0.002,
-            arch_learning_rate=0.03, budget=0.3, tau_start=0.2, tau_decay=0.0003, tau_min=0.1, finalist_epochs=2,
+            arch_learning_rate=0.03, budget=0.3, **_temperatures(0.2, 0.0003), finalist_epochs=2,
         ),
         retrain=RetrainConfig(epochs=10, batch_size=64 if short else 32, learning_rate=0.003),
         evaluate=EvaluateConfig(select_by="pop100"),

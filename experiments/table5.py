@@ -144,7 +144,7 @@ def _alphas(split: Split) -> list[Ablation]:
 
 def _constraints(config: Config, split: Split) -> list[Ablation]:
     """Dynamic, static, none; they only act without a budget, so the recipe's own budget is a row of its own."""
-    weight = config.search.cost_weight
+    weight = config.search.easrec.cost_weight
 
     def priced(weight: float, dynamic: bool) -> JobOf:
         return _searched(split, lambda c: without_budget(c, weight, dynamic=dynamic))
@@ -161,14 +161,15 @@ def _constraints(config: Config, split: Split) -> list[Ablation]:
 
 def priced_cell(config: Config, weight: float) -> str:
     """The cell of EASRec under that lambda without a budget: the recipe's own, where it says the same."""
-    own = config.search.budget is None and config.search.dynamic and config.search.cost_weight == weight
+    easrec = config.search.easrec
+    own = config.search.budget is None and easrec.dynamic and easrec.cost_weight == weight
     return EASREC_CELL if own else f"figure4-lambda{weight:g}"
 
 
 def without_budget(config: Config, weight: float, *, dynamic: bool = True) -> Config:
     """EASRec with the constraint as a price in the loss."""
-    search = dataclasses.replace(config.search, budget=None, cost_weight=weight, dynamic=dynamic)
-    return dataclasses.replace(config, search=search)
+    easrec = dataclasses.replace(config.search.easrec, cost_weight=weight, dynamic=dynamic)
+    return dataclasses.replace(config, search=dataclasses.replace(config.search, budget=None, easrec=easrec))
 
 
 def _weights(cells: Cells, label: str, prefix: str = "") -> list[Ablation]:

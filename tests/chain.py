@@ -6,7 +6,14 @@ from functools import cache
 
 import numpy as np
 
-from easrec_jax.config import Config, DataConfig, ModelConfig, SearchConfig
+from easrec_jax.config import (
+    Config,
+    DataConfig,
+    EasrecConfig,
+    ModelConfig,
+    RecnasConfig,
+    SearchConfig,
+)
 from easrec_jax.data.batches import training_samples
 from easrec_jax.data.interactions import IdMap, Interactions
 from easrec_jax.data.split import Split
@@ -24,7 +31,8 @@ MODEL = {
 }  # fmt: skip
 SEARCH = {
     "prune": (0.75, 0.0), "epochs": 8, "batch_size": 16, "buckets": 1, "learning_rate": 0.02, "finalists": 1,
-    "arch_learning_rate": 0.1, "every": 2, "warmup_epochs": 3, "tau_start": 0.5, "tau_decay": 0.005, "tau_min": 0.1,
+    "arch_learning_rate": 0.1, "every": 2, "warmup_epochs": 3, 
+    "easrec": EasrecConfig(tau_start=0.5, tau_decay=0.005, tau_min=0.1), "recnas": RecnasConfig(tau_start=0.5, tau_min=0.1),
 }  # fmt: skip
 WIDE_MODEL = {
     "width": 16, "inner": 24, "layers": 2, "heads": 2, "max_length": LENGTH, "conv_width": 3, "dropout": 0.1,

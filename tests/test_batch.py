@@ -15,10 +15,10 @@ import polars as pl
 import pytest
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.data.columns import Columns
 from easrec_jax.data.histories import open_source, read_part, write_parts
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.data.read import read_interactions
+from easrec_jax.data.reading import Reading
 from easrec_jax.models.network import Network
 from easrec_jax.serving import part_answers
 from easrec_jax.serving.artifact import Model
@@ -27,7 +27,6 @@ from easrec_jax.serving.part_answers import Request
 from easrec_jax.serving.recommend import Recommender
 
 IDS = ("a\nb", 'q"uote', "<b>,", "ü", *(f"i{k}" for k in range(26)), "7")
-ASKED = Columns("", "", "")
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +198,7 @@ def test_unknown_items_and_users_without_any(recommender, tmp_path):
 
 def test_ids_of_any_kind_and_texts_of_blanks(recommender, tmp_path):
     (tmp_path / "x.csv").write_text('who,history\n1,i1  i2\n\n2,"[""a\\nb"", 7]"\n3,\n')
-    request = Request(k=2, user_column="who")
+    request = Request(k=2, reading=Reading(user_column="who"))
     recommend_file(recommender, tmp_path / "x.csv", tmp_path / "a.jsonl", request)
     same(
         {k: v for k, v in answers(tmp_path / "a.jsonl").items() if v},
@@ -254,7 +253,7 @@ def test_bad_input_is_named_and_nothing_is_left(recommender, tmp_path, name, tex
 
 def test_a_part_holds_each_of_its_users_whole(tmp_path):
     frame = interactions(make_histories(40))
-    source = open_source(write(frame, tmp_path / "x.parquet"), ASKED)
+    source = open_source(write(frame, tmp_path / "x.parquet"))
     assert source.events == len(frame) and not source.by_user and abs(source.users - 40) <= 2
     write_parts(source, tmp_path / "spill", range(5), 5)
     seen = {}

@@ -191,6 +191,13 @@ def test_interrupt_leaves_a_checkpoint_that_resumes(tmp_path, cache, call):
         (["--model.attention=linrec"], ["model.attention", "data.targets"]),
         (["--evaluate.select_by=best"], ["unknown protocol 'best'", "popN"]),
         (["--resume", "--overwrite"], ["--resume", "--overwrite"]),
+        (
+            ["--search.tau_start", "1"],
+            ["expected --search.easrec.tau_start or --search.recnas.tau_start, got --search.tau_start"],
+        ),
+        (["--search.no-dynamic"], ["expected --search.easrec.no_dynamic, got --search.no-dynamic"]),
+        (["--data.planted_users=60"], ["expected --data.planted.users, got --data.planted_users"]),
+        (["--search.recnas.tau_min=0"], ["search.recnas.tau_min: expected a number above 0"]),
     ],
 )
 def test_a_mistake_is_one_line(call, arguments, parts):
@@ -225,4 +232,5 @@ def test_help_lists_every_field_with_its_default(call):
     text = good(call("search", DEMO, "--help"))
     for flag in ("--search.epochs", "--model.width", "--data.path", "--evaluate.ks", "--retrain.schedule", "--seed"):
         assert flag in text
+    assert "--search.easrec.tau_decay" in text and "Temperature lost a step. (default: 0.001)" in text
     assert "default: 64" in text  # the config file's, not the dataclass's

@@ -11,7 +11,7 @@ import pytest
 from products import product_flops
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.config import SearchConfig
+from easrec_jax.config import EasrecConfig, SearchConfig
 from easrec_jax.models.cost import all_positions_flops, cost_table, parameter_count, request_flops, token_flops
 from easrec_jax.models.network import Network, item_table
 from easrec_jax.nas.distribution import Table, init_logits
@@ -172,7 +172,8 @@ def test_a_longer_history_costs_linear_attention_linearly_and_softmax_more():
 
 def test_expected_cost_under_one_hot_shares_is_the_table_entry():
     table = cost_table(SPACE, ITEMS)
-    moment = Moment(0, 0.0, Table.of(SPACE, table, None), SearchConfig(cost_weight=1.0, dynamic=False))
+    settings = SearchConfig(easrec=EasrecConfig(cost_weight=1.0, dynamic=False))
+    moment = Moment(0, 0.0, Table.of(SPACE, table, None), settings)
     for (i, j), cost in np.ndenumerate(table):
         expected = easrec.constraint(init_logits(SPACE), jnp.zeros((3, 4)).at[i, j].set(1.0), moment)
         np.testing.assert_allclose(expected, cost, rtol=1e-6)

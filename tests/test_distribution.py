@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.config import Config, DataConfig, ModelConfig, SearchConfig
+from easrec_jax.config import Config, DataConfig, EasrecConfig, ModelConfig, SearchConfig
 from easrec_jax.models.cost import cost_table
 from easrec_jax.nas.distribution import (
     Table,
@@ -40,7 +40,7 @@ def moment(table: Table = TABLE, *, step: int = 0, **settings) -> Moment:
 
 def draw(tau: float) -> tuple[np.ndarray, np.ndarray]:
     """(p, q) of many samples, [draws candidates] and [draws depths], whose product the shares are."""
-    sample = jax.jit(jax.vmap(lambda key: relax(LOGITS, key, moment(tau_start=tau))))
+    sample = jax.jit(jax.vmap(lambda key: relax(LOGITS, key, moment(easrec=EasrecConfig(tau_start=tau)))))
     shares = np.asarray(sample(jax.random.split(jax.random.key(0), DRAWS)))
     p, q = shares.sum(2), shares.sum(1)
     np.testing.assert_allclose(shares, p[:, :, None] * q[:, None], atol=1e-6)
@@ -79,7 +79,9 @@ def test_the_largest_share_follows_the_probabilities():
 
 
 def test_within_a_budget_pairs_follow_the_restricted_probabilities_and_no_other_is_drawn():
-    within = jax.jit(jax.vmap(lambda key: relax(LOGITS, key, moment(WITHIN, tau_start=0.02, budget=0.35))))
+    within = jax.jit(
+        jax.vmap(lambda key: relax(LOGITS, key, moment(WITHIN, easrec=EasrecConfig(tau_start=0.02), budget=0.35)))
+    )
     found = np.asarray(within(jax.random.split(jax.random.key(0), DRAWS)))
     drawn = np.bincount(found.reshape(DRAWS, -1).argmax(1), minlength=COSTS.size).reshape(COSTS.shape) / DRAWS
     np.testing.assert_allclose(found.sum((1, 2)), 1.0, atol=1e-5)
@@ -97,7 +99,9 @@ def test_gradients_within_a_budget_are_finite():
     weight = jnp.arange(3.0)[:, None] + jnp.arange(4.0)[None, :]
 
     def value(logits):
-        return jnp.sum(relax(logits, jax.random.key(3), moment(WITHIN, tau_start=0.5, budget=0.35)) * weight)
+        return jnp.sum(
+            relax(logits, jax.random.key(3), moment(WITHIN, easrec=EasrecConfig(tau_start=0.5), budget=0.35)) * weight
+        )
 
     grads = jax.grad(value)(LOGITS)
     assert all(np.isfinite(g).all() and np.abs(g).max() > 1e-4 for g in grads.values())
@@ -117,7 +121,7 @@ def test_temperature_falls_by_the_schedule_to_its_floor():
 
 def resource(shares: jax.Array, logits: dict = LOGITS, *, dynamic: bool = True) -> jax.Array:
     """R, lambda being 1."""
-    found = constraint(logits, shares, moment(cost_weight=1.0, dynamic=dynamic))
+    found = constraint(logits, shares, moment(easrec=EasrecConfig(cost_weight=1.0, dynamic=dynamic)))
     assert found is not None
     return found
 

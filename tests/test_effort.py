@@ -11,7 +11,7 @@ import pytest
 from products import product_flops
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.config import RetrainConfig, SearchConfig
+from easrec_jax.config import EasrecConfig, RetrainConfig, SearchConfig
 from easrec_jax.data.batches import Batch, training_samples
 from easrec_jax.models.cost import request_flops, token_flops
 from easrec_jax.models.network import Network
@@ -109,7 +109,9 @@ def test_a_step_of_the_supernet_costs_the_products_of_its_program(step, depth):
 @pytest.mark.parametrize("name", ["easrec", "proxyless"])  # whose draws differ from step to step
 def test_the_blocks_that_steps_compute_are_counted(name):
     settings = SearchConfig(
-        strategy=name, budget=0.9 if STRATEGIES[name].keeps_budget else None, tau_start=0.02, tau_min=0.01
+        strategy=name,
+        budget=0.9 if STRATEGIES[name].keeps_budget else None,
+        easrec=EasrecConfig(tau_start=0.02, tau_min=0.01),
     )
     searcher = make_searcher(Candidates(SPACE, ITEMS), settings, STRATEGIES[name], (0, 1))
     state = init_search(searcher, jax.random.key(0))

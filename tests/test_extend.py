@@ -18,7 +18,6 @@ from chain import search_chain, setting
 
 from easrec_jax.config import Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig
 from easrec_jax.config_files import load_config
-from easrec_jax.data.columns import Columns
 from easrec_jax.data.histories import open_source
 from easrec_jax.data.load import load_data
 from easrec_jax.data.read import read_interactions
@@ -72,7 +71,7 @@ def test_a_new_reader(visits, capsys):
     assert read_interactions("days").fingerprint() == names["data"].fingerprint()
     (visits / "other.log").write_text("\n".join(VISITS))
     assert read_interactions("other.log", format="visits").fingerprint() == names["data"].fingerprint()
-    assert open_source("days", Columns()).events == len(VISITS)
+    assert open_source("days").events == len(VISITS)
 
 
 def test_a_config_file_may_hold_the_reader(visits):

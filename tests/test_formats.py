@@ -21,6 +21,7 @@ from easrec_jax.data.histories import open_source, read_part, write_parts
 from easrec_jax.data.ids import id_text
 from easrec_jax.data.interactions import IdMap, Interactions
 from easrec_jax.data.read import read_interactions
+from easrec_jax.data.reading import Reading
 from easrec_jax.data.times import time_numbers
 from easrec_jax.data.titles import read_titles
 
@@ -92,7 +93,7 @@ def histories(data: Interactions) -> dict[str, list[str]]:
 
 def bulk(path: Path, **options: Any) -> dict[str, list[str]]:
     """The histories that the bulk command reads."""
-    source = open_source(path, Columns(), **options)
+    source = open_source(path, Reading(**options))
     with tempfile.TemporaryDirectory() as folder:
         write_parts(source, Path(folder) / "spill", range(2), 2)
         parts = [read_part(source, Path(folder) / "spill", number) for number in range(2)]
@@ -137,7 +138,7 @@ def test_separators_by_flag(tmp_path):
 
 def test_utf_16_is_named(tmp_path):
     (tmp_path / "x.csv").write_bytes(CSV.decode().encode("utf-16"))
-    for read in (read_interactions, lambda path: open_source(path, Columns())):
+    for read in (read_interactions, open_source):
         with pytest.raises(ValueError, match="x.csv, line 1: expected UTF-8, got UTF-16"):
             read(tmp_path / "x.csv")
 
@@ -275,7 +276,7 @@ def test_an_id_is_one_text_in_python_and_in_files(tmp_path):
     assert bulk(tmp_path / "x.parquet") == {"1": ["3"], "2": ["4"]}
     pl.DataFrame({"user": [1.0, 2.5], "item": [3.0, 4.0]}).write_parquet(tmp_path / "x.parquet")
     with pytest.raises(ValueError, match="x.parquet, row 2: expected ids of text or whole numbers, got a fraction"):
-        open_source(tmp_path / "x.parquet", Columns())
+        open_source(tmp_path / "x.parquet")
     (tmp_path / "t.csv").write_text("asin,title\n1.0,One\n2.0,Two\n")
     assert read_titles(tmp_path / "t.csv") == {"1": "One", "2": "Two"}
 
@@ -287,7 +288,7 @@ def test_rows_without_an_id_are_an_error_or_counted(tmp_path):
         with pytest.raises(ValueError, match="missing_ids=drop leaves such rows out"):
             read_interactions(tmp_path / name)
         with pytest.raises(ValueError, match="row 2: expected a user id and an item id, got none; missing_ids=drop"):
-            open_source(tmp_path / name, Columns())
+            open_source(tmp_path / name)
         data = read_interactions(tmp_path / name, missing_ids="drop", min_history=1)
         assert histories(data) == {"1": ["a"], "2": ["c"]}
         assert data.notes == ("2 rows without a user or item id dropped (missing_ids=drop)",)
@@ -393,7 +394,7 @@ def test_no_name_has_two_roles_or_is_of_a_value():
 def test_columns_that_might_be_times_are_named(tmp_path):
     path = tmp_path / "x.csv"
     path.write_bytes(delimited(",", ROWS, "user item moment"))
-    for read in (lambda: read_interactions(path), lambda: open_source(path, Columns())):
+    for read in (lambda: read_interactions(path), lambda: open_source(path)):
         with pytest.warns(
             UserWarning, match="x.csv: no time column is known among 'moment': the row order counts.*time_column"
         ):

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config
 from easrec_jax.config_files import from_json, to_json
-from easrec_jax.data.columns import Columns
 from easrec_jax.data.features import read_features
 from easrec_jax.data.histories import open_source, read_part, write_parts
 from easrec_jax.data.interactions import IdMap
@@ -91,7 +90,7 @@ def reads(read: Any, name: str, content: bytes) -> None:
 
 
 def read_histories(path: Path) -> None:
-    source = open_source(path, Columns())
+    source = open_source(path)
     write_parts(source, path.with_name("spill"), range(2), 2)
     parts = [read_part(source, path.with_name("spill"), number) for number in range(2)]
     for users, items, ends in parts:

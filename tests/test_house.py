@@ -14,7 +14,8 @@ import easrec_jax
 
 FOLDER = Path(easrec_jax.__file__).parent
 ROOT = FOLDER.parent
-# from the ground up; "" are the files beside the folders
+# from the ground up; "" are the files beside the folders, and those of them that are folders of files themselves
+GROUND_PACKAGES = ("config",)
 LAYERS = ("", "data", "nn", "models", "evaluate", "train", "nas", "serving", "runs", "http")
 MODULES = {
     ".".join(path.relative_to(FOLDER).with_suffix("").parts).removesuffix(".__init__"): path
@@ -57,8 +58,14 @@ def own(names: set[str]) -> set[str]:
 
 def layer(module: str) -> int:
     first, dot, _ = module.partition(".")
-    folder = first if dot or (FOLDER / first).is_dir() else ""
-    return LAYERS.index(folder)
+    in_folder = (dot or (FOLDER / first).is_dir()) and first not in GROUND_PACKAGES
+    return LAYERS.index(first if in_folder else "")
+
+
+def packages(module: str) -> set[str]:
+    """Those that the module is in; importing it imports them."""
+    parts = module.split(".")
+    return {".".join(parts[:count]) for count in range(1, len(parts))}
 
 
 def reachable(module: str) -> set[str]:
@@ -67,7 +74,7 @@ def reachable(module: str) -> set[str]:
     while queue:
         if (name := queue.pop()) not in seen:
             seen.add(name)
-            queue += own(imports(MODULES[name], inside_functions=False))
+            queue += own(imports(MODULES[name], inside_functions=False)) | packages(name)
     return seen
 
 

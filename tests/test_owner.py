@@ -106,6 +106,8 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_differs(tmp_path):
     first.restore(tree)
     with pytest.raises(ValueError, match=r"16\.json: the checkpoint is another run's \(seed: 0 there, 7 here\)"):
         first.of_run(first.run | {"seed": 7}).restore(tree)
+    with pytest.raises(ValueError, match=r"another version's or .* \(speed: None there, 7 here\)"):
+        first.of_run(first.run | {"speed": 7}).restore(tree)
     (tmp_path / "16.json").write_text(json.dumps(json.loads((tmp_path / "16.json").read_text())["sha256"]))
     with pytest.raises(ValueError, match="does not say which run's"):
         first.restore(tree)

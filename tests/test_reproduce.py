@@ -14,9 +14,12 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.config import (
     Config,
     DataConfig,
+    EasrecConfig,
     EvaluateConfig,
     ModelConfig,
     PlantedConfig,
+    ProxylessConfig,
+    RecnasConfig,
     RetrainConfig,
     SearchConfig,
 )
@@ -37,6 +40,7 @@ from experiments.effort import batch_shapes, search_flops
 from experiments.recipes import Dataset, recipe
 from experiments.space_analysis import analyse, random_expected
 from experiments.spaces import paper_grid
+from experiments.table5 import without_budget
 from experiments.training import alone_cell, scored_search_cell
 from experiments.whole_space import run_space
 
@@ -46,7 +50,7 @@ TINY = Config(
     model=ModelConfig(width=8, inner=8, layers=2, heads=2, max_length=LENGTH, attention="softmax", gate_layers=0, dropout=0.0),
     search=SearchConfig(
         prune=(0.0, 0.5), epochs=2, warmup_epochs=0, every=1, batch_size=16, buckets=1, learning_rate=0.01, budget=0.6,
-        finalists=2, finalist_epochs=2, tau_start=0.2, tau_min=0.1,
+        finalists=2, finalist_epochs=2, easrec=EasrecConfig(tau_start=0.2, tau_min=0.1),
     ),
     retrain=RetrainConfig(epochs=2, batch_size=16, buckets=1, learning_rate=0.01),
     evaluate=EvaluateConfig(protocols=("full", "pop5_unseen"), select_by="full", buckets=1),
@@ -255,9 +259,10 @@ def giving(cell: dict | None, config: Config = TINY, architecture: Architecture 
 def test_a_kept_cell_of_another_config_or_network_is_refused(split, tmp_path):
     cells = Cells(tmp_path, TINY, split)
     small, large = (space_of(TINY).architecture(number) for number in (3, 1))
-    priced = dataclasses.replace(TINY, search=dataclasses.replace(TINY.search, budget=None, cost_weight=0.3))
+    priced = without_budget(TINY, 0.3)
     cells.run("a", giving({"architecture": small.to_json()}, priced, small))
-    assert cells.run("a", giving(None, priced, small))["changes"] == {"search.cost_weight": 0.3, "search.budget": None}
+    changes = {"search.easrec.cost_weight": 0.3, "search.budget": None}
+    assert cells.run("a", giving(None, priced, small))["changes"] == changes
     with pytest.raises(
         ValueError, match=r"a.json was made with {'search.*, expected {}; remove it to have it made again"
     ):
@@ -304,12 +309,36 @@ def test_cells_of_a_version_that_knew_fewer_settings_stay_valid(split, tmp_path)
     cells.run("a", giving({}))
     path = tmp_path / "config.json"
     tree = json.loads(path.read_text())
-    del tree["search"]["dynamic"], tree["data"]["planted"]["lengths"]
+    del tree["search"]["easrec"]["dynamic"], tree["data"]["planted"]["lengths"]
     path.write_text(json.dumps(tree))
     Cells(tmp_path, TINY, split)
-    other = dataclasses.replace(TINY, search=dataclasses.replace(TINY.search, dynamic=False))
-    with pytest.raises(ValueError, match="search.dynamic: True there, False here"):
+    static = dataclasses.replace(TINY.search.easrec, dynamic=False)
+    other = dataclasses.replace(TINY, search=dataclasses.replace(TINY.search, easrec=static))
+    with pytest.raises(ValueError, match="search.easrec.dynamic: True there, False here"):
         Cells(tmp_path, other, split)
+
+
+def test_cells_of_a_version_in_which_strategies_shared_settings_stay_valid(split, tmp_path):
+    """Kept files have names like search.cost_weight; they count as today's, whoever reads them today."""
+    easrec = dataclasses.replace(TINY.search.easrec, cost_weight=0.2)
+    shared = dataclasses.replace(
+        TINY.search, easrec=easrec, proxyless=ProxylessConfig(0.2), recnas=RecnasConfig(0.2, 0.1)
+    )
+    config = dataclasses.replace(TINY, search=shared)
+    priced = without_budget(config, 0.3)
+    Cells(tmp_path, config, split).run("a", giving({"value": 1}, priced))
+    path, cell = tmp_path / "config.json", tmp_path / "cells" / "a.json"
+    tree = json.loads(path.read_text())
+    tree["search"] |= tree["search"].pop("easrec")
+    del tree["search"]["proxyless"], tree["search"]["recnas"]
+    path.write_text(json.dumps(tree))
+    cell.write_text(json.dumps({"value": 1, "changes": {"search.cost_weight": 0.3, "search.budget": None}}))
+    cells = Cells(tmp_path, config, split)
+    assert cells.run("a", giving({"value": 2}, priced))["value"] == 1
+    with pytest.raises(ValueError, match="a.json was made with"):
+        cells.run("a", giving(None, without_budget(config, 0.4)))
+    with pytest.raises(ValueError, match="search.recnas.tau_start: 0.2 there, 1.0 here"):
+        Cells(tmp_path, dataclasses.replace(config, search=dataclasses.replace(shared, recnas=RecnasConfig())), split)
 
 
 @pytest.mark.parametrize("dataset", get_args(Dataset))

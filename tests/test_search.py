@@ -11,7 +11,7 @@ import pytest
 from chain import LENGTH, chain, search_chain, setting, task_of
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.config import Config, RetrainConfig, SearchConfig
+from easrec_jax.config import Config, EasrecConfig, RetrainConfig, SearchConfig
 from easrec_jax.data.batches import endless_batch, scoring_samples
 from easrec_jax.models.cost import cost_table
 from easrec_jax.models.network import Network, network_scores
@@ -74,7 +74,7 @@ def test_each_step_changes_its_own_parameters_alone():
 def test_a_heavier_constraint_drives_towards_smaller_networks():
     costs_found = []
     for weight in (0.0, 100.0):
-        searcher, state, batch, table = one_step(config(cost_weight=weight))
+        searcher, state, batch, table = one_step(config(easrec=EasrecConfig(cost_weight=weight)))
         for _ in range(15):
             state, _ = architecture_step(state, batch, jax.random.key(2), table, searcher=searcher)
             state = state._replace(step=state.step + 1)
@@ -87,7 +87,7 @@ def test_a_heavier_constraint_drives_towards_smaller_networks():
 @pytest.mark.parametrize("tau", [1.0, 0.2])
 def test_what_no_budget_admits_is_neither_computed_nor_trained(tau):
     """Budget for one layer of the wide candidate, for two of the narrow one: the wide one's second layer stays as it was."""
-    searcher, state, batch, table = one_step(config(budget=0.5, tau_start=tau, tau_min=0.01))
+    searcher, state, batch, table = one_step(config(budget=0.5, easrec=EasrecConfig(tau_start=tau, tau_min=0.01)))
     assert np.asarray(table.allowed).tolist() == [[True, False], [True, True]]
     before = copy(state.weights)
     for _ in range(24):
@@ -134,7 +134,9 @@ def test_the_pick_is_the_best_finalist_after_training_alone_or_the_most_probable
 
 def test_without_a_budget_the_finalist_of_the_lowest_loss_plus_lambda_r_is_the_pick():
     """With lambda 0 the loss decides, with a large one R, which is that of the finalist itself: its cost times its depth over all."""
-    (_, free), (space, dear) = (searched(finalists=4, epochs=1, cost_weight=weight) for weight in (0.0, 1000.0))
+    (_, free), (space, dear) = (
+        searched(finalists=4, epochs=1, easrec=EasrecConfig(cost_weight=weight)) for weight in (0.0, 1000.0)
+    )
     costs = cost_table(space, ITEMS).ravel()
     assert costs[space.network(dear.architecture)] == costs.min()
     assert free.architecture == min(free.finalists, key=lambda f: f.cross_entropy or 0.0).architecture
@@ -156,7 +158,8 @@ def test_a_higher_price_never_picks_a_higher_r_of_the_same_finalists():
     table, depths = Table.of(space, costs, None), 1 + np.arange(4)
 
     def prices(weight: float) -> np.ndarray:
-        return easrec.price(costs, depths, Moment(0, 0.0, table, SearchConfig(cost_weight=weight))).ravel()
+        settings = SearchConfig(easrec=EasrecConfig(cost_weight=weight))
+        return easrec.price(costs, depths, Moment(0, 0.0, table, settings)).ravel()
 
     for _ in range(20):
         entropies, picked = rng.random(12), []
@@ -172,7 +175,8 @@ def test_a_higher_price_never_picks_a_higher_r_of_the_same_finalists():
 def test_a_finalist_is_told_with_what_is_known_of_it_and_nothing_else():
     known = {"network", "architecture", "cost"}
     (space, priced), (_, within), (_, single) = (
-        searched(finalists=4, epochs=1, cost_weight=0.0), searched(budget=1.0, finalists=3), searched(budget=1.0),
+        searched(finalists=4, epochs=1, easrec=EasrecConfig(cost_weight=0.0)), searched(budget=1.0, finalists=3),
+        searched(budget=1.0),
     )  # fmt: skip
     contest = {"probability", "ndcg@10"}
     for found, more in (

@@ -12,7 +12,7 @@ import pytest
 from chain import chain, search_chain, setting
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.config import SearchConfig
+from easrec_jax.config import Config, EasrecConfig, ProxylessConfig, RecnasConfig, SearchConfig
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.cost import cost_table
 from easrec_jax.models.network import Network, network_scores
@@ -23,6 +23,7 @@ from easrec_jax.nas.strategies.alone import EXHAUSTIVE, RANDOM, Alone
 from easrec_jax.nas.strategies.known import STRATEGIES, find_strategy
 from easrec_jax.nas.strategies.proxyless import FAINT
 from easrec_jax.nas.strategies.strategy import Learned, Moment, Strategy
+from easrec_jax.runs.search_folder import chosen_by
 from easrec_jax.space import Space, space_of
 from easrec_jax.train.checkpoint import Checkpoints
 from easrec_jax.train.loop import QUIET, Run
@@ -40,8 +41,10 @@ def parameters(name: str) -> dict:
     return SUPERNETS[name].init(SPACE) | {"width": WIDTH, "depth": DEPTH}
 
 
-def moment(name: str, progress: float = 0.3, **settings) -> Moment:
-    fixed = SearchConfig(strategy=name, **settings)
+def moment(name: str, progress: float = 0.3, *, cost_weight: float = 0.1, dynamic: bool = True, **settings) -> Moment:
+    """A price of EASRec and one of ProxylessNAS, lambda the same; other settings are the search's."""
+    priced = EasrecConfig(cost_weight=cost_weight, dynamic=dynamic)
+    fixed = SearchConfig(strategy=name, easrec=priced, proxyless=ProxylessConfig(cost_weight), **settings)
     return Moment(100, progress, Table.of(SPACE, COSTS, fixed.budget), fixed)
 
 
@@ -183,11 +186,28 @@ def test_recnas_prunes_until_the_best_network_within_the_target_is_left(budget):
 
 
 def test_recnas_anneals_from_the_first_temperature_to_the_last():
-    settings = {"tau_start": 1.0, "tau_min": 0.01}
+    settings = {"recnas": RecnasConfig(tau_start=1.0, tau_min=0.01)}
     values = [recnas.temperature(moment("recnas", s, **settings)) for s in (0.0, 0.5, 1.0)]
     np.testing.assert_allclose(values, [1.0, 0.1, 0.01], rtol=1e-5)
     cold = SUPERNETS["recnas"].draw(parameters("recnas"), jax.random.key(0), moment("recnas", 1.0, **settings))
     assert cold[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("name", SUPERNETS)
+def test_a_strategy_reads_the_settings_of_its_own_part_alone(name):
+    """What it draws and what it charges change with these, and with no other part."""
+    changed = {
+        "easrec": EasrecConfig(0.3, False, 0.7, 0.001, 0.05), "proxyless": ProxylessConfig(0.4), "recnas": RecnasConfig(0.7, 0.05),
+    }  # fmt: skip
+
+    def found(**parts):
+        at = moment(name)
+        at = at._replace(settings=dataclasses.replace(at.settings, **parts))
+        of = (SUPERNETS[name].draw(parameters(name), jax.random.key(0), at), SUPERNETS[name].price(COSTS, 1, at))
+        return [np.asarray(x).tolist() for x in of]
+
+    read = {part for part, settings in changed.items() if found(**{part: settings}) != found()}
+    assert read == {"easrec": {"easrec"}, "untrained": {"easrec"}, "darts": set()}.get(name, {name})
 
 
 def test_random_draws_different_networks_within_the_budget_and_exhaustive_all_of_them():
@@ -211,6 +231,19 @@ def searched(name: str, *, seed: int = 0, run: Run = QUIET, **settings) -> tuple
     """(row of the pick, what the search found); tests that ask for the same share it."""
     space, found = search_chain(setting(strategy=name, **settings), seed=seed, run=run)
     return space.network(found.architecture), found
+
+
+def test_a_pick_says_the_lambda_of_its_own_strategy():
+    settings, (_, found) = (
+        SearchConfig(easrec=EasrecConfig(0.3), proxyless=ProxylessConfig(0.7)),
+        searched("exhaustive"),
+    )
+
+    def said(name: str) -> float | None:
+        return chosen_by(found, Config(search=dataclasses.replace(settings, strategy=name)))["cost_weight"]
+
+    weights = {"easrec": 0.3, "untrained": 0.3, "proxyless": 0.7}
+    assert {name: said(name) for name in (*STRATEGIES, "mine.py")} == dict.fromkeys([*STRATEGIES, "mine.py"]) | weights
 
 
 def oracle() -> dict[int, float]:
@@ -239,7 +272,11 @@ def test_random_search_finds_the_planted_network_if_it_draws_it():
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("easrec", {"budget": BUDGET}), ("proxyless", {"cost_weight": 0.1}), ("recnas", {"budget": BUDGET})],
+    [
+        ("easrec", {"budget": BUDGET}),
+        ("proxyless", {"proxyless": ProxylessConfig(cost_weight=0.1)}),
+        ("recnas", {"budget": BUDGET}),
+    ],
 )
 def test_a_strategy_that_minds_the_cost_finds_the_planted_network(name, settings):
     pick, found = searched(name, **settings)

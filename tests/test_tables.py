@@ -14,6 +14,7 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.config import (
     Config,
     DataConfig,
+    EasrecConfig,
     EvaluateConfig,
     ModelConfig,
     PlantedConfig,
@@ -41,7 +42,7 @@ TINY = Config(
     model=ModelConfig(width=8, inner=8, layers=1, heads=2, max_length=12, gate_layers=0, conv_width=2, dropout=0.0),
     search=SearchConfig(
         prune=(0.0, 0.5), epochs=2, warmup_epochs=0, every=1, batch_size=16, buckets=1, learning_rate=0.01, budget=1.0,
-        finalists=2, finalist_epochs=2, cost_weight=0.1,
+        finalists=2, finalist_epochs=2, easrec=EasrecConfig(cost_weight=0.1),
     ),
     retrain=RetrainConfig(epochs=2, batch_size=16, buckets=1, learning_rate=0.01, baseline_learning_rate=0.02),
     evaluate=EvaluateConfig(protocols=("full", "pop100"), select_by="full", buckets=1),

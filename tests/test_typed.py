@@ -10,9 +10,12 @@ import pytest
 from easrec_jax.config import (
     Config,
     DataConfig,
+    EasrecConfig,
     EvaluateConfig,
     ModelConfig,
     PlantedConfig,
+    ProxylessConfig,
+    RecnasConfig,
     RetrainConfig,
     SearchConfig,
 )
@@ -76,3 +79,17 @@ def test_a_config_of_a_version_without_a_part_for_planted_data_is_read():
         from_json('{"data": {"planted_nonsense": 60}}', source="c.json")
     with pytest.raises(ValueError, match=r"c\.json: data\.planted\.users: expected at least 10, got 3"):
         from_json('{"data": {"planted_users": 3}}', source="c.json")
+
+
+def test_a_config_of_a_version_in_which_strategies_shared_settings_is_read():
+    shared = {"cost_weight": 0.3, "dynamic": False, "tau_start": 0.5, "tau_decay": 0.001, "tau_min": 0.1}
+    search = SearchConfig(
+        epochs=7, easrec=EasrecConfig(**shared), proxyless=ProxylessConfig(0.3), recnas=RecnasConfig(0.5, 0.1)
+    )
+    older = json.dumps({"search": {"epochs": 7} | shared})
+    assert from_json(older) == Config(search=search) and from_json(to_json(from_json(older))) == from_json(older)
+    assert from_json('{"search": {"tau_min": 0.1}}').search.recnas == RecnasConfig(tau_min=0.1)
+    with pytest.raises(ValueError, match=r"c\.json: search\.easrec\.tau_min: expected a number above 0, got 0\.0"):
+        from_json('{"search": {"tau_min": 0}}', source="c.json")
+    with pytest.raises(ValueError, match=r"c\.json: search: unknown fields \['tau_min'\]"):
+        from_json('{"search": {"tau_min": 0.1, "recnas": {"tau_min": 0.2}}}', source="c.json")

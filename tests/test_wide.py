@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from chain import chain, search_chain, setting
 
-from easrec_jax.config import Config, DataConfig, ModelConfig, SearchConfig
+from easrec_jax.config import Config, DataConfig, EasrecConfig, ModelConfig, SearchConfig
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.cost import cost_table, request_flops
 from easrec_jax.models.masked import Masked
@@ -109,13 +109,13 @@ def test_the_pick_keeps_what_it_learned_in_the_supernet():
 
 def test_without_a_budget_a_high_price_drives_the_cost_down():
     settings = {"epochs": 6, "finalists": 1, "every": 1, "warmup_epochs": 0}
-    (cheap, _), (free, _) = (searched(cost_weight=weight, **settings) for weight in (30.0, 0.0))
+    (cheap, _), (free, _) = (searched(easrec=EasrecConfig(cost_weight=weight), **settings) for weight in (30.0, 0.0))
     assert cheap.expected_cost is not None and free.expected_cost is not None
     assert cheap.expected_cost < 0.7 * free.expected_cost
 
 
 def test_without_a_budget_wide_finalists_are_compared_by_loss_plus_lambda_r():
-    found, _ = searched(cost_weight=1000.0, epochs=1, warmup_epochs=0, finalists=3)
+    found, _ = searched(easrec=EasrecConfig(cost_weight=1000.0), epochs=1, warmup_epochs=0, finalists=3)
     for f in found.finalists:
         np.testing.assert_allclose(f.price, 1000.0 * f.cost * f.architecture.depth / 2, rtol=1e-6)
     assert found.architecture == min(found.finalists, key=lambda f: f.price or 0.0).architecture

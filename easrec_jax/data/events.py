@@ -18,22 +18,22 @@ from easrec_jax.data.id_rules import DROP, history_lists, id_columns, is_missing
 from easrec_jax.data.inputs import File, input_files
 from easrec_jax.data.memory import in_memory
 from easrec_jax.data.readers import Layout, common_layout
+from easrec_jax.data.reading import Reading
 from easrec_jax.data.table import Table
 from easrec_jax.data.times import look_like_times
 
 
-def read_events(
-    data: Any, asked: Columns, *, format: str = "auto", separator: str = "", missing_ids: str = "error"
-) -> tuple[Table, Columns]:
+def read_events(data: Any, how: Reading) -> tuple[Table, Columns]:
     """Read interactions, one row an event; ids are text or integers (text may be blank), times are unparsed.
 
     `history` of the columns: a row was a user; the events of each are then one after the other under the name `item`.
     `data` is a file, a folder of parts, content in memory (bytes or a file object), or a table in memory.
     """
+    asked, missing_ids = how.columns, how.missing_ids
     if not isinstance(data, (str, os.PathLike, bytes, bytearray, memoryview)) and not hasattr(data, "read"):
         return _joined([_select(in_memory(data), asked, missing_ids)])
     files = input_files(data)
-    layout = common_layout(files, format, separator, asked)
+    layout = common_layout(files, how.format, how.separator, asked)
     return _joined([_read_file(file, layout, asked, missing_ids, warn=not n) for n, file in enumerate(files)])
 
 

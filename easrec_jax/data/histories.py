@@ -30,9 +30,10 @@ from easrec_jax.data import id_rules
 from easrec_jax.data.columns import Columns, choose_columns, warn_of_unused
 from easrec_jax.data.events import read_events
 from easrec_jax.data.inputs import File, first_lines, input_files
-from easrec_jax.data.order import check_equal_times, history_order
+from easrec_jax.data.order import history_order
 from easrec_jax.data.quoted import has_blank_quotes
 from easrec_jax.data.readers import Layout, common_layout
+from easrec_jax.data.reading import Reading
 from easrec_jax.data.table import Table, row_place
 from easrec_jax.data.times import parse_times
 from easrec_jax.files import aside_of, clear_asides
@@ -46,6 +47,7 @@ SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
+DEFAULT = Reading()
 OPEN_ROWS = 1 << 19  # rows that the writers of all parts hold in memory together
 
 
@@ -83,38 +85,27 @@ def format_of(path: Path) -> str:
     return SUFFIXES[path.suffix.lower()]
 
 
-def open_source(
-    path: str | Path,
-    asked: Columns,
-    *,
-    history_column: str = "",
-    format: str = "auto",
-    separator: str = "",
-    equal_times: str = "mixed",
-    missing_ids: str = "error",
-) -> Source:
+def open_source(path: str | Path, how: Reading = DEFAULT) -> Source:
     """Scan the input and count it. `ValueError` names the file, and the row or line, of what cannot be read."""
-    check_equal_times(equal_times)
     path = Path(path).expanduser()
     files = input_files(path)
-    asked = dataclasses.replace(asked, history=history_column or asked.history)
-    layout = common_layout(files, format, separator, asked)
+    layout = common_layout(files, how.format, how.separator, how.columns)
     stream = layout.reader.stream if _streams(files, layout) else None
     with layout.reading(path, files):
         if stream:
             frame, names = stream.scan(files, layout.separator)
-            columns = choose_columns(path, names, asked)
+            columns = choose_columns(path, names, how.columns)
             warn_of_unused(path, names, columns)
         else:
-            table, columns = read_events(path, asked, format=format, separator=separator, missing_ids=missing_ids)
+            table, columns = read_events(path, how)
             frame = pl.DataFrame(list(table.columns.values())).lazy()
             if columns.history:
                 frame = frame.group_by(columns.user, maintain_order=True).agg(columns.item)
         frame, texts = _selected(path, frame, columns, blanks=stream is not None and stream.delimited)
         frame, (rows, events, users) = _counted(
-            path, frame, texts, by_user=bool(columns.history), drop=missing_ids == "drop"
+            path, frame, texts, by_user=bool(columns.history), drop=how.missing_ids == "drop"
         )
-    return Source(path, frame, columns, bool(columns.history), rows, events, users, files, layout, equal_times)
+    return Source(path, frame, columns, bool(columns.history), rows, events, users, files, layout, how.equal_times)
 
 
 def _streams(files: Sequence[File], layout: Layout) -> bool:
@@ -240,7 +231,7 @@ def read_part(source: Source, folder: Path, number: int) -> Histories:
 
 def first_histories(path: str | Path, users: int) -> list[list[str]]:
     """Histories of some users of a file, for samples: those whose events stand first in it."""
-    source = open_source(path, Columns())
+    source = open_source(path)
     head = source.frame.head(users if source.by_user else 1000 * users)
     with source.layout.reading(source.path, source.files), tempfile.TemporaryDirectory() as folder:
         sample = dataclasses.replace(source, frame=head)

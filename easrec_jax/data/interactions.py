@@ -116,18 +116,6 @@ class Interactions:
             raise ValueError(f"user: expected 0 to {self.num_users - 1}, got {user}")
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
-    def with_ids(self, item_ids: IdMap) -> Interactions:
-        """The same histories under another id map, a trained model's; ValueError names items that it does not know."""
-        inner = item_ids.encode(self.item_ids.raw)
-        unknown = [raw for raw, new in zip(self.item_ids.raw, inner, strict=True) if new == 0]
-        if unknown:
-            raise ValueError(
-                f"{len(unknown)} of {self.num_items} items are unknown to the model, such as {unknown[:3]}; "
-                "expected the data that it was trained on (--data.path)"
-            )
-        items = np.concatenate([[0], inner]).astype(np.int32)[self.items]
-        return Interactions(items, self.offsets, self.user_ids, item_ids, self.dropped_users)
-
     def restricted_to(self, item_ids: IdMap) -> tuple[Interactions, dict[str, int]]:
         """The events of the items that another id map knows, a trained model's, under that map; and what is left out.
 

@@ -9,7 +9,7 @@ from easrec_jax.config import DataConfig
 from easrec_jax.data import catalog
 from easrec_jax.data.features import ItemFeatures, read_item_features
 from easrec_jax.data.interactions import Interactions
-from easrec_jax.data.read import Reading, read_interactions
+from easrec_jax.data.read import Options, read_interactions
 
 
 def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
@@ -23,7 +23,7 @@ def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
         made = planted(**dataclasses.asdict(config.planted), seed=seed)
         return made.data, made.truth
     path: Any = config.path
-    options = {field.name: getattr(config, field.name) for field in dataclasses.fields(Reading)}
+    options = {field.name: getattr(config, field.name) for field in dataclasses.fields(Options)}
     if path.startswith("catalog:"):
         entry = catalog.find(path.removeprefix("catalog:"))
         path = catalog.fetch(entry.name)

@@ -13,37 +13,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from easrec_jax.data.columns import Columns, excerpt
+from easrec_jax.data.columns import excerpt
 from easrec_jax.data.events import read_events
 from easrec_jax.data.id_rules import DROP
 from easrec_jax.data.interactions import IdMap, Interactions
-from easrec_jax.data.order import check_equal_times, history_order
+from easrec_jax.data.order import history_order
+from easrec_jax.data.reading import Reading
 from easrec_jax.data.table import Table
 from easrec_jax.data.times import parse_times
 
-DUPLICATES, MISSING_IDS = ("keep", "drop"), ("error", "drop")
+DUPLICATES = ("keep", "drop")
 NOTABLE, NOTABLE_IN_ORDER = 0.1, 0.02  # shares of tied events that are told: in any file, in one in time order
 NOTABLE_EVENTS = 100  # and how many at least
 
 
 @dataclass(frozen=True)
-class Reading:
+class Options(Reading):
     """How interactions are read, and what is left out of them: the options of `read_interactions`."""
 
-    format: str = "auto"
-    """A name in `readers.READERS`; auto: by the ending of the name and the first lines."""
-    separator: str = ""
-    """What parts the fields of text; "": found by the header or the first line."""
-    user_column: str = ""
-    """Name of the column of user ids; "", here and below: the usual names are tried."""
-    item_column: str = ""
-    time_column: str = ""
-    history_column: str = ""
-    """Where a row is a user: the column of its items."""
-    equal_times: str = "mixed"
-    """Events of one user at the same time: mixed, in the order of a fixed hash; file, in row order."""
-    missing_ids: str = "error"
-    """Rows without an id: error, or drop."""
     min_history: int = 3
     """Users with fewer interactions are dropped (leave-one-out needs 3)."""
     k_core: int = 0
@@ -52,26 +39,19 @@ class Reading:
     """drop: the earliest interaction of each user with each item stays alone."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.min_history < 1:
             raise ValueError(f"min_history: expected 1 or more, got {self.min_history}")
         if self.k_core < 0:
             raise ValueError(f"k_core: expected 0 or more, got {self.k_core}")
         if self.duplicates not in DUPLICATES:
             raise ValueError(f"duplicates: expected one of {', '.join(DUPLICATES)}, got {self.duplicates!r}")
-        check_equal_times(self.equal_times)
-        if self.missing_ids not in MISSING_IDS:
-            raise ValueError(f"missing_ids: expected one of {', '.join(MISSING_IDS)}, got {self.missing_ids!r}")
-
-    @property
-    def columns(self) -> Columns:
-        """The columns asked for."""
-        return Columns(self.user_column, self.item_column, self.time_column, self.history_column)
 
 
 def read_interactions(data: Any, **options: Any) -> Interactions:
     """Read interactions: a file, a folder of parts, a table in memory (polars, pandas, Arrow), or rows (user, item[, time]).
 
-    `options` are the fields of `Reading`: format, separator, user_column, item_column, time_column, history_column,
+    `options` are the fields of `Options`: format, separator, user_column, item_column, time_column, history_column,
     equal_times, missing_ids, min_history, k_core, duplicates.
 
     Users are numbered in the order of their ids. A history is in time order; events of one user at the same time are in
@@ -82,10 +62,8 @@ def read_interactions(data: Any, **options: Any) -> Interactions:
     min_history drops users with fewer (leave-one-out needs 3). What is left out is in `notes`.
     ValueError names file, line and column of bad input; FileNotFoundError for a missing file. Formats: `readers.READERS`.
     """
-    how = Reading(**options)
-    table, columns = read_events(
-        data, how.columns, format=how.format, separator=how.separator, missing_ids=how.missing_ids
-    )
+    how = Options(**options)
+    table, columns = read_events(data, how)
     coded = Coded(table.path, *encode_column(table, columns.user, ordered=True), *encode_column(table, columns.item))
     times = parse_times(table, columns.time) if columns.time else None
     coded = in_time_order(coded, times, how.equal_times)

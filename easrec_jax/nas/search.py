@@ -73,7 +73,7 @@ def check_strategy(strategy: Strategy | Alone, space: Space, costs: np.ndarray, 
     if settings.budget is not None and not strategy.keeps_budget:
         raise ValueError(
             f"search.budget: expected none with search.strategy = {settings.strategy!r}, which keeps no limit "
-            f"(its price is search.cost_weight, if it has one), got {settings.budget}"
+            f"(proxyless has a price: search.proxyless.cost_weight), got {settings.budget}"
         )
     Table.of(space, costs, settings.budget)
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import tyro
 
 from easrec_jax.config import Config
-from easrec_jax.config_files import load_config
+from easrec_jax.config_files import load_config, names_of_today
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.memory import use_huge_pages
 from easrec_jax.runs.workdir import MetricsLog
@@ -51,6 +51,7 @@ def run_arguments(description: str) -> tuple[RunArguments, Path]:
     else:
         default, name = load_config(arguments[0]), Path(arguments[0]).stem
         arguments = arguments[1:]
+    _check_names(arguments)
     parsed = tyro.cli(
         RunArguments,
         args=[FROM.sub("--retrain.from_model", word) for word in arguments],
@@ -62,6 +63,18 @@ def run_arguments(description: str) -> tuple[RunArguments, Path]:
     )
     _check_rivals(parsed.config)
     return parsed, parsed.workdir or Path("runs") / name
+
+
+def _check_names(arguments: list[str]) -> None:
+    """A flag of an older version becomes one line that names today's."""
+    for flag in [word.partition("=")[0] for word in arguments if word.startswith("--")]:
+        part, _, field = flag.removeprefix("--").replace("-", "_").partition(".")
+        no = "no_" if field.startswith("no_") else ""
+        older = f"{part}.{field.removeprefix(no)}"
+        if (now := names_of_today(older)) != (older,):
+            split = [name.rpartition(".") for name in now]
+            new = " or ".join(f"--{where}.{no}{name}" for where, _, name in split)
+            fail(f"expected {new}, got {flag}, its name in older versions")
 
 
 def _check_rivals(config: Config) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.config import Config
+from easrec_jax.config import Config, SearchConfig
 from easrec_jax.data.interactions import IdMap, Interactions
 from easrec_jax.files import file_digest, read_json, write_text
 from easrec_jax.models.encoder import Weights
@@ -21,11 +21,18 @@ def chosen_by(found: Found, config: Config) -> dict:
     settings = config.search
     how = {
         "method": settings.strategy, "epochs": found.epochs, "cost": settings.cost, "budget": settings.budget,
-        "cost_weight": settings.cost_weight, "seed": config.seed, "sharing": settings.sharing,
+        "cost_weight": _cost_weight(settings), "seed": config.seed, "sharing": settings.sharing,
+        "training": settings.training, "ranking": settings.ranking,
     }  # fmt: skip
     if found.shares is not None:
         how |= {"shares": found.shares, "expected_cost": found.expected_cost}
     return how | {"finalists": [one.to_json() for one in found.finalists]}
+
+
+def _cost_weight(settings: SearchConfig) -> float | None:
+    """lambda of the strategy; None where it has none."""
+    priced = {"easrec": settings.easrec, "untrained": settings.easrec, "proxyless": settings.proxyless}
+    return priced[settings.strategy].cost_weight if settings.strategy in priced else None
 
 
 def write_search(folder: Path, found: Found, config: Config, data: Interactions) -> dict:

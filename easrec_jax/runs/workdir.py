@@ -91,15 +91,16 @@ def differences(there: Config, here: Config, parts: tuple[str, ...]) -> list[str
 
 
 def changed_fields(there: Config, here: Config, parts: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
-    """(value there, value here) by `part.field`, of every field of `parts` that differs."""
-    found = {}
-    for part in parts:
-        a, b = getattr(there, part), getattr(here, part)
-        pairs = [(part, a, b)]
-        if dataclasses.is_dataclass(a):
-            pairs = [(f"{part}.{f.name}", getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a)]
-        found |= {name: (x, y) for name, x, y in pairs if x != y}
-    return found
+    """(value there, value here) by dotted name, of every field of `parts` that differs."""
+    changed = (_changed(part, getattr(there, part), getattr(here, part)) for part in parts)
+    return {name: values for found in changed for name, values in found.items()}
+
+
+def _changed(name: str, there: Any, here: Any) -> dict[str, tuple[Any, Any]]:
+    if not dataclasses.is_dataclass(there):
+        return {name: (there, here)} if there != here else {}
+    fields = [(f"{name}.{f.name}", getattr(there, f.name), getattr(here, f.name)) for f in dataclasses.fields(there)]
+    return {inner: values for field in fields for inner, values in _changed(*field).items()}
 
 
 class MetricsLog:

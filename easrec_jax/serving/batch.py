@@ -51,19 +51,14 @@ def recommend_file(
     the end, by the whole new one. `on_progress(users, of_about)` is called now and then. Raises `ValueError` naming the
     file and row of bad input, or saying that `out` holds another run's results.
     """
-    from easrec_jax.data.columns import Columns
     from easrec_jax.data.histories import SUFFIXES, open_source
 
     out, (number, shards) = Path(out), (operator.index(shard[0]), operator.index(shard[1]))
     single = out.suffix.lower() in SUFFIXES
     format = _format(out, single, format, shards)
     request = _checked(recommender, request, (number, shards), format)
-    columns = Columns(request.user_column, request.item_column, request.time_column)
     files = input_state(Path(histories).expanduser())  # before they are counted: what changes later is noticed
-    source = open_source(
-        histories, columns, history_column=request.history_column, format=request.input_format,
-        separator=request.separator, equal_times=request.equal_times, missing_ids=request.missing_ids,
-    )  # fmt: skip
+    source = open_source(histories, request.reading)
     _check_apart(source.path, out)
     size = max(source.events / request.part_events, source.users * request.k / ANSWERS_PER_PART)
     each = min(max(1, int(np.ceil(size / shards))), PARTS_PER_SHARD)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from easrec_jax.data.reading import Reading
 from easrec_jax.files import write_bytes
 from easrec_jax.memory import give_back_memory
 from easrec_jax.serving.answer import most_popular
@@ -27,20 +28,13 @@ USERS_PER_CALL = 8_192
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for each user, and how the input is read (see `data.read.Reading`)."""
+    """What is asked for each user, and how the input is read."""
 
     k: int = 10
     exclude_seen: bool = True
     # "popular": who has no known item is answered by popularity; "skip": an empty list; "error"
     on_unknown: str = "skip"
-    user_column: str = ""
-    item_column: str = ""
-    time_column: str = ""
-    history_column: str = ""
-    input_format: str = "auto"
-    separator: str = ""
-    equal_times: str = "mixed"
-    missing_ids: str = "error"
+    reading: Reading = field(default_factory=Reading)
     titles: bool = False  # also write the items' titles
     csv_safe: bool = False  # CSV and TSV: an apostrophe before what a spreadsheet would take for a formula
     # interactions of a part, about: what memory is needed for, and what a killed run does again

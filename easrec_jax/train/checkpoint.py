@@ -117,7 +117,8 @@ class Checkpoints:
         names = sorted(name for name in there.keys() | self.run.keys() if there.get(name) != self.run.get(name))
         if names:
             changes = "; ".join(f"{name}: {there.get(name)!r} there, {self.run.get(name)!r} here" for name in names)
-            raise ValueError(f"{source}: the checkpoint is another run's ({changes[:600]}): start anew (--overwrite)")
+            whose = "another run's" if there.keys() == self.run.keys() else "another version's or another run's"
+            raise ValueError(f"{source}: the checkpoint is {whose} ({changes[:600]}): start anew (--overwrite)")
 
     def _tidy(self) -> None:
         """Remove what killed or failed writers left: all that belongs to no complete checkpoint."""

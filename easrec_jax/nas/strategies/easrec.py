@@ -25,7 +25,7 @@ from easrec_jax.space import FIRST_INNER
 
 def temperature(moment: Moment) -> Array:
     """tau_t = max(tau_min, tau_start - tau_decay t) (Table II)."""
-    settings = moment.settings
+    settings = moment.settings.easrec
     return jnp.maximum(settings.tau_min, settings.tau_start - settings.tau_decay * moment.step)
 
 
@@ -55,8 +55,8 @@ def constraint(logits: Logits, shares: Shares, moment: Moment) -> Array | None:
 
 def price(costs: Any, depth: Any, moment: Moment) -> Any:
     """lambda R (Eq. 15), L_t being `depth`; nothing with a budget: Eq. 2 asks for the best network within it, not for the cheapest."""
-    settings = moment.settings
-    if settings.budget is not None:
+    settings = moment.settings.easrec
+    if moment.settings.budget is not None:
         return None
     depths = moment.table.choices.shape[1] - FIRST_INNER
     return settings.cost_weight * resource(costs, depth, depths, dynamic=settings.dynamic)

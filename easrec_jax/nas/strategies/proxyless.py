@@ -3,8 +3,8 @@
 Source: Cai, Zhu, Han, ProxylessNAS, ICLR 2019. Kept: weight steps train one path, drawn by its probability; an
 architecture step draws two paths and treats the choice as between them alone, with the gradient through the binary
 gates g, dL/dalpha_i = sum_j dL/dg_j p_j (delta_ij - p_i) over the two; expected cost (FLOPs, or latency with
-`search.cost latency`) times lambda (`search.cost_weight`) is added to the loss. Changed: a path here is a width for all
-layers and a depth, drawn independently; the path that is not taken enters with a share of 0.002 instead of 0, so that
+`search.cost latency`) times lambda (`search.proxyless.cost_weight`) is added to the loss. Changed: a path here is a width
+for all layers and a depth, drawn independently; the path that is not taken enters with a share of 0.002 instead of 0, so that
 its output is computed and dL/dg_j is known; the two logits are not rescaled after the step (the gradient's sum over
 them is zero as it is). The constraint is a price, not a limit: `search.budget` is refused. The final comparison of
 `search.finalists` counts it too. Steps alternate, and the pick goes on from the supernet's weights, as with DARTS (the
@@ -58,12 +58,12 @@ def _gates(logits: Array, key: Array) -> Array:
 def expected_price(logits: Logits, shares: Shares, moment: Moment) -> Array:
     """lambda times the expected cost under the probabilities of all paths."""
     expected = jax.nn.softmax(logits["width"]) @ moment.table.costs @ jax.nn.softmax(logits["depth"])
-    return moment.settings.cost_weight * expected
+    return moment.settings.proxyless.cost_weight * expected
 
 
 def price(costs: Any, depth: Any, moment: Moment) -> Any:
     """lambda times the cost."""
-    return moment.settings.cost_weight * costs
+    return moment.settings.proxyless.cost_weight * costs
 
 
 STRATEGY = Strategy(draw=one_path, learn=relaxed(two_paths, expected_price), price=price, keeps_budget=False)

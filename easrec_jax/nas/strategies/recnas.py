@@ -35,7 +35,7 @@ def init(space: Space) -> Logits:
 
 def temperature(moment: Moment) -> Array | float:
     """From tau_start to tau_min, by the same factor in equal times."""
-    settings = moment.settings
+    settings = moment.settings.recnas
     return settings.tau_start * (settings.tau_min / settings.tau_start) ** moment.progress
 
 
