@@ -23,6 +23,7 @@ from easrec_jax.models.masked import Masked
 from easrec_jax.models.supernet import Candidates
 from easrec_jax.nas.distribution import Table, by_factor, likeliest
 from easrec_jax.nas.finalists import Finalist, best_of, compete, finalist
+from easrec_jax.nas.front import measure
 from easrec_jax.nas.steps import (
     Searcher,
     SearchState,
@@ -55,6 +56,7 @@ class Found(NamedTuple):
     epochs: int
     finished: bool  # False: interrupted
     computed: dict[str, Any]  # how often mixtures computed each block, as in `SearchState`
+    measured: tuple[Finalist, ...] = ()  # networks as they stand in the supernet, where the search ranks by that
 
     def cut(self) -> dict | None:
         """The pick's weights cut out of the supernet; None where none was trained."""
@@ -94,7 +96,8 @@ def search(
     end the `settings.finalists` most probable ones within the budget are each trained alone for
     `settings.finalist_epochs`, and the best on the validation items (`best_of`) is the pick: shared weights favour the small and
     the often drawn, so the parameters of a short search order close candidates less surely. One finalist is Eq. 18 as it
-    stands. A strategy without a supernet names its finalists at once, and each is trained from scratch for `settings.epochs`.
+    stands. Ranked as "measured", finalists are not the most probable networks but those that are best as they stand.
+    A strategy without a supernet names its finalists at once, and each is trained from scratch for `settings.epochs`.
 
     `costs` in the space's shape replaces the table of FLOPs. Raises `ValueError` if the budget is below the smallest
     network's cost, or means nothing to the strategy.
@@ -108,14 +111,19 @@ def search(
     searcher, loop = _train_supernet(space, task, strategy, costs, table, settings, run)
     state, finished, supernet = loop.state, bool(loop.finished), searcher.supernet
     shares = _probabilities(state, table, searcher)
-    finalists = _finalists(state, shares, costs, table, searcher)
+    finalists, measured = _finalists(state, shares, costs, table, searcher), ()
+    if finished and settings.ranking == "measured":
+        measured = measure(
+            supernet, state.weights, task, costs, most=settings.measured, budget=settings.budget, tell=run.on_step
+        )
+        finalists = tuple(sorted(measured, key=lambda one: -(one.ndcg or 0.0))[: settings.finalists])
     pick = finalists[0]
     if finished and len(finalists) > 1:
         finalists, finished = compete(finalists, (supernet, state.weights), task, settings=settings, run=run)
         pick = best_of(finalists) if finished else pick
     return Found(
         pick.architecture, finalists, task.split.data.item_ids, supernet, state.weights, state.arch, by_factor(shares, space),
-        float(np.sum(shares * costs)), int(loop.epochs_done), finished, state.computed,
+        float(np.sum(shares * costs)), int(loop.epochs_done), finished, state.computed, measured,
     )  # fmt: skip
 
 

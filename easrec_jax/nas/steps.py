@@ -1,4 +1,7 @@
-"""The two steps of Algorithm 1: weights on a training batch, architecture parameters on a validation batch."""
+"""The two steps of Algorithm 1: weights on a training batch, architecture parameters on a validation batch.
+
+What a weight step trains is what the strategy draws, or with `search.training sandwich` what `nas/sandwich.py` says.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ from easrec_jax.data.batches import Batch
 from easrec_jax.models.encoder import Supernet
 from easrec_jax.models.supernet import computed
 from easrec_jax.nas.distribution import Table
+from easrec_jax.nas.sandwich import sandwich_loss
 from easrec_jax.nas.strategies.strategy import Moment, Strategy, one_at_a_time
-from easrec_jax.train.step import clipped, next_item_loss
+from easrec_jax.train.step import clipped, next_item_loss, rate_schedule
 
 
 class SearchState(NamedTuple):
@@ -43,10 +47,16 @@ class Searcher(NamedTuple):
     span: tuple[int, int]  # weight steps done before the first architecture step, and at the last one
 
 
+WARMUP_STEPS = 100  # of a schedule
+
+
 @lru_cache(maxsize=16)
 def make_searcher(supernet: Supernet, settings: SearchConfig, strategy: Strategy, span: tuple[int, int]) -> Searcher:
     """Adam for both parameter sets, each with its own rate; one object a setting, so that nothing recompiles."""
-    weights_tx = clipped(optax.adam(settings.learning_rate), settings.clip_norm)
+    rate: Any = settings.learning_rate
+    if settings.schedule == "cosine":
+        rate = rate_schedule(rate, "cosine", WARMUP_STEPS, span[1])
+    weights_tx = clipped(optax.adam(rate), settings.clip_norm)
     arch_tx = optax.adam(settings.arch_learning_rate)
     strategy = strategy if supernet.mixes else one_at_a_time(strategy)
     return Searcher(supernet, weights_tx, arch_tx, settings, strategy, span)
@@ -87,12 +97,19 @@ def supernet_loss(weights: Any, drawn: Array, batch: Batch, key: Array | None, s
 def weight_step(
     state: SearchState, batch: Batch, key: Array, table: Table, *, searcher: Searcher
 ) -> tuple[SearchState, dict[str, Array]]:
-    """One update of the shared weights on a training batch, under what the strategy draws. Keys: `fold_in(key, step)`."""
+    """One update of the shared weights on a training batch. Keys: `fold_in(key, step)`."""
     draw_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-    drawn = searcher.strategy.draw(state.arch, draw_key, moment_of(state.step, table, searcher))
-    loss, grads = jax.value_and_grad(supernet_loss)(state.weights, drawn, batch, dropout_key, searcher.supernet)
+    counts, settings = state.computed, searcher.settings
+    if settings.training == "sandwich":
+        opened = state.step >= searcher.span[0]
+        loss_of = partial(sandwich_loss, supernet=searcher.supernet, share=settings.teacher, opened=opened)
+        loss, grads = jax.value_and_grad(loss_of)(state.weights, batch, draw_key, table)
+    else:
+        drawn = searcher.strategy.draw(state.arch, draw_key, moment_of(state.step, table, searcher))
+        loss, grads = jax.value_and_grad(supernet_loss)(state.weights, drawn, batch, dropout_key, searcher.supernet)
+        counts = _count(counts, "weight", drawn)
     updates, opt = searcher.weights_tx.update(grads, state.weights_opt, state.weights)
-    weights, counts = optax.apply_updates(state.weights, updates), _count(state.computed, "weight", drawn)
+    weights = optax.apply_updates(state.weights, updates)
     state = state._replace(step=state.step + 1, weights=weights, weights_opt=opt, computed=counts)
     return state, {"loss": loss}
 
