@@ -33,13 +33,13 @@ def one_path(logits: Logits, key: Array, moment: Moment) -> Shares:
     def sample(logits: Array, key: Array) -> Array:
         return one_hot(jax.random.categorical(key, logits), logits)
 
-    return sample(logits["width"], key_width)[:, None] * sample(logits["depth"], key_depth)
+    return sample(logits["width"], key_width)[:, None] * sample(logits["depth"], key_depth)[None, :]
 
 
 def two_paths(logits: Logits, key: Array, moment: Moment) -> Shares:
     """Two widths and two depths, of each pair one taken; the gradient is that of the choice between the two."""
     key_width, key_depth = jax.random.split(key)
-    return _gates(logits["width"], key_width)[:, None] * _gates(logits["depth"], key_depth)
+    return _gates(logits["width"], key_width)[:, None] * _gates(logits["depth"], key_depth)[None, :]
 
 
 def _gates(logits: Array, key: Array) -> Array:

@@ -46,7 +46,7 @@ class Learned(NamedTuple):
 
 def softmax_shares(logits: Logits, key: Array, moment: Moment) -> Shares:
     """p_i q_j of a plain softmax of alpha and of beta; the key is not used."""
-    return jax.nn.softmax(logits["width"])[:, None] * jax.nn.softmax(logits["depth"])
+    return jax.nn.softmax(logits["width"])[:, None] * jax.nn.softmax(logits["depth"])[None, :]
 
 
 def _no_price(costs: Any, depth: Any, moment: Moment) -> Any:
