@@ -1,75 +1,32 @@
-"""Experiments: what they compute from finished cells, that cells are run once, and that test items choose nothing."""
+"""Every network of a space trained alone: what is computed from finished cells, and that test items choose nothing."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import json
-from typing import get_args
 
 import numpy as np
 import pytest
+from tiny import SPLIT, TINY, poisoned
 
-from easrec_jax.architecture import Architecture
-from easrec_jax.config import (
-    Config,
-    DataConfig,
-    EvaluateConfig,
-    ModelConfig,
-    PlantedConfig,
-    RetrainConfig,
-    SearchConfig,
-)
-from easrec_jax.data.catalog import find
-from easrec_jax.data.load import load_data
-from easrec_jax.data.split import Split
-from easrec_jax.data.synthetic import planted
-from easrec_jax.evaluate.latency import compare_costs, latency_table
-from easrec_jax.models.cost import request_flops
-from easrec_jax.models.network import Network
 from easrec_jax.space import space_of
 from easrec_jax.train.loop import QUIET
 from easrec_jax.train.task import samples_of
 from experiments import training, whole_space
-from experiments.cells import Cells, Interrupted, Job
+from experiments.cells import Cells
 from experiments.compare import pareto
 from experiments.effort import batch_shapes, search_flops
-from experiments.recipes import Dataset, recipe
 from experiments.space_analysis import analyse, random_expected
 from experiments.spaces import paper_grid
 from experiments.training import alone_cell, scored_search_cell
 from experiments.whole_space import run_space
 
-LENGTH = 12
-TINY = Config(
-    data=DataConfig(planted=PlantedConfig(users=60, items=100)),
-    model=ModelConfig(width=8, inner=8, layers=2, heads=2, max_length=LENGTH, attention="softmax", gate_layers=0, dropout=0.0),
-    search=SearchConfig(
-        prune=(0.0, 0.5), epochs=2, warmup_epochs=0, every=1, batch_size=16, buckets=1, learning_rate=0.01, budget=0.6,
-        finalists=2, finalist_epochs=2, tau_start=0.2, tau_min=0.1,
-    ),
-    retrain=RetrainConfig(epochs=2, batch_size=16, buckets=1, learning_rate=0.01),
-    evaluate=EvaluateConfig(protocols=("full", "pop5_unseen"), select_by="full", buckets=1),
-)  # fmt: skip
 
-
-@pytest.fixture(scope="module")
-def split() -> Split:
-    return Split(planted(users=60, items=100, seed=0).data)
-
-
-def poisoned(split: Split) -> Split:
-    """The same data with every test item another one."""
-    items = split.data.items.copy()
-    last = split.data.offsets[1:] - 1
-    items[last] = items[last] % split.data.num_items + 1
-    return Split(dataclasses.replace(split.data, items=items, offsets=split.data.offsets.copy()))
-
-
-def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure(split):
+def test_poisoned_test_items_change_no_pick_no_epoch_and_no_validation_figure():
     space = space_of(TINY)
     cells = []
-    for data in (split, poisoned(split)):
+    for data in (SPLIT, poisoned(SPLIT)):
         network = alone_cell(space.architecture(2), data, TINY, QUIET)
         found = scored_search_cell(paper_grid(TINY), data, TINY, QUIET)
         assert network is not None and found is not None
@@ -94,7 +51,7 @@ def one_supernet():
 
 
 @pytest.fixture(scope="module")
-def finished(split, one_supernet, tmp_path_factory):
+def finished(one_supernet, tmp_path_factory):
     """The space at TINY: its folder, the text, and the networks that were trained alone in turn."""
     folder, touched, original = tmp_path_factory.mktemp("space"), [], training.retrain
 
@@ -104,15 +61,15 @@ def finished(split, one_supernet, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "retrain", counted)
-        return folder, run_space(Cells(folder, TINY, split), seeds=1), touched
+        return folder, run_space(Cells(folder, TINY, SPLIT), seeds=1), touched
 
 
-def test_finished_cells_are_not_run_again_and_the_results_are_written(split, finished, monkeypatch):
+def test_finished_cells_are_not_run_again_and_the_results_are_written(finished, monkeypatch):
     folder, first, touched = finished
     assert touched == [n for row in paper_grid(TINY).networks for n in row]  # each looks at the test items once
     monkeypatch.setattr(training, "retrain", lambda *a, **o: pytest.fail("a finished cell was run again"))
     monkeypatch.setattr(training, "search", lambda *a, **o: pytest.fail("a finished cell was run again"))
-    assert run_space(Cells(folder, TINY, split), seeds=1) == first == (folder / "space.md").read_text().rstrip("\n")
+    assert run_space(Cells(folder, TINY, SPLIT), seeds=1) == first == (folder / "space.md").read_text().rstrip("\n")
     results = json.loads((folder / "space.json").read_text())
     assert len(results["networks"]) == 4 and {r["what"] for r in results["picks"]} == set(STRATEGIES)
     assert len((folder / "space.csv").read_text().splitlines()) == 1 + 4 + 3
@@ -122,16 +79,16 @@ def test_finished_cells_are_not_run_again_and_the_results_are_written(split, fin
     p = [r["p"] for r in results["networks"]]
     assert p.count(None) == 1 and all(value is None or 0 <= value <= 1 for value in p)  # None: the oracle itself
     assert (
-        run_space(Cells(folder, TINY, split), seeds=1, rows=("easrec",)) == first
+        run_space(Cells(folder, TINY, SPLIT), seeds=1, rows=("easrec",)) == first
     )  # what is finished stays in the table
     with pytest.raises(ValueError, match="cells of another config .*model.width: 8 there, 16 here"):
-        Cells(folder, dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, width=16)), split)
+        Cells(folder, dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, width=16)), SPLIT)
 
 
-def test_a_search_counts_what_it_computed(split, finished):
+def test_a_search_counts_what_it_computed(finished):
     folder = finished[0]
     cell = json.loads((folder / "cells" / "search-easrec-seed0.json").read_text())
-    shapes = batch_shapes(samples_of(TINY, split), LENGTH, TINY.search)
+    shapes = batch_shapes(samples_of(TINY, SPLIT), TINY.model.max_length, TINY.search)
     for step in ("weight", "architecture"):
         steps, blocks = cell["drawn"][step]["steps"], np.asarray(cell["drawn"][step]["blocks"])
         assert steps == 2 * shapes.total()
@@ -141,7 +98,7 @@ def test_a_search_counts_what_it_computed(split, finished):
         step: of | {"blocks": np.full_like(of["blocks"], of["steps"]).tolist()} for step, of in cell["drawn"].items()
     }
     most = search_flops(
-        paper_grid(TINY), split.data.num_items, shapes, everything, cell["finalists"], TINY.search, every_position=True
+        paper_grid(TINY), SPLIT.data.num_items, shapes, everything, cell["finalists"], TINY.search, every_position=True
     )
     assert 0 < pick["training_flops"] < most
 
@@ -246,108 +203,3 @@ def test_the_front_is_what_nothing_dominates():
         for (i, j), on_front in np.ndenumerate(pareto(cost, value)):
             dominated = (cost <= cost[i, j]) & (value >= value[i, j]) & ((cost < cost[i, j]) | (value > value[i, j]))
             assert on_front == (not dominated.any())
-
-
-def giving(cell: dict | None, config: Config = TINY, architecture: Architecture | None = None) -> Job:
-    return Job(lambda *_: cell and dict(cell), config, architecture)
-
-
-def test_a_kept_cell_of_another_config_or_network_is_refused(split, tmp_path):
-    cells = Cells(tmp_path, TINY, split)
-    small, large = (space_of(TINY).architecture(number) for number in (3, 1))
-    priced = dataclasses.replace(TINY, search=dataclasses.replace(TINY.search, budget=None, cost_weight=0.3))
-    cells.run("a", giving({"architecture": small.to_json()}, priced, small))
-    assert cells.run("a", giving(None, priced, small))["changes"] == {"search.cost_weight": 0.3, "search.budget": None}
-    with pytest.raises(
-        ValueError, match=r"a.json was made with {'search.*, expected {}; remove it to have it made again"
-    ):
-        cells.run("a", giving(None, TINY, small))
-    with pytest.raises(ValueError, match=r"a.json is of 2 x \(width 4, .*, expected 2 x \(width 8, "):
-        cells.run("a", giving(None, priced, large))
-
-
-def test_a_table_of_some_rows_has_these_and_those_that_are_finished(split, tmp_path):
-    def of(row: str) -> list[str]:
-        return [f"{row}-seed{seed}" for seed in range(2)]
-
-    cells = Cells(tmp_path, TINY, split, command="make")
-    for name in ("a-seed0", "a-seed1", "b-seed0"):
-        cells.run(name, giving({}))
-    assert cells.shown_rows("abc", ("c",), of) == ["a", "c"] and cells.about(2)["command"] == "make --rows a c"
-    assert cells.shown_rows("abc", (), of) == ["a", "b", "c"] and cells.about(2)["command"] == "make"
-    with pytest.raises(ValueError, match="rows: expected some of 'a', 'b', 'c', got 'd'"):
-        cells.shown_rows("abc", ("d",), of)
-
-
-def test_seconds_that_a_cell_measured_itself_are_its_own(split, tmp_path):
-    own = Cells(tmp_path, TINY, split).run("a", giving({"seconds": 1234.567, "cpu_seconds": 2.0}))
-    assert (own["seconds"], own["cpu_seconds"]) == (1234.57, 2.0)
-
-
-def test_an_interrupted_cell_is_not_kept(split, tmp_path):
-    cells = Cells(tmp_path, TINY, split)
-    with pytest.raises(Interrupted):
-        cells.run("a", giving(None))
-    assert cells.run("a", giving({"value": 1}))["value"] == 1
-    assert cells.run("a", giving({"value": 2}))["value"] == 1
-
-
-def test_a_field_with_a_comma_is_quoted(split, tmp_path):
-    rows = [{"a": "1 x 8, 2 x 8", "b": 1, "c": None}, {"a": 'the "pick"', "c": 2}]
-    Cells(tmp_path, TINY, split).write("x", {}, rows, "text", seeds=1)
-    assert (tmp_path / "x.csv").read_text() == 'a,b,c\n"1 x 8, 2 x 8",1,\n"the ""pick""",,2\n'
-
-
-def test_cells_of_a_version_that_knew_fewer_settings_stay_valid(split, tmp_path):
-    """A field that was not there yet had its default's meaning; any other value of it is another config."""
-    cells = Cells(tmp_path, TINY, split)
-    cells.run("a", giving({}))
-    path = tmp_path / "config.json"
-    tree = json.loads(path.read_text())
-    del tree["search"]["dynamic"], tree["data"]["planted"]["lengths"]
-    path.write_text(json.dumps(tree))
-    Cells(tmp_path, TINY, split)
-    other = dataclasses.replace(TINY, search=dataclasses.replace(TINY.search, dynamic=False))
-    with pytest.raises(ValueError, match="search.dynamic: True there, False here"):
-        Cells(tmp_path, other, split)
-
-
-@pytest.mark.parametrize("dataset", get_args(Dataset))
-@pytest.mark.parametrize("scale", ["smoke", "cpu", "paper"])
-def test_every_recipe_admits_a_network(dataset, scale):
-    config = recipe(dataset, scale)
-    grid = paper_grid(config)
-    largest = request_flops(grid.largest, 1000)
-    smallest = min(request_flops(n, 1000) for row in grid.networks for n in row)
-    assert config.search.budget is None or smallest <= config.search.budget * largest
-    assert config.model.attention == "linrec" or scale != "paper"
-    if config.data.path:
-        find(config.data.path.removeprefix("catalog:"))
-    else:
-        assert config.model.max_length >= config.data.planted.lengths[1]
-
-
-def test_planted_douban_has_its_shape():
-    data, truth = load_data(recipe("planted-douban", "smoke").data, seed=0)
-    assert data.num_items == 28 and 17 < data.lengths.mean() < 22 and truth is not None
-    paper = recipe("planted-douban", "paper")
-    assert paper.data.planted.users == 110_090 and paper.model.max_length == 100
-
-
-def test_latency_is_measured_once_and_belongs_to_its_space(split, tmp_path):
-    space, path = space_of(TINY), tmp_path / "latency.json"
-    first = latency_table(space, split.data.num_items, path)
-    before = path.read_text()
-    table = latency_table(space, split.data.num_items, path)
-    assert table.shape == (2, 2) and (table > 0).all() and path.read_text() == before and np.array_equal(table, first)
-    with pytest.raises(ValueError, match="latency.json: measured on other networks or items"):
-        latency_table(space, split.data.num_items + 1, path)
-
-
-def test_costs_of_both_sides_are_means_over_their_models():
-    space, items = space_of(TINY), 50
-    small, large = (Network(space.architecture(number), items) for number in (2, 1))
-    costs = compare_costs([small, large, small], [large], rows=2, repeats=2)
-    of = [request_flops(network.architecture, items) / 1e6 for network in (small, large)]
-    assert costs["mflops"] == pytest.approx(((2 * of[0] + of[1]) / 3, of[1]))
-    assert costs["temporary_mb"][0] < costs["temporary_mb"][1] and min(costs["ms"]) > 0
