@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 
+import jax
 import numpy as np
 import pytest
 from tiny import SPLIT, TINY, poisoned
@@ -61,6 +62,7 @@ def finished(one_supernet, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "retrain", counted)
+        patch.setattr(jax, "clear_caches", lambda: None)  # cells of one shape share their programs
         return folder, run_space(Cells(folder, TINY, SPLIT), seeds=1), touched
 
 
