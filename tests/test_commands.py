@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import shutil
 import signal
 import subprocess
@@ -13,8 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-
-from easrec_jax.runs import cli
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -37,26 +34,6 @@ def call(tmp_path, cache):
         return subprocess.run(
             command(name, *arguments), cwd=tmp_path, env=environment(cache), capture_output=True, text=True
         )
-
-    return run
-
-
-@pytest.fixture
-def refused(tmp_path, cache, monkeypatch, capfd):
-    """The same in this process, for calls that end before anything is computed: half a dozen in the time of one."""
-    monkeypatch.chdir(tmp_path)
-    for name, value in environment(cache).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(cli, "use_huge_pages", lambda: None)
-    monkeypatch.setattr(cli.warnings, "showwarning", cli.warnings.showwarning)  # put back after
-
-    def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
-        program = str(ROOT / "bin" / f"{name}.py")
-        monkeypatch.setattr(sys, "argv", [program, *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(program, run_name="__main__")
-        out, err = capfd.readouterr()
-        return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, out, err)
 
     return run
 
@@ -148,12 +125,17 @@ def test_evaluated_against_itself_a_model_ties_at_the_same_cost(call, demo):
 
 def test_what_is_there_is_not_touched_by_accident(call, refused, demo):
     bad(refused("search", DEMO, *TINY), "holds a run already", "--resume", "--overwrite")
-    bad(refused("search", DEMO, *TINY, "--model.layers=1", "--resume"), "another config", "model.layers: 2 there, 1 here")
+    bad(
+        refused("search", DEMO, *TINY, "--model.layers=1", "--resume"),
+        "another config",
+        "model.layers: 2 there, 1 here",
+    )
     good(call("search", DEMO, *TINY, "--resume"))  # finished: nothing left to do, nothing lost
     bad(refused("retrain", DEMO, *TINY, "--search.prune", "0.25", "0.75", "--overwrite"), "not in the search space")
 
 
 def test_a_wide_search_goes_the_same_way(call, tmp_path):
+    """Half a minute: four commands, the first two of which compile a supernet and the networks of its finalists."""
     wide = ["--search.heads", "2", "4", "--search.inner_prune", "0.0", "0.5", "--search.gate_layers", "0", "1"]
     wide += ["--search.finalist_epochs=1", "--search.finalists=2", "--workdir=run"]
     found = good(call("search", DEMO, *TINY, *wide))
@@ -170,7 +152,7 @@ def test_a_wide_search_goes_the_same_way(call, tmp_path):
     assert page.count("data:image/png") >= 3 and "cannot be drawn" not in page
 
 
-def test_interrupt_leaves_a_checkpoint_that_resumes(tmp_path, cache, call):
+def test_interrupt_leaves_a_checkpoint_that_resumes(tmp_path, cache):
     arguments = [DEMO, *TINY, "--search.epochs=200", "--search.patience=200"]
     process = subprocess.Popen(
         command("search", *arguments), cwd=tmp_path, env=environment(cache), stderr=subprocess.PIPE, text=True

@@ -128,7 +128,7 @@ def test_two_models_are_compared_by_their_kept_cells(tmp_path):
         (("space", "--scale", "smoke", "--rows", "SASRec"), "error: rows: expected some of 'easrec', 'darts', "),
     ],
 )
-def test_a_wrong_call_is_one_line(tmp_path, arguments, message):
-    run = command(*arguments, "--workdir", str(tmp_path))
+def test_a_wrong_call_is_one_line(refused, tmp_path, arguments, message):
+    run = refused("reproduce", *arguments, "--workdir", str(tmp_path))
     assert run.returncode == 2 and run.stderr.startswith(message) and len(run.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())

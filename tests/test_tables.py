@@ -57,7 +57,10 @@ def made():
 
 @pytest.fixture(scope="module")
 def tables(made, tmp_path_factory):
-    """Tables III, IV and V and Figure 4, some rows of each: the folder, and what was trained for each in turn."""
+    """Tables III, IV and V and Figure 4, some rows of each: the folder, and what was trained for each in turn.
+
+    Half a minute: five searches and ten trainings of networks of other shapes, and nearly all of it compiles them.
+    """
     folder, split, features = tmp_path_factory.mktemp("tables"), Split(made.data), planted_features(made.truth)
     cells = partial(Cells, config=TINY, split=split, features=features)
     trained: dict[str, list[str]] = {}
