@@ -39,6 +39,9 @@ from easrec_jax.data.split import Split  # noqa: E402
 from easrec_jax.models.network import Network, init_network  # noqa: E402
 from easrec_jax.runs import cli  # noqa: E402
 
+# tracing allocates much and leaves few cycles: a collection now and then will do
+gc.set_threshold(100_000, 50, 100)
+
 ITEMS, LENGTH = 20, 9
 SIZES = {"width": 8, "inner": 12, "depth": 2, "heads": 2, "max_length": LENGTH}
 VARIANTS = {
@@ -52,9 +55,6 @@ CAUSAL = [name for name in VARIANTS if name != "linrec"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    gc.set_threshold(
-        100_000, 50, 100
-    )  # tracing allocates much and leaves few cycles: a collection now and then will do
     jax.config.update("jax_numpy_rank_promotion", "allow")
     jax.config.update("jax_debug_key_reuse", True)
     hypothesis.settings.register_profile(
