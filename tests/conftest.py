@@ -5,7 +5,10 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import runpy
+import subprocess
 import sys
+import warnings
 
 # To compile is most of a test's time, and no test needs fast programs: two thirds of it go without XLA's fusion emitters and
 # parallel code generation, half of the rest without most optimisations. The commands that tests start inherit all three.
@@ -34,6 +37,10 @@ from easrec_jax.architecture import Architecture  # noqa: E402
 from easrec_jax.data.interactions import IdMap, Interactions  # noqa: E402
 from easrec_jax.data.split import Split  # noqa: E402
 from easrec_jax.models.network import Network  # noqa: E402
+from easrec_jax.runs import cli  # noqa: E402
+
+# tracing allocates much and leaves few cycles: a collection now and then will do
+gc.set_threshold(100_000, 50, 100)
 
 ITEMS, LENGTH = 20, 9
 SIZES = {"width": 8, "inner": 12, "depth": 2, "heads": 2, "max_length": LENGTH}
@@ -155,6 +162,28 @@ def call_here(monkeypatch, capsys):
         spec.loader.exec_module(module)
         module.command()
         return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capfd):
+    """`refused(name, *arguments)`: bin/NAME.py from end to end in this process, for calls that end before they compute anything.
+
+    In an empty folder; half a dozen take the time of one process.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "as it is")  # read when JAX starts; a command leaves it alone
+    monkeypatch.setattr(cli, "use_huge_pages", lambda: None)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # commands have their own: put back after
+
+    def run(name: str, *arguments: object) -> subprocess.CompletedProcess:
+        program = str(Path(__file__).parent.parent / "bin" / f"{name}.py")
+        monkeypatch.setattr(sys, "argv", [program, *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(program, run_name="__main__")
+        out, err = capfd.readouterr()
+        return subprocess.CompletedProcess(sys.argv, ended.value.code, out, err)
 
     return run
 

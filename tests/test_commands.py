@@ -28,7 +28,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def call(tmp_path, cache):
-    """Run `bin/NAME.py arguments` in an empty folder."""
+    """Run `bin/NAME.py arguments` in an empty folder, in a process of its own."""
 
     def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -123,14 +123,19 @@ def test_evaluated_against_itself_a_model_ties_at_the_same_cost(call, demo):
     assert set(costs) == {"mflops", "ms", "temporary_mb"}
 
 
-def test_what_is_there_is_not_touched_by_accident(call, demo):
-    bad(call("search", DEMO, *TINY), "holds a run already", "--resume", "--overwrite")
-    bad(call("search", DEMO, *TINY, "--model.layers=1", "--resume"), "another config", "model.layers: 2 there, 1 here")
+def test_what_is_there_is_not_touched_by_accident(call, refused, demo):
+    bad(refused("search", DEMO, *TINY), "holds a run already", "--resume", "--overwrite")
+    bad(
+        refused("search", DEMO, *TINY, "--model.layers=1", "--resume"),
+        "another config",
+        "model.layers: 2 there, 1 here",
+    )
     good(call("search", DEMO, *TINY, "--resume"))  # finished: nothing left to do, nothing lost
-    bad(call("retrain", DEMO, *TINY, "--search.prune", "0.25", "0.75", "--overwrite"), "not in the search space")
+    bad(refused("retrain", DEMO, *TINY, "--search.prune", "0.25", "0.75", "--overwrite"), "not in the search space")
 
 
 def test_a_wide_search_goes_the_same_way(call, tmp_path):
+    """Half a minute: four commands, the first two of which compile a supernet and the networks of its finalists."""
     wide = ["--search.heads", "2", "4", "--search.inner_prune", "0.0", "0.5", "--search.gate_layers", "0", "1"]
     wide += ["--search.finalist_epochs=1", "--search.finalists=2", "--workdir=run"]
     found = good(call("search", DEMO, *TINY, *wide))
@@ -147,7 +152,7 @@ def test_a_wide_search_goes_the_same_way(call, tmp_path):
     assert page.count("data:image/png") >= 3 and "cannot be drawn" not in page
 
 
-def test_interrupt_leaves_a_checkpoint_that_resumes(tmp_path, cache, call):
+def test_interrupt_leaves_a_checkpoint_that_resumes(tmp_path, cache):
     arguments = [DEMO, *TINY, "--search.epochs=200", "--search.patience=200"]
     process = subprocess.Popen(
         command("search", *arguments), cwd=tmp_path, env=environment(cache), stderr=subprocess.PIPE, text=True
@@ -200,36 +205,36 @@ def test_interrupt_leaves_a_checkpoint_that_resumes(tmp_path, cache, call):
         (["--search.recnas.tau_min=0"], ["search.recnas.tau_min: expected a number above 0"]),
     ],
 )
-def test_a_mistake_is_one_line(call, arguments, parts):
-    bad(call("search", DEMO, *arguments), *parts)
+def test_a_mistake_is_one_line(refused, arguments, parts):
+    bad(refused("search", DEMO, *arguments), *parts)
 
 
 @pytest.mark.parametrize(("flag", "word"), [("--search.epoch=3", "search.epoch"), ("--search.epochs=many", "many")])
-def test_a_misspelt_or_mistyped_flag_fails_at_once(call, tmp_path, flag, word):
-    done = call("search", DEMO, flag)
+def test_a_misspelt_or_mistyped_flag_fails_at_once(refused, tmp_path, flag, word):
+    done = refused("search", DEMO, flag)
     assert done.returncode == 2 and word in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_config_no_run(call, tmp_path):
-    bad(call("search"), "expected a config file first")
-    bad(call("search", "nowhere.py"), "nowhere.py", "no such config file")
+def test_no_config_no_run(refused, tmp_path):
+    bad(refused("search"), "expected a config file first")
+    bad(refused("search", "nowhere.py"), "nowhere.py", "no such config file")
     (tmp_path / "empty.py").write_text("")
-    bad(call("search", "empty.py"), "empty.py", "expected a variable `config`")
-    bad(call("retrain", DEMO), "architecture.json", "run bin/search.py")
+    bad(refused("search", "empty.py"), "empty.py", "expected a variable `config`")
+    bad(refused("retrain", DEMO), "architecture.json", "run bin/search.py")
     assert not (tmp_path / "runs").exists()
 
 
-def test_data_mistakes_leave_nothing_half_written(call, tmp_path):
+def test_data_mistakes_leave_nothing_half_written(refused, tmp_path):
     (tmp_path / "short.txt").write_text("1 1\n1 2\n2 1\n")
-    bad(call("search", DEMO, "--data.path=short.txt"), "short.txt", "every history is shorter than 3")
+    bad(refused("search", DEMO, "--data.path=short.txt"), "short.txt", "every history is shorter than 3")
     (tmp_path / "torn.txt").write_text("1 1\n1\n")
-    bad(call("search", DEMO, "--data.path=torn.txt"), "torn.txt", "line 2")
+    bad(refused("search", DEMO, "--data.path=torn.txt"), "torn.txt", "line 2")
     assert not (tmp_path / "runs").exists()
 
 
-def test_help_lists_every_field_with_its_default(call):
-    text = good(call("search", DEMO, "--help"))
+def test_help_lists_every_field_with_its_default(refused):
+    text = good(refused("search", DEMO, "--help"))
     for flag in ("--search.epochs", "--model.width", "--data.path", "--evaluate.ks", "--retrain.schedule", "--seed"):
         assert flag in text
     assert "--search.easrec.tau_decay" in text and "Temperature lost a step. (default: 0.001)" in text

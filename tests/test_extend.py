@@ -113,7 +113,7 @@ def test_a_new_mixer(tmp_path):
     shutil.copytree(root / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__", "http"))
     (tmp_path / "easrec_jax" / "nn" / "mixers" / "causal" / "mean.py").write_text(code)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    laws = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_attention.py", "-k", "mean")
+    laws = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_mixers.py", "-k", "mean")
     for arguments, said in ((laws, "passed"), (("-c", USED), "FLOPs")):
         done = subprocess.run(
             [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300

@@ -88,6 +88,7 @@ def cache(tmp_path_factory) -> Path:
 
 
 def test_own_data_and_the_next_night(folder, cache):
+    """Half a minute: a search, two trainings and a recommendation, each the process that the README says."""
     out = ""
     for line in block("head -3 clicks.csv").splitlines():
         if not line.startswith("pip"):

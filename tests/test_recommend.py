@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
+from dataclasses import replace
 
 import jax
 import jaxtyping
@@ -17,7 +13,6 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config
 from easrec_jax.config_files import to_json
 from easrec_jax.data.interactions import IdMap
-from easrec_jax.files import read_arrays
 from easrec_jax.models.network import Network
 from easrec_jax.serving import programs
 from easrec_jax.serving.artifact import Model, load_model, save_model
@@ -96,7 +91,10 @@ def test_seen_items_come_back_on_request_and_few_unseen_ones_shorten_the_list(re
     assert {i for i, _ in everything} == set(IDS)
 
 
-def test_nothing_recompiles_over_a_thousand_mixed_requests(recommender, monkeypatch):
+def test_nothing_recompiles_over_hundreds_of_mixed_requests(monkeypatch):
+    """Of the smallest network: nearly all of the time is spent on its eighty programs."""
+    small = replace(ARCHITECTURE, depth=1, gate_layers=0, conv_width=0, attention="causal_linrec")
+    recommender = Recommender(Model(small, Network(small, 40).init(jax.random.key(0)), IdMap(IDS), np.ones(41), {}))
     rng = np.random.default_rng(0)
     original, traces = Network.encode_last, []
 
@@ -106,7 +104,7 @@ def test_nothing_recompiles_over_a_thousand_mixed_requests(recommender, monkeypa
 
     monkeypatch.setattr(Network, "encode_last", counted)
     jax.clear_caches()
-    for _ in range(1000):
+    for _ in range(400):
         histories = [list(rng.choice(IDS, rng.integers(1, 17))) for _ in range(rng.integers(1, 9))]
         recommender.recommend(histories, int(rng.integers(1, 9)))
     # lengths x rows x k, and once more for those who have seen more than N items
@@ -217,48 +215,6 @@ def test_similar_items_are_the_nearest_by_cosine(recommender):
         recommender.similar(["zzz"])
 
 
-def test_the_exported_file_answers_alone(recommender, tmp_path):
-    """With JAX and NumPy, what those require, and flatbuffers, with which `jax.export` reads; nothing else can be imported."""
-    recommender.export(tmp_path / "model.jax", k=4)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.items.json", "model.jax"]
-    histories = [["i1"], ["i1", "i2", "i3"], [IDS[k] for k in range(8)]]
-    items = np.zeros((3, 8), np.int32)
-    for row, history in enumerate(histories):
-        items[row, : len(history)] = recommender.item_ids.encode(history)
-    (tmp_path / "histories.json").write_text(json.dumps(histories))
-    items[0] = items[0, ::-1]  # padded in front
-    items[1] = [0, items[1, 0], len(IDS) + 1, items[1, 1], -1, 0, items[1, 2], 10**9]  # ids that are none
-    np.save(tmp_path / "items.npy", items)
-    code = (
-        "import sys, importlib.abc\n"
-        "known = {'jax', 'jaxlib', 'numpy', 'scipy', 'ml_dtypes', 'opt_einsum', 'flatbuffers'} | set(sys.stdlib_module_names)\n"
-        "class Only(importlib.abc.MetaPathFinder):\n"
-        "    def __init__(self, finder): self.finder = finder\n"
-        "    def find_spec(self, name, *more):\n"
-        "        return self.finder.find_spec(name, *more) if name[0] == '_' or name.split('.')[0] in known else None\n"
-        "sys.meta_path[:] = map(Only, sys.meta_path)\n"
-        "import importlib.util; assert importlib.util.find_spec('easrec_jax') is None is importlib.util.find_spec('flax')\n"
-        "import jax.export, numpy as np\n"
-        "call = jax.export.deserialize(bytearray(open('model.jax', 'rb').read()))\n"
-        "assert set(call.platforms) == {'cpu', 'cuda', 'tpu'}\n"
-        "scores, best = call.call(np.load('items.npy'))\n"
-        "assert call.call(np.load('items.npy')[:1])[0].shape == (1, 4)\n"
-        "np.savez('answer.npz', scores=scores, best=best)\n"
-        "import json\n"
-        "raw = json.load(open('model.items.json'))\n"
-        "number = {item: n for n, item in enumerate(raw)}\n"
-        "rows = [[number[item] for item in history] for history in json.load(open('histories.json'))]\n"
-        "padded = np.array([row + [0] * (8 - len(row)) for row in rows], np.int32)\n"
-        "json.dump([[raw[n] for n in row] for row in np.asarray(call.call(padded)[1])], open('raw.json', 'w'))\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
-    answer = read_arrays(tmp_path / "answer.npz")
-    for row, want in enumerate(recommender.recommend(histories, 4)):
-        assert recommender.item_ids.decode(answer["best"][row]) == [i for i, _ in want]
-        np.testing.assert_allclose(answer["scores"][row], [s for _, s in want], rtol=1e-4, atol=1e-6)
-        assert json.loads((tmp_path / "raw.json").read_text())[row] == [i for i, _ in want]
-
-
 def test_titles_come_along(folder, tmp_path):
     model = load_model(folder)
     target = tmp_path / "model"
@@ -286,51 +242,3 @@ def test_bad_requests_say_what_was_expected(recommender, call, message):
 
 def test_no_histories_no_answers(recommender):
     assert recommender.recommend([]) == []
-
-
-@pytest.mark.parametrize("name", ["weights.npz", "items.json", "architecture.json", "config.json", "results.json"])
-@pytest.mark.parametrize("how", ["truncated", "missing"])
-def test_a_damaged_folder_names_the_file(folder, tmp_path, name, how):
-    broken = shutil.copytree(folder, tmp_path / "model")
-    data = (broken / name).read_bytes()
-    (broken / name).write_bytes(data[: len(data) // 2])
-    if how == "missing":
-        (broken / name).unlink()
-    with pytest.raises(ValueError, match=rf"{name}: (damaged|missing)"):
-        load_model(broken)
-
-
-def test_a_manifest_of_another_version_or_pointing_outside_is_refused(folder, tmp_path):
-    broken = shutil.copytree(folder, tmp_path / "model")
-    manifest = json.loads((broken / "manifest.json").read_text())
-    (broken / "manifest.json").write_text(json.dumps(manifest | {"version": 99}))
-    with pytest.raises(ValueError, match="expected 'easrec_jax model' version 1, got .* version 99"):
-        load_model(broken)
-    outside = manifest["sha256"] | {"../../secret": "0"}
-    (broken / "manifest.json").write_text(json.dumps(manifest | {"sha256": outside}))
-    with pytest.raises(ValueError, match="names a file outside"):
-        load_model(broken)
-    with pytest.raises(FileNotFoundError, match="no model here"):
-        load_model(tmp_path / "nowhere")
-
-
-def test_saving_over_a_model_replaces_it_whole(folder, tmp_path):
-    target = tmp_path / "model"
-    model = load_model(folder)
-    for ids in (IDS, tuple(reversed(IDS))):
-        save_model(
-            target, model._replace(item_ids=IdMap(ids)), architecture=ARCHITECTURE.to_json(), config="{}", metrics=""
-        )
-        assert load_model(target).item_ids.raw == ids
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
-
-
-def test_serving_imports_no_training_code(folder):
-    code = (
-        "import sys\nfrom easrec_jax import Recommender\n"
-        f"Recommender.load({str(folder)!r}).recommend([['i1']], 2)\n"
-        "bad = [m for m in sys.modules if m.split('.')[0] in ('optax', 'orbax', 'polars', 'matplotlib', 'tyro')]\n"
-        "bad += [m for m in sys.modules if m in ('easrec_jax.train.fit', 'easrec_jax.nas.search')]\nprint(bad)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from scipy.stats import t, ttest_ind, ttest_rel
 
 from easrec_jax.config import Config
-from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
 from easrec_jax.evaluate.metrics import metrics
-from experiments.cells import Cells, Job, commit
+from experiments.cells import Cells, Job
 from experiments.compare import compare_cells
 from experiments.recipes import recipe
 from experiments.results import write_document
@@ -70,16 +67,6 @@ def test_nothing_finished_is_no_document(tmp_path):
     with pytest.raises(ValueError, match="expected finished experiments in DATASET-SCALE/, found none"):
         write_document(tmp_path, tmp_path / "results.md")
     assert not (tmp_path / "results.md").exists()
-
-
-def test_where_cells_come_from_is_kept(tmp_path):
-    cells = Cells(tmp_path, recipe("planted", "smoke"), SPLIT)
-    assert cells.run("a", giving({"value": 1}))["commit"] == commit()
-    old = {"value": 2, "device": "abacus", "jax": "9.9"}  # as a version wrote it that recorded no commit
-    (tmp_path / "cells" / "b.json").write_text(json.dumps(old))
-    cells.run("b", giving(None))
-    made = cells.about(seeds=1)
-    assert made["commits"] == sorted([commit(), "not recorded"]) and "abacus" in made["devices"] and made["cells"] == 2
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess:
@@ -141,86 +128,7 @@ def test_two_models_are_compared_by_their_kept_cells(tmp_path):
         (("space", "--scale", "smoke", "--rows", "SASRec"), "error: rows: expected some of 'easrec', 'darts', "),
     ],
 )
-def test_a_wrong_call_is_one_line(tmp_path, arguments, message):
-    run = command(*arguments, "--workdir", str(tmp_path))
+def test_a_wrong_call_is_one_line(refused, tmp_path, arguments, message):
+    run = refused("reproduce", *arguments, "--workdir", str(tmp_path))
     assert run.returncode == 2 and run.stderr.startswith(message) and len(run.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
-
-
-def test_cells_of_other_data_are_refused_wherever_the_file_lies(tmp_path):
-    config = recipe("ml-100k", "smoke", path="/somewhere/clicks.csv")
-    Cells(tmp_path, config, SPLIT)
-    assert not list(tmp_path.iterdir())  # only cells make it theirs
-    Cells(tmp_path, config, SPLIT).run("a", giving({}, config))
-    assert "clicks" not in (tmp_path / "config.json").read_text()
-    Cells(tmp_path, recipe("ml-100k", "smoke", path="elsewhere.csv"), SPLIT)
-    items = SPLIT.data.items.copy()
-    items[[3, 4]] = items[[4, 3]]
-    other = Split(dataclasses.replace(SPLIT.data, items=items))
-    assert not np.array_equal(items, SPLIT.data.items)
-    with pytest.raises(ValueError, match="holds cells of other data .*'users': 50.* there.*: use another --workdir"):
-        Cells(tmp_path, config, other)
-    red, blue = (ItemFeatures.from_tokens({"colour": [[], [name], ["green"]]}) for name in ("red", "green"))
-    earlier = Cells(tmp_path, config, SPLIT), Cells(tmp_path, config, SPLIT, blue)
-    Cells(tmp_path, config, SPLIT, red).run("b", giving({}, config))
-    earlier[0].run("c", giving({}, config))  # which knows of no features, and forgets none
-    with pytest.raises(ValueError, match="holds cells of other data"):
-        earlier[1].run("d", giving({}, config))
-    with pytest.raises(ValueError, match="holds cells of other data"):
-        Cells(tmp_path, config, SPLIT, blue)
-
-
-def test_processes_share_an_experiment(tmp_path):
-    """What another process is at is left to it, the rest done meanwhile; it is taken over if that process died."""
-    script = f"""
-import sys, time
-sys.path.insert(0, {str(ROOT / "tests")!r})
-from test_results import Cells, Job, Path, SPLIT, recipe
-def make(config, on):
-    print("in a", flush=True)
-    for _ in range(300):
-        if Path({str(tmp_path / "go")!r}).exists():
-            return {{"by": "the other"}}
-        time.sleep(0.1)
-    return {{"by": "the other, in vain"}}
-config = recipe("planted", "smoke")
-Cells(Path({str(tmp_path)!r}), config, SPLIT).run("a", Job(make, config))
-"""
-
-    def start() -> subprocess.Popen:
-        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None and process.stdout.readline() == "in a\n"
-        return process
-
-    with start() as dying:
-        dying.kill()
-    order = []
-
-    def make(name: str) -> dict:
-        order.append(name)
-        if name == "c":
-            (tmp_path / "go").touch()
-        return {"by": "this one"}
-
-    with start() as other:
-        cells = Cells(tmp_path, recipe("planted", "smoke"), SPLIT)
-        done = cells.run_all({name: Job(lambda *_, name=name: make(name), cells.config) for name in "abc"})
-    assert order == ["b", "c"] and [cell["by"] for cell in done] == ["the other", "this one", "this one"]
-    assert other.returncode == 0
-    assert sorted(p.name for p in (tmp_path / "cells").iterdir()) == ["a.json", "b.json", "c.json"]
-
-
-@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="counts a process's memory maps, which Linux shows")
-def test_cells_leave_no_programs_behind(tmp_path):
-    """Linux bounds a process's memory maps, and each compiled program takes some: many networks would not fit."""
-    cells, counts = Cells(tmp_path, recipe("planted", "smoke"), SPLIT), []
-
-    def compiling(size: int) -> dict:
-        for width in range(1, 9):
-            jax.jit(lambda x: jax.numpy.sort(x @ x.T, axis=0).sum())(jax.numpy.ones((size, width)))
-        return {}
-
-    for number in range(6):
-        cells.run(f"cell{number}", Job(lambda *_, size=10 + number: compiling(size), cells.config))
-        counts.append(len(Path("/proc/self/maps").read_text().splitlines()))
-    assert counts[-1] < counts[1] + 60

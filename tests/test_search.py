@@ -1,4 +1,4 @@
-"""The search: what each step may change, budget, finalists, resume, determinism. What it finds: test_strategies, test_wide."""
+"""The search: what each step may change, budget, finalists, resume, determinism. What it finds: test_oracle, test_wide."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""The rivals: the laws of every network, features that matter, floors against their definition, their names."""
+"""The rivals: the laws of every network, features that matter, sizes, rates and names."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from functools import cache, partial
 from pkgutil import iter_modules
 
@@ -16,16 +15,13 @@ from products import product_flops
 from easrec_jax.architecture import Architecture, sasrec_architecture
 from easrec_jax.config import ATTENTIONS, Config, DataConfig, EvaluateConfig, ModelConfig, RetrainConfig
 from easrec_jax.data.batches import epoch_batches, training_samples
-from easrec_jax.data.features import ItemFeatures, read_item_features
-from easrec_jax.data.interactions import IdMap
-from easrec_jax.data.load import load_features
+from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models import rivals
 from easrec_jax.models.network import Network, network_scores
 from easrec_jax.models.rival import check_rival, find_rival
-from easrec_jax.models.rivals.markov import fit_markov, markov_scores
 from easrec_jax.models.rivals.popularity import popularity_scores
 from easrec_jax.runs.retrain import baseline
 from easrec_jax.train.fit import fit
@@ -175,85 +171,6 @@ def test_closed_form_flops_are_the_products_of_the_program(network, weights):
     assert product_flops(jaxpr) - 2 * arch.width == network.module.request_flops() - taps
 
 
-def test_markov_is_transitions_of_training_items_then_popularity(split):
-    data, popularity = split.data, split.popularity()
-    counts = np.zeros((data.num_items + 1,) * 2)
-    for user in range(data.num_users):
-        history = data.history(user)[:-2]
-        for before, after in zip(history[:-1], history[1:], strict=True):
-            counts[before, after] += 1
-    histories = jnp.asarray([[3, 5, 1, 0], [2, 0, 0, 0], [30, 29, 28, 27]], jnp.int32)
-    scores = jax.jit(markov_scores)(fit_markov(split), histories)
-    expected = counts[[1, 2, 27]] + popularity / popularity.sum()
-    np.testing.assert_allclose(scores, expected, atol=1e-6)
-
-
-def test_markov_of_data_without_a_transition_is_popularity(interactions):
-    split = Split(interactions([[1, 2, 3], [1, 3, 2], [2, 1, 3]], 3))
-    scores = markov_scores(fit_markov(split), jnp.asarray([[2, 0], [1, 3]], jnp.int32))
-    np.testing.assert_allclose(scores, [[0, 2 / 3, 1 / 3, 0]] * 2, atol=1e-6)
-
-
-def test_markov_beats_popularity_on_planted_data_and_is_no_better_than_the_last_item_allows(made):
-    split = Split(made.data)
-    markov = evaluator(split)(markov_scores, fit_markov(split))["full"]["ndcg@10"]
-    popular = evaluator(split)(popularity_scores, jnp.asarray(split.popularity(), jnp.float32))["full"]["ndcg@10"]
-    assert markov > 2 * popular
-
-
-def test_planted_features_are_the_process(made):
-    truth, found = made.truth, planted_features(made.truth)
-    clusters, kinds = (
-        np.array(("", *words))[values[:, 0]] for words, values in zip(found.vocabulary, found.values, strict=True)
-    )
-    tables = np.asarray(truth.tables)
-    for item, raw in enumerate(made.data.item_ids.raw, 1):
-        if raw.startswith("m"):
-            assert clusters[item] == "" and kinds[item] == "marker"
-            continue
-        assert clusters[item] == f"c{int(truth.cluster[item])}"
-        assert (kinds[item] == "favourite") == (len(np.unique(tables[:, 0, item].round(5))) > 1)
-    assert 30 <= np.sum(kinds == "favourite") <= 40  # VARIANTS in each of CLUSTERS, those that were ever drawn
-
-
-# --------------------------------------------------------------------------------------------------------- files, names
-
-FILE = "item_id:token\tmaker:token\tclass:token_seq\tprice:float\tempty:token\n"
-
-
-def test_features_are_read_by_column(tmp_path):
-    path = tmp_path / "x.item"
-    path.write_text(FILE + "b\tAcme Inc\tDrama Comedy\t1\t\na\t\tDrama Drama\t2\t\nc\tAcme Inc\t\t3\t\n")
-    found = read_item_features(path, ("class", "maker"), IdMap(("a", "b", "d", "c")))
-    words = [
-        [tuple(v[k - 1] for k in row if k) for row in t] for v, t in zip(found.vocabulary, found.values, strict=True)
-    ]
-    assert words == [[(), ("Drama",), ("Drama", "Comedy"), (), ()], [(), (), ("Acme Inc",), (), ("Acme Inc",)]]
-    assert found.names == ("class", "maker") and found.sizes == (3, 2)
-
-
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        (
-            ("genre",),
-            "expected 'genre' as a token or token_seq column, the file has 'maker', 'class', 'price', 'empty'",
-        ),
-        (("class", "price"), "expected 'price' as a token or token_seq column, it is float"),
-        (("empty",), "column 'empty': expected a value for at least one item"),
-    ],
-)
-def test_a_column_that_will_not_do_is_named(tmp_path, columns, message):
-    (tmp_path / "x.item").write_text(FILE + "a\tAcme\tDrama\t1\t\n")
-    with pytest.raises(ValueError, match=re.escape(message)):
-        read_item_features(tmp_path / "x.item", columns, IdMap(("a",)))
-
-
-def test_data_without_features_say_so(made):
-    with pytest.raises(ValueError, match="data.features: expected a file of item features"):
-        load_features(DataConfig(path="x.inter"), made.data, None)
-
-
 def test_baseline_names():
     assert find_rival("fdsa")[1] == "softmax" and find_rival("sasrecf+linrec")[1] == "linrec"
     assert find_rival("markov")[1] == "" and find_rival("fdsa+linrec")[0] is find_rival("fdsa")[0]
@@ -287,19 +204,6 @@ def test_sasrec_has_two_layers_and_no_gates():
         False,
     )
     assert (recent.attention, recent.conv_width, recent.learn_decay) == ("recent_linrec", 3, True)
-
-
-@pytest.mark.parametrize("name", ["popularity", "markov"])
-def test_a_floor_gives_figures_of_both_parts(name, made):
-    config = Config(
-        model=ModelConfig(width=8, inner=8, heads=2, max_length=LONG, conv_width=2),
-        retrain=RetrainConfig(epochs=1, batch_size=64, buckets=1, baselines=(name,)),
-        evaluate=EvaluateConfig(protocols=("full",), buckets=1),
-    )
-    row = baseline(name, config, Split(made.data))
-    assert (
-        row is not None and 0 < row["test"]["full"]["ndcg@10"] < 1 and 0 <= row["validation"]["full"]["recall@10"] < 1
-    )
 
 
 def test_baselines_train_at_their_own_rate(made):
