@@ -80,6 +80,11 @@ class Supernet(Protocol):
         ...
 
     @property
+    def dropout(self) -> float:
+        """Its rate in training."""
+        ...
+
+    @property
     def mixes(self) -> bool:
         """Whether it computes mixtures: `drawn` is a share for each network, [widths networks-of-a-width], summing to one.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -104,7 +104,8 @@ class Candidates:
             return Network(self.space.largest, self.num_items).init(key)
         items = jax.ShapeDtypeStruct((1, min(2, self.space.largest.max_length)), jnp.int32)
         # lazy: a forward pass compiles long
-        return OwnWeights(self.space, self.num_items).lazy_init(key, items)["params"]
+        variables: Any = OwnWeights(self.space, self.num_items).lazy_init(key, items)
+        return variables["params"]
 
     def encode(
         self, weights: dict, items: Items, drawn: Shares, *, key: Array | None = None
@@ -119,7 +120,7 @@ class Candidates:
         mask, summed = items > 0, self._embed(weights, items)
         parts = [self._candidate(weights, i) for i in candidates]
         norm = EmbeddingNorm(self.dropout)
-        embedded = [
+        embedded: list[Any] = [
             norm.apply({"params": parts[i]["embedding_norm"]}, summed[..., : space.widths[i]], key=keys[i])
             for i in candidates
         ]
@@ -196,7 +197,9 @@ class Candidates:
 
     def _embed(self, weights: dict, items: Items) -> Array:
         largest = self.space.largest
-        return Tables(self.num_items, largest.max_length, largest.width).apply({"params": weights["tables"]}, items)
+        module = Tables(self.num_items, largest.max_length, largest.width)
+        summed: Any = module.apply({"params": weights["tables"]}, items)
+        return summed
 
     def _mix(self, outputs: list[Array], shares: Array) -> Array:
         width = self.space.largest.width
@@ -211,7 +214,8 @@ def _output(
 
     @jax.checkpoint
     def compute(weights: dict, x: Array, embedded: Array) -> Array:
-        return block.apply({"params": weights}, x, embedded, mask, key=key)
+        out: Any = block.apply({"params": weights}, x, embedded, mask, key=key)
+        return out
 
     def skip(weights: dict, x: Array, embedded: Array) -> Array:
         return jnp.zeros_like(x)

@@ -63,7 +63,9 @@ def sandwich_loss(
     network = Network(architecture, supernet.num_items, supernet.dropout)
     part = supernet.cut(weights, architecture)
     after = [_read(x, batch) for x in network.exits(part, items, key=dropout_key)]
-    loss = cross_entropy(_by_position(jnp.stack(after), exit_key, _of_largest(len(after))), item_table(part), targets)
+    loss: Array = cross_entropy(
+        _by_position(jnp.stack(after), exit_key, _of_largest(len(after))), item_table(part), targets
+    )
     if not len(rows.others):
         return loss
     teacher = jax.lax.stop_gradient(Teacher(after[-1], item_table(part), share))
