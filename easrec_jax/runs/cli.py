@@ -212,6 +212,9 @@ class Progress:
         """`on_step` of a loop."""
         if self._bar is None and time.monotonic() - self._written < PLAIN_SECONDS:
             return
+        if "measured" in info:
+            self._show(f"networks measured as they stand: {info['measured']}")
+            return
         finalist = f"finalist {info['finalist']}, alone, " if "finalist" in info else ""
         known = "" if finalist else self._known  # those are the supernet's
         rate = f"  {info['steps_per_s']:.1f} steps/s" if info["steps_per_s"] else ""

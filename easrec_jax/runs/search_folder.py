@@ -9,9 +9,11 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config, SearchConfig
 from easrec_jax.data.interactions import IdMap, Interactions
 from easrec_jax.files import file_digest, read_json, write_text
+from easrec_jax.models.cost import parameter_count, request_flops
 from easrec_jax.models.encoder import Weights
+from easrec_jax.nas.front import front
 from easrec_jax.nas.search import Found, supernet_of
-from easrec_jax.runs.described import describe_architecture
+from easrec_jax.runs.described import describe_architecture, describe_flops
 from easrec_jax.serving.artifact import load_tree, save_tree
 from easrec_jax.space import Space
 
@@ -44,7 +46,25 @@ def write_search(folder: Path, found: Found, config: Config, data: Interactions)
             folder / "items.json", json.dumps({"ids": found.item_ids.to_json()})
         )  # of the rows of its item table
     write_text(folder / "architecture.json", json.dumps(described, indent=2) + "\n")
+    if found.measured:
+        write_text(folder / "front.json", json.dumps(describe_front(found, config, data.num_items), indent=2) + "\n")
     return described
+
+
+def describe_front(found: Found, config: Config, num_items: int) -> dict:
+    """The content of front.json: every network that was measured as it stands in the supernet, the cheapest first.
+
+    `cost` is the search's, over the largest network's; `ndcg@10` that of the validation items; `front`: no cheaper one is as good.
+    """
+    best = {one.network for one in front(found.measured)}
+    networks = [
+        one.architecture.to_json()
+        | describe_flops(request_flops(one.architecture, num_items), one.architecture, config, num_items)
+        | {"parameters": parameter_count(one.architecture, num_items), "cost": one.cost}
+        | {"ndcg@10": one.ndcg, "front": one.network in best}
+        for one in found.measured
+    ]
+    return {"cost": config.search.cost, "select_by": config.evaluate.select_by, "networks": networks}
 
 
 def load_pick(folder: Path, space: Space) -> tuple[Architecture, dict, str]:
