@@ -3,7 +3,8 @@
 space: every network of the space trained alone, and what each search strategy picked of it. wide: what a wide space
 buys over it, at equal FLOPs and at fewer, and what random search finds there. table3: accuracy of all models; table4:
 their inference time and memory; table5: ablations; figure4: the weight lambda of the constraint, and budgets. headline:
-EASRec's pick against SASRec of one and of two layers, all from scratch. compare: two models by their kept cells, printed.
+EASRec's pick against SASRec of one and of two layers, all from scratch. elastic: the networks of one elastic network as they
+stand, against each trained alone. compare: two models by their kept cells, printed.
 results: everything finished in WORKDIR as one document.
 """
 
@@ -25,7 +26,7 @@ from experiments.recipes import Dataset, Scale  # noqa: E402
 @dataclass(frozen=True)
 class Arguments:
     experiment: Annotated[
-        Literal["space", "wide", "table3", "table4", "table5", "figure4", "headline", "compare", "results"],
+        Literal["space", "wide", "table3", "table4", "table5", "figure4", "headline", "elastic", "compare", "results"],
         tyro.conf.Positional,
     ]
     """What to run; finished cells are not run again."""
@@ -36,7 +37,8 @@ class Arguments:
     features: str = ""
     """RecBole .item file of item features, for SASRecF and FDSA."""
     rows: tuple[str, ...] = ()
-    """Only the rows of these names (space: strategies; default: all). Rows whose cells are finished are shown beside them.
+    """Only the rows of these names (space: strategies; elastic: elastic, alone; default: all). Rows whose cells are finished
+    are shown beside them.
     compare: the two cells, without their seed."""
     seeds: int = 1
     """How many seeds, from 0."""

@@ -18,6 +18,8 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.data.batches import Samples, bucketed
 from easrec_jax.models.cost import request_flops, token_flops
+from easrec_jax.nas.sandwich import TAUGHT
+from easrec_jax.space import Space
 from experiments.spaces import Grid
 
 Shapes = Counter[tuple[int, int]]  # batches of an epoch by (length, rows)
@@ -56,6 +58,24 @@ def steps_made(settings: SearchConfig, steps: int, epochs: int, *, learns: bool 
     warmup, total = settings.warmup_epochs * steps, epochs * steps
     learned = max(0, total // settings.every - warmup // settings.every) if learns else 0
     return {"weight": total, "architecture": learned}
+
+
+def elastic_flops(space: Space, num_items: int, shapes: Shapes, settings: SearchConfig, epochs: int) -> float:
+    """FLOPs of training an elastic network of the paper's space by the sandwich, with a loss at every position.
+
+    The largest network in every epoch; after the warm-up beside it one of another width, each as often as the next, which is
+    scored at some of the positions, as its teacher is once more.
+    """
+    deepest = [space.architecture(number) for number in space.exits]
+    largest = max(deepest, key=lambda one: one.width)
+    others = [one for one in deepest if one != largest]
+    alone = alone_flops(largest, num_items, shapes, every_position=True)
+    beside = 0.0
+    for (length, rows), count in shapes.items():
+        scores = 2 * largest.width * num_items * TAUGHT  # what is narrower is scored as zero-padded
+        each = [sum(token_flops(one, length, layer) for layer in range(one.depth)) for one in others]
+        beside += count * rows * length * (3 * float(np.mean(each)) + 4 * scores)
+    return epochs * alone + max(0, epochs - settings.warmup_epochs) * beside
 
 
 def search_flops(

@@ -26,6 +26,7 @@ from easrec_jax.nas.distribution import Table
 from easrec_jax.nn.block import pick_last
 from easrec_jax.nn.losses import CHUNK, Teacher, cross_entropy
 
+TAUGHT = 0.5  # of the positions, drawn anew, the other network learns at: as good as all of them, and cheaper
 DEEPEST = 0.5  # of the largest network's positions are read after its last layer, the others after any one before
 
 
@@ -57,7 +58,7 @@ def sandwich_loss(
 
     Dropout is the largest network's alone: small ones underfit. The key is consumed.
     """
-    dropout_key, exit_key, row_key, other_key = jax.random.split(key, 4)
+    dropout_key, exit_key, row_key, other_key, taught_key = jax.random.split(key, 5)
     rows, items, targets = sliced(supernet), jnp.asarray(batch.items), batch.targets.reshape(-1)
     architecture = supernet.space.architecture(rows.largest)
     network = Network(architecture, supernet.num_items, supernet.dropout)
@@ -75,7 +76,8 @@ def sandwich_loss(
         hidden = supernet.exits(weights, items, jnp.asarray(rows.others)[drawn])
         flat = jax.vmap(lambda x: _read(x, batch))(hidden)
         own = _by_position(flat, other_key, _of_other(table, jnp.asarray(rows.exits)[drawn]))
-        return cross_entropy(own, item_table(weights), targets, CHUNK, teacher)
+        taught = jnp.where(jax.random.bernoulli(taught_key, TAUGHT, targets.shape), targets, 0)
+        return cross_entropy(own, item_table(weights), taught, CHUNK, teacher)
 
     return loss + jax.lax.cond(opened, other, lambda _: jnp.zeros(()), weights)
 
