@@ -1,4 +1,7 @@
-"""Search an architecture: CONFIG.py -> WORKDIR/search/ (architecture.json, supernet.npz, metrics.jsonl, search.png)."""
+"""Search an architecture: CONFIG.py -> WORKDIR/search/ (architecture.json, supernet.npz, metrics.jsonl, search.png).
+
+With --search.ranking measured also front.json and front.png: networks as they stand in the shared weights.
+"""
 
 import time
 
@@ -15,8 +18,8 @@ def command() -> None:
     from easrec_jax.models.cost import cost_table
     from easrec_jax.nas.search import check_strategy, search
     from easrec_jax.nas.strategies.known import find_strategy
-    from easrec_jax.runs.figures import draw_search
-    from easrec_jax.runs.search_folder import write_search
+    from easrec_jax.runs.figures import draw_front, draw_search
+    from easrec_jax.runs.search_folder import describe_front, write_search
     from easrec_jax.runs.workdir import MetricsLog, open_run
     from easrec_jax.space import space_of
     from easrec_jax.train.checkpoint import Checkpoints
@@ -42,6 +45,8 @@ def command() -> None:
         fail(f"interrupted after {found.epochs} whole epochs; the checkpoint in {folder} is good: --resume continues")
     described = write_search(folder, found, config, data)
     draw_search(log.records(), config, folder / "search.png")
+    if found.measured:
+        draw_front(describe_front(found, config, data.num_items)["networks"], config, folder / "front.png")
     print(f"found {found.architecture.describe()}")
     print(
         f"  {described['flops'] / 1e6:.1f} MFLOPs a request: {described['flops_over_largest']:.1%} of the largest network's, "

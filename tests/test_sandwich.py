@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from chain import chain, search_chain, setting
+from chain import chain, search_chain, setting, task_of
 
+from easrec_jax.architecture import Architecture
 from easrec_jax.data.batches import Batch
+from easrec_jax.files import read_json
 from easrec_jax.models.cost import cost_table
 from easrec_jax.models.masked import Masked
 from easrec_jax.models.network import Network
@@ -19,6 +21,8 @@ from easrec_jax.nas.distribution import Table
 from easrec_jax.nas.finalists import Finalist
 from easrec_jax.nas.front import front, measure, neighbours
 from easrec_jax.nas.sandwich import sandwich_loss, sliced
+from easrec_jax.runs.figures import draw_front
+from easrec_jax.runs.search_folder import load_cut, write_search
 from easrec_jax.space import FIRST_INNER, space_of
 
 ITEMS, LENGTH = 60, 12
@@ -143,11 +147,24 @@ def test_a_large_space_is_measured_by_evolution_in_part():
 
 
 def test_what_is_measured_is_the_network_cut_out():
-    from chain import task_of
-
     config = setting(**(ELASTIC | {"epochs": 1, "warmup_epochs": 0}))
     space, found = search_chain(config)
     task = task_of(config)
     again = measure(found.supernet, found.weights, task, cost_table(space, ITEMS), most=99)
     assert [f.ndcg for f in again] == [f.ndcg for f in found.measured]
     assert chain() is task.split
+
+
+def test_the_folder_holds_every_measured_network_and_its_front(tmp_path):
+    config = setting(**(ELASTIC | {"epochs": 1, "warmup_epochs": 0}))
+    space, found = search_chain(config)
+    write_search(tmp_path, found, config, chain().data)
+    networks = read_json(tmp_path / "front.json")["networks"]
+    assert [space.network(Architecture.from_json(one)) for one in networks] == [f.network for f in found.measured]
+    best = [one for one in networks if one["front"]]
+    assert best[0] == networks[0] and max(n["ndcg@10"] for n in networks) == best[-1]["ndcg@10"]
+    draw_front(networks, config, tmp_path / "front.png")
+    assert (tmp_path / "front.png").stat().st_size > 5000
+    architecture = Architecture.from_json(best[-1])
+    cut, _, _ = load_cut(tmp_path, space, architecture, "corners")
+    assert jax.tree.all(jax.tree.map(np.array_equal, cut, found.supernet.cut(found.weights, architecture)))

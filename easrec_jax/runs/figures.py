@@ -19,7 +19,7 @@ def draw_search(records: list[dict], config: Config, path: Path | BytesIO) -> No
     `records` are the lines of metrics.jsonl. Where networks were trained alone: their validation NDCG over cost.
     """
     if "expected_cost" not in records[0]:
-        _networks_trained_alone(records, config, path)
+        _save(_over_cost(records, config)[0], path)
         return
     known = factors(config)
     panels = len(known) + 2
@@ -67,7 +67,23 @@ def _finish(axis: Any, title: str, *, room: bool = True) -> None:
     axis.legend(fontsize=8, loc="upper left" if room else "best")
 
 
-def _networks_trained_alone(records: list[dict], config: Config, path: Path | BytesIO) -> None:
+def draw_front(networks: list[dict], config: Config, path: Path | BytesIO) -> None:
+    """The networks of front.json over their cost, and the front, as a PNG."""
+    figure, axis = _over_cost([network | {"architecture": network} for network in networks], config)
+    best = [(network["cost"], network["ndcg@10"]) for network in networks if network["front"]]
+    axis.step(*zip(*best, strict=True), where="post", color="black", linewidth=1, linestyle=":", label="front")
+    axis.set_title("one elastic network, each slice as it stands", fontsize=10)
+    axis.set_xscale("log")
+    bounds = axis.get_xlim()
+    axis.set_xticks([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0], ["1 %", "2 %", "5 %", "10 %", "20 %", "50 %", "100 %"])
+    axis.set_xticks([], minor=True)
+    axis.set_xlim(bounds)
+    axis.legend(fontsize=8)
+    _save(figure, path)
+
+
+def _over_cost(records: list[dict], config: Config) -> tuple[Any, Any]:
+    """(figure, axis): validation NDCG of networks over cost, those of a width in one colour."""
     figure, axis = new_figure(1, 1, (5.0, 3.6))
     for width in sorted({r["architecture"]["width"] for r in records}, reverse=True):
         mine = sorted((r for r in records if r["architecture"]["width"] == width), key=lambda r: r["cost"])
@@ -80,7 +96,7 @@ def _networks_trained_alone(records: list[dict], config: Config, path: Path | By
     axis.set(xlabel=f"{COSTS[config.search.cost]} / largest network", ylabel=accuracy)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
-    _save(figure, path)
+    return figure, axis
 
 
 def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str) -> None:
