@@ -37,7 +37,7 @@ class Arguments:
     features: str = ""
     """RecBole .item file of item features, for SASRecF and FDSA."""
     rows: tuple[str, ...] = ()
-    """Only the rows of these names (space: strategies; elastic: elastic, alone; default: all). Rows whose cells are finished
+    """Only the rows of these names (space: strategies; elastic: see experiments/elastic.py; default: all). Rows whose cells are finished
     are shown beside them.
     compare: the two cells, without their seed."""
     seeds: int = 1

@@ -14,33 +14,48 @@ from easrec_jax.models.cost import request_flops
 from easrec_jax.models.network import Network
 from easrec_jax.nas.finalists import Finalist
 from easrec_jax.nas.front import front
-from easrec_jax.nas.search import search
+from easrec_jax.nas.search import Found, search
 from easrec_jax.space import Space, space_of
 from easrec_jax.train.fit import fit
 from easrec_jax.train.loop import Run
 from easrec_jax.train.task import task_of
 from experiments.cells import Cells, Job
-from experiments.effort import alone_flops, elastic_flops, epochs_run
+from experiments.effort import alone_flops, elastic_flops
 from experiments.training import alone_cell, epoch_shapes
 
 # of the elastic network and of each alone, of its warm-up; on planted data twelve rank networks by when they leave a plateau
 EPOCHS = {"planted": (24, 8), "planted-check": (24, 8), "ml-100k": (30, 10), "ml-1m": (16, 5)}
+# what is trained, as other settings of the search; "elastic" is the recipe, each other row leaves one thing out or is a control
+ROWS: dict[str, dict] = {
+    "elastic": {},
+    "no_teacher": {"teacher": 0.0},
+    "no_warmup": {"warmup_epochs": 0},
+    "single": {"training": "single"},  # one network a step, drawn uniformly; corners
+    "own": {"training": "single", "sharing": "own"},  # the same with weights of their own
+    "easrec": {
+        "strategy": "easrec",
+        "training": "single",
+        "sharing": "own",
+    },  # drawn by what alpha and beta have learned
+}
 ON = 3  # epochs that a slice is trained on alone, at a third of the rate, as one would ship it
 
 
 def run_elastic(cells: Cells, *, seeds: int, rows: tuple[str, ...] = (), dataset: str = "planted") -> str:
-    """All cells that are not finished, then elastic.json, .csv and .md; the Markdown is returned. No test item is touched.
-
-    `rows`: "elastic" alone leaves out the networks alone, "alone" the elastic ones.
-    """
+    """All cells that are not finished, then elastic.json, .csv and .md; the Markdown is returned. Choices and tables are of
+    validation items. `rows` are some of `ROWS`, and "alone": every network alone."""
     config, split = elastic_config(cells.config, dataset), cells.split
     space = space_of(config)
-    shown = cells.shown_rows(("elastic", "alone"), rows, lambda row: _names(row, space, seeds))
+    shown = cells.shown_rows((*ROWS, "alone"), rows or ("elastic", "alone"), lambda row: _names(row, space, seeds))
     jobs: dict[str, Job] = {}
     for seed in range(seeds):
         seeded = dataclasses.replace(config, seed=seed)
-        if "elastic" in shown:
-            jobs[f"elastic-seed{seed}"] = Job(partial(elastic_cell, split), seeded)
+        for row in ROWS:
+            if row in shown:
+                search = dataclasses.replace(seeded.search, **ROWS[row])
+                jobs[f"{row}-seed{seed}"] = Job(
+                    partial(elastic_cell, split), dataclasses.replace(seeded, search=search)
+                )
         if "alone" in shown:
             for name, network in _alone(space, seed).items():
                 architecture = space.architecture(network)
@@ -88,10 +103,18 @@ def elastic_cell(split: Split, config: Config, run: Run) -> dict | None:
         on.append(trained.ndcg)
     order = np.argsort([one.network for one in found.measured])
     measured = [found.measured[at] for at in order]
+    likeliest = max(range(len(on)), key=lambda at: _probability(found, at))
     return {
         "epochs": found.epochs, "cost": [one.cost for one in measured], "slices": [one.ndcg for one in measured],
-        "trained_on": [on[at] for at in order],
+        "trained_on": [on[at] for at in order], "likeliest": likeliest,
     }  # fmt: skip
+
+
+def _probability(found: Found, network: int) -> float:
+    """Of a network of the paper's space, by the shares of its width and depth."""
+    assert found.shares is not None and found.supernet is not None
+    width, depth = found.supernet.space.networks[network, :2]
+    return found.shares["width"][width] * found.shares["depth"][depth]
 
 
 def _alone(space: Space, seed: int) -> dict[str, int]:
@@ -102,8 +125,9 @@ def _alone(space: Space, seed: int) -> dict[str, int]:
 
 
 def _names(row: str, space: Space, seeds: int) -> list[str]:
-    of = {"elastic": lambda seed: [f"elastic-seed{seed}"], "alone": lambda seed: list(_alone(space, seed))}[row]
-    return [name for seed in range(seeds) for name in of(seed)]
+    if row == "alone":
+        return [name for seed in range(seeds) for name in _alone(space, seed)]
+    return [f"{row}-seed{seed}" for seed in range(seeds)]
 
 
 def kendall(a: np.ndarray, b: np.ndarray) -> float:
@@ -123,68 +147,76 @@ def analyse(cells: Cells, config: Config, space: Space, seeds: int, shown: list[
     protocol, items = config.evaluate.select_by, cells.split.data.num_items
     shapes = epoch_shapes(config, cells.split, config.retrain)
     flops = [request_flops(space.architecture(n), items) for n in range(len(space.networks))]
-    found: dict[str, np.ndarray] = {}
     results: dict = {"protocol": protocol, "seeds": seeds, "epochs": config.search.epochs}
-    if "elastic" in shown:
-        kept = [cells.used[f"elastic-seed{seed}"] for seed in range(seeds)]
-        found |= {name: np.array([cell[name] for cell in kept]) for name in ("slices", "trained_on")}
-        results |= _of_slices(found, kept, flops, space)
-        results["elastic_flops"] = elastic_flops(space, items, shapes, config.search, kept[0]["epochs"])
+    columns: dict[str, np.ndarray] = {}
+    alone = None
     if "alone" in shown:
         kept = [[cells.used[name] for name in _alone(space, seed)] for seed in range(seeds)]
-        found["alone"] = np.array([[cell["validation"][protocol]["ndcg@10"] for cell in row] for row in kept])
-        results["tau_alone_ceiling"] = _ceiling(found["alone"])
-        each = [
-            alone_flops(space.architecture(n), items, shapes, every_position=True) * epochs_run(cell, config.retrain)
-            for n, cell in enumerate(kept[0])
-        ]
-        results["alone_flops"] = each
-    if len(shown) == 2:
-        results |= _beside(found, results)
+        alone = np.array([[cell["validation"][protocol]["ndcg@10"] for cell in row] for row in kept])
+        columns["alone"] = alone.mean(0)
+        each = [alone_flops(space.architecture(n), items, shapes, every_position=True) for n in range(len(flops))]
+        results |= {"tau_alone_ceiling": _ceiling(alone), "alone_flops": [config.search.epochs * x for x in each]}
+    results["rows"] = []
+    for row in (name for name in ROWS if name in shown):
+        of_row = [cells.used[f"{row}-seed{seed}"] for seed in range(seeds)]
+        results["rows"].append({"row": row} | _of_row(of_row, alone))
+        if row == "elastic":
+            columns |= {name: np.mean([cell[name] for cell in of_row], 0) for name in ("slices", "trained_on")}
+            results["elastic_flops"] = elastic_flops(space, items, shapes, config.search, config.search.epochs)
+    if "elastic" in shown:
+        best = front([
+            Finalist(n, space.architecture(n), flops[n], ndcg=score) for n, score in enumerate(columns["slices"].tolist())
+        ])  # fmt: skip
+        results["front"] = [one.network for one in best]
+    if "elastic" in shown and alone is not None:
+        columns["gap"] = columns["slices"] / columns["alone"] - 1
+        results["over_alone"] = results["elastic_flops"] / sum(results["alone_flops"])
+        results["over_six_alone"] = results["over_alone"] * len(flops) / 6
     results["networks"] = [
-        {"network": space.architecture(n).describe(), "mflops": flops[n] / 1e6}
-        | {name: float(scores.mean(0)[n]) for name, scores in found.items()}
-        | ({"gap": float((found["slices"].mean(0) / found["alone"].mean(0) - 1)[n])} if len(shown) == 2 else {})
+        {"network": space.architecture(n).describe(), "mflops": flops[n] / 1e6, "front": n in results.get("front", [])}
+        | {name: float(values[n]) for name, values in columns.items()}
         for n in range(len(flops))
     ]
     return results
 
 
-def _of_slices(found: dict, kept: list[dict], flops: list[int], space: Space) -> dict:
-    slices, on = found["slices"], found["trained_on"]
-    best = slices.argmax(1)
-    seeds = np.arange(len(slices))
-    networks = [
-        Finalist(n, space.architecture(n), flops[n], ndcg=score) for n, score in enumerate(slices.mean(0).tolist())
-    ]
-    return {
+def _of_row(cells: list[dict], alone: np.ndarray | None) -> dict:
+    """One way of training, over its seeds; what is compared with networks alone only where there are such."""
+    slices, on = (np.array([cell[name] for cell in cells]) for name in ("slices", "trained_on"))
+    seeds, best = np.arange(len(cells)), slices.argmax(1)
+    found = {
         "tau_trained_on": float(np.mean([kendall(a, b) for a, b in zip(slices, on, strict=True)])),
         "tau_trained_on_ceiling": _ceiling(on),
-        "pick_without_over_with_training": float(np.mean(slices[seeds, best] / on[seeds, best])),
-        "front": [one.network for one in front(networks)],
-        "cpu_seconds": [cell.get("cpu_seconds") for cell in kept],
+        "as_it_stands_over_trained_on": float(np.mean(slices[seeds, best] / on[seeds, best])),
+        "cpu_seconds": float(np.mean([cell["cpu_seconds"] for cell in cells])),
     }
-
-
-def _beside(found: dict, results: dict) -> dict:
-    slices, alone = found["slices"], found["alone"]
-    gaps = slices.mean(0) / alone.mean(0) - 1
-    each = np.array(results["alone_flops"])
-    return {
-        "tau_alone": float(np.mean([kendall(row, alone.mean(0)) for row in slices])),
+    if alone is None:
+        return found
+    truth = alone.mean(0)
+    gaps = slices.mean(0) / truth - 1
+    likeliest = [cell["likeliest"] for cell in cells]
+    return found | {
+        "tau_alone": float(np.mean([kendall(row, truth) for row in slices])),
         "mean_gap": float(gaps.mean()), "worst_gap": float(gaps.min()),
-        "elastic_over_six_alone": results["elastic_flops"] / float(6 * each.mean()),
-        "elastic_over_all_alone": results["elastic_flops"] / float(each.sum()),
+        "regret": float(truth.max() - truth[best].mean()), "regret_likeliest": float(truth.max() - truth[likeliest].mean()),
     }  # fmt: skip
+
+
+COLUMNS = {  # of a way of training
+    "mean_gap": ("mean gap", "{:+.1%}"), "worst_gap": ("worst gap", "{:+.1%}"), "tau_trained_on": ("tau, trained on", "{:.2f}"),
+    "tau_trained_on_ceiling": ("its ceiling", "{:.2f}"), "tau_alone": ("tau, alone", "{:.2f}"),
+    "as_it_stands_over_trained_on": ("pick as it stands / trained on", "{:.3f}"), "regret": ("regret, measured", "{:.4f}"),
+    "regret_likeliest": ("regret, likeliest", "{:.4f}"), "cpu_seconds": ("CPU s", "{:.0f}"),
+}  # fmt: skip
 
 
 def tables(results: dict) -> str:
     """Markdown of the results."""
-    names = [name for name in ("slices", "trained_on", "alone", "gap") if name in results["networks"][0]]
     titles = {
         "slices": "as it stands", "trained_on": f"trained on, {ON} epochs", "alone": f"alone, {results['epochs']} epochs",
-        "gap": "as it stands against alone",
+        "gap": "as it stands over alone",
     }  # fmt: skip
+    names = [name for name in titles if name in results["networks"][0]]
     lines = [
         f"Validation NDCG@10 by `{results['protocol']}`, mean of {results['seeds']} seeds.", "",
         "| network | MFLOPs | " + " | ".join(titles[name] for name in names) + " |", "|---|---|" + "---|" * len(names),
@@ -192,16 +224,21 @@ def tables(results: dict) -> str:
     for row in results["networks"]:
         shown = [f"{row[name]:+.1%}" if name == "gap" else f"{row[name]:.4f}" for name in names]
         lines.append(f"| {row['network']} | {row['mflops']:.2f} | " + " | ".join(shown) + " |")
-    known = {
-        "tau_trained_on": "tau, slices with the same trained on", "tau_trained_on_ceiling": "its ceiling, seed to seed",
-        "tau_alone": "tau, slices with networks alone (mean of seeds)", "tau_alone_ceiling": "its ceiling, seed to seed",
-        "mean_gap": "mean gap of slices to networks alone", "worst_gap": "worst gap",
-        "pick_without_over_with_training": "the pick as it stands over the pick trained on",
-        "elastic_over_six_alone": "training FLOPs over six networks alone",
-        "elastic_over_all_alone": "training FLOPs over all networks alone",
-    }  # fmt: skip
-    lines += ["", "| | |", "|---|---|"]
-    for name, title in known.items():
-        if results.get(name) is not None:
-            lines.append(f"| {title} | {results[name]:+.3f} |")
+    known = [name for name in COLUMNS if any(row.get(name) is not None for row in results["rows"])]
+    if results["rows"]:
+        lines += [
+            "",
+            "| trained | " + " | ".join(COLUMNS[name][0] for name in known) + " |",
+            "|---|" + "---|" * len(known),
+        ]
+    for row in results["rows"]:
+        figures = ["-" if row.get(name) is None else COLUMNS[name][1].format(row[name]) for name in known]
+        lines.append(f"| {row['row']} | " + " | ".join(figures) + " |")
+    if results.get("tau_alone_ceiling") is not None:
+        lines += ["", f"Tau of networks alone between two seeds: {results['tau_alone_ceiling']:.2f}."]
+    if "over_alone" in results:
+        lines += [
+            "", f"The elastic network's training took {results['over_alone']:.0%} of the FLOPs of all networks alone, "
+            f"{results['over_six_alone']:.0%} of six of them.",
+        ]  # fmt: skip
     return "\n".join(lines) + "\n"
