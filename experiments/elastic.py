@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from easrec_jax.config import Config, RetrainConfig
+from easrec_jax.config import Config, RetrainConfig, SearchConfig
 from easrec_jax.data.split import Split
 from easrec_jax.models.cost import request_flops
 from easrec_jax.models.network import Network
@@ -28,6 +28,7 @@ EPOCHS = {"planted": (24, 8), "planted-check": (24, 8), "ml-100k": (30, 10), "ml
 # what is trained, as other settings of the search; "elastic" is the recipe, each other row leaves one thing out or is a control
 ROWS: dict[str, dict] = {
     "elastic": {},
+    "two_thirds": {},  # of the epochs
     "no_teacher": {"teacher": 0.0},
     "no_warmup": {"warmup_epochs": 0},
     "single": {"training": "single"},  # one network a step, drawn uniformly; corners
@@ -52,10 +53,8 @@ def run_elastic(cells: Cells, *, seeds: int, rows: tuple[str, ...] = (), dataset
         seeded = dataclasses.replace(config, seed=seed)
         for row in ROWS:
             if row in shown:
-                search = dataclasses.replace(seeded.search, **ROWS[row])
-                jobs[f"{row}-seed{seed}"] = Job(
-                    partial(elastic_cell, split), dataclasses.replace(seeded, search=search)
-                )
+                other = dataclasses.replace(seeded, search=_settings(row, seeded.search))
+                jobs[f"{row}-seed{seed}"] = Job(partial(elastic_cell, split), other)
         if "alone" in shown:
             for name, network in _alone(space, seed).items():
                 architecture = space.architecture(network)
@@ -80,6 +79,12 @@ def elastic_config(config: Config, dataset: str) -> Config:
         ),
         retrain=dataclasses.replace(training, epochs=epochs, patience=epochs),
     )  # fmt: skip
+
+
+def _settings(row: str, search: SearchConfig) -> SearchConfig:
+    if row == "two_thirds":
+        return dataclasses.replace(search, epochs=search.epochs * 2 // 3, warmup_epochs=search.warmup_epochs * 2 // 3)
+    return dataclasses.replace(search, **ROWS[row])
 
 
 def elastic_cell(split: Split, config: Config, run: Run) -> dict | None:
