@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from easrec_jax.runs.elements import tag
 from easrec_jax.serving.sizes import short_cost
 
-WIDE, HIGH = 460, 230
-LEFT, RIGHT, TOP, BOTTOM = 52, 440, 24, 186  # where the points may lie
+WIDE, HIGH = 460.0, 230.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 404.0, 28.0, 186.0  # where the points may lie
 INK, FAINT, MARK = "#1f3a5f", "#66758a", "#b3261e"
 
 # the range input `input` chooses one of the picture's points, and `output` says what it is
@@ -44,27 +44,27 @@ def size_label(entry: dict) -> str:
 def sizes_svg(entries: Sequence[dict]) -> str:
     """Validation NDCG@10 over MFLOPs, a point a size, the cheapest first; a dashed line stands where SASRec's cost is."""
     sasrec = entries[0]["flops"] / entries[0]["flops_over_sasrec"]
-    costs = [entry["flops"] for entry in entries]
-    x = _axis([*costs, sasrec], LEFT, RIGHT, log=True)
-    y = _axis([entry["ndcg@10"] for entry in entries], BOTTOM, TOP)
-    points = [(x(entry["flops"]), y(entry["ndcg@10"])) for entry in entries]
+    costs, ndcgs = [float(entry["flops"]) for entry in entries], [float(entry["ndcg@10"]) for entry in entries]
+    along, up = _axis([math.log(cost) for cost in (*costs, sasrec)], LEFT, RIGHT), _axis(ndcgs, BOTTOM, TOP)
+    points = [(along(math.log(cost)), up(ndcg)) for cost, ndcg in zip(costs, ndcgs, strict=True)]
+    mark = along(math.log(sasrec))
     path = " ".join(f"{left:.1f},{top:.1f}" for left, top in points)
     parts = [
         f'<path d="M{LEFT - 14} {TOP - 10} V{BOTTOM + 12} H{RIGHT + 12}" fill="none" stroke="{FAINT}"/>',
-        f'<path d="M{x(sasrec):.1f} {TOP - 8} V{BOTTOM + 12}" stroke="{MARK}" stroke-dasharray="4 3"/>',
-        _text(x(sasrec), TOP - 12, f"SASRec, {sasrec / 1e6:.2f}", MARK),
+        f'<path d="M{mark:.1f} {TOP - 8} V{BOTTOM + 12}" stroke="{MARK}" stroke-dasharray="4 3"/>',
+        _text(mark, TOP - 12, f"SASRec, {sasrec / 1e6:.2f}", MARK),
         f'<polyline points="{path}" fill="none" stroke="{FAINT}"/>',
         _text(LEFT, HIGH - 4, "MFLOPs a request (log scale)", FAINT, "start"),
-        _text(2, TOP - 12, "NDCG@10, validation", FAINT, "start"),
+        _text(2.0, TOP - 12, "NDCG@10, validation", FAINT, "start"),
     ]
-    parts += [_text(x(cost), BOTTOM + 26, f"{cost / 1e6:.2f}", INK) for cost in dict.fromkeys((costs[0], costs[-1]))]
-    values = dict.fromkeys((entries[0]["ndcg@10"], entries[-1]["ndcg@10"]))
-    parts += [_text(LEFT - 16, y(value) + 4, f"{value:.3f}", INK, "end") for value in values]
+    ends = sorted({0, len(points) - 1})
+    parts += [_text(points[n][0], BOTTOM + 26, f"{costs[n] / 1e6:.2f}", INK) for n in ends]
+    parts += [_text(LEFT - 16, points[n][1] + 4, f"{ndcgs[n]:.3f}", INK, "end") for n in ends]
     for entry, (left, top) in zip(entries, points, strict=True):
         label = escape(size_label(entry))
         circle = f'<circle cx="{left:.1f}" cy="{top:.1f}" r="4" fill="{INK}" data-label="{label}">'
         parts.append(f"{circle}<title>{label}</title></circle>")
-    about = f'viewBox="0 0 {WIDE} {HIGH}" width="{WIDE}" height="{HIGH}" font-family="system-ui, sans-serif" role="img"'
+    about = f'viewBox="0 0 {WIDE:.0f} {HIGH:.0f}" width="{WIDE:.0f}" height="{HIGH:.0f}" font-family="system-ui, sans-serif" role="img"'
     title = f"<title>Accuracy over cost of {len(entries)} sizes of one network</title>"
     return f'<svg xmlns="http://www.w3.org/2000/svg" {about}>{title}{"".join(parts)}</svg>'
 
@@ -81,11 +81,10 @@ def sizes_html(entries: Sequence[dict], name: str) -> str:
     return f'<div class="sizes">{sizes_svg(entries)}<br>{label}<br>{slider}<br>{shown}{note}</div><script>{script}</script>'
 
 
-def _axis(values: Sequence[float], low: float, high: float, *, log: bool = False):
-    """From a value to its place; the lowest value lies at `low`."""
-    scale = [math.log(max(value, 1e-9)) if log else value for value in values]
-    least, span = min(scale), max(scale) - min(scale) or 1.0
-    return lambda value: low + (high - low) * ((math.log(max(value, 1e-9)) if log else value) - least) / span
+def _axis(values: list[float], low: float, high: float) -> Callable[[float], float]:
+    """From a value to its place; the lowest of the values lies at `low`, the highest at `high`."""
+    least, span = min(values), max(values) - min(values) or 1.0
+    return lambda value: low + (high - low) * (value - least) / span
 
 
 def _text(x: float, y: float, text: str, color: str, anchor: str = "middle") -> str:
