@@ -21,8 +21,10 @@ from easrec_jax.runs.cli import machine, main
 class Arguments:
     models: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL...")]
     """Model folders, e.g. runs/demo/model."""
+    budget: float | None = None
+    """Of elastic models: their most accurate networks of at most so many FLOPs over the largest one's, in (0, 1]."""
     against: tuple[Path, ...] = ()
-    """Model folders to compare with, which know the same items."""
+    """Model folders to compare with, which know the same items; elastic ones at their largest size."""
     part: Literal["validation", "test"] = "test"
     """Which held-out items are the targets."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -47,6 +49,7 @@ def command() -> None:
         arguments.evaluate,
         part=arguments.part,
         seed=arguments.seed,
+        budget=arguments.budget,
     )
     if arguments.json:
         settings = {"settings": dataclasses.asdict(arguments.evaluate)}

@@ -25,6 +25,8 @@ from easrec_jax.runs.cli import machine, main
 class Arguments:
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Model folder, e.g. runs/demo/model."""
+    budget: float | None = None
+    """Of an elastic model: its most accurate network of at most so many FLOPs over the largest one's, in (0, 1]."""
     history: str | None = None
     """Raw item ids of one user in time order, separated by blanks."""
     histories: Path | None = None
@@ -113,7 +115,7 @@ def print_some(arguments: Arguments) -> None:
     from easrec_jax.serving.listing import check_some_known, listing
     from easrec_jax.serving.recommend import Recommender
 
-    recommender = Recommender.load(arguments.model)
+    recommender = Recommender.load(arguments.model, arguments.budget)
     options = {"exclude_seen": not arguments.include_seen, "on_unknown": arguments.on_unknown}
     started = time.perf_counter()
     if arguments.history is not None:
@@ -147,7 +149,7 @@ def write_everyones(arguments: Arguments, out: Path) -> None:
         part_events=arguments.part_events,
     )  # fmt: skip
     spare_memory()
-    recommender = Recommender.load(arguments.model)
+    recommender = Recommender.load(arguments.model, arguments.budget)
     started = time.perf_counter()
     with UserProgress() as progress:
         done = recommend_file(

@@ -1,6 +1,7 @@
 """Cut the found network out, retrain and evaluate it: WORKDIR/search/ -> WORKDIR/model/ (weights, ids, results.json).
 
-With --retrain.from MODEL a trained model is trained further, on data that may have new users and items.
+With --retrain.from MODEL a trained model is trained further, on data that may have new users and items. With
+--retrain.architecture elastic nothing is trained: the model is a search's elastic network, served at any size of its front.
 """
 
 import time
@@ -16,11 +17,12 @@ def command() -> None:
     from easrec_jax.data.split import Split
     from easrec_jax.data.titles import read_titles
     from easrec_jax.runs.described import describe_architecture
+    from easrec_jax.runs.elastic import as_it_stands, measure_sizes
     from easrec_jax.runs.figures import training_figure
     from easrec_jax.runs.pipeline import results_of, write_model
     from easrec_jax.runs.retrain import retrain
     from easrec_jax.runs.start import check_target, find_start
-    from easrec_jax.runs.tables import results_table
+    from easrec_jax.runs.tables import results_table, sizes_table
     from easrec_jax.runs.workdir import MetricsLog, open_run
     from easrec_jax.train.checkpoint import Checkpoints
     from easrec_jax.train.loop import Run
@@ -39,24 +41,32 @@ def command() -> None:
     print(describe_data(data, samples_of(config, split).num_targets), flush=True)
     print(start.announce(described), flush=True)
     log = MetricsLog(folder / "metrics.jsonl")
+    sizes = ()
     with Progress("retrain", log) as progress:
         run = Run(Checkpoints(folder / "checkpoints"), arguments.resume, progress.step, progress.epoch)
-        done = retrain(start.architecture, start.weights, config, split, evaluate_start=start.goes_on, run=run)
+        if start.sizes:
+            done = as_it_stands(start.architecture, start.weights, config, split)
+            sizes = measure_sizes(done, start.sizes, config, split, tell=progress.step)
+        else:
+            done = retrain(start.architecture, start.weights, config, split, evaluate_start=start.goes_on, run=run)
     if done is None:
         fail(f"interrupted; the checkpoint in {folder} is good: --resume continues")
-    if done.fitted.epoch == 0:
+    if done.fitted.epoch == 0 and not sizes:
         print("no epoch was better on the validation items than the start: the model's weights are kept as they were")
     results = results_of(done, described, config, split)
     results |= {"seconds": round(time.perf_counter() - started, 1), **machine()}
     if start.rows is not None:
         results["item_rows"] = start.rows._asdict()
-    mine = "EASRec" if start.searched else "this model"
+    mine = "largest size" if sizes else "EASRec" if start.searched else "this model"
     if others := rivals(config, data, split, truth):
         results["baselines"] = others
-    write_model(workdir / "model", done, results, config, data, titles=titles, records=log.records())
-    training_figure(log.records(), folder / "training.png", select_by=config.evaluate.select_by)
+    write_model(workdir / "model", done, results, config, data, titles=titles, records=log.records(), front=sizes)
+    if not sizes:
+        training_figure(log.records(), folder / "training.png", select_by=config.evaluate.select_by)
     rows = {"popularity": others["popularity"]} if "popularity" in others else {}
     print(results_table(rows | {mine: results} | others, config.evaluate.protocols))
+    if sizes:
+        print(f"\nsizes, by --budget of the other commands\n{sizes_table([size.entry for size in sizes])}\n")
     spent = f"{results['seconds']:.0f} s, {results['peak_memory_mb']} MB at most"
     print(f"test items, looked at once; {spent}; model in {workdir / 'model'}")
     owner.close()

@@ -16,6 +16,8 @@ from easrec_jax.runs.cli import main
 class Arguments:
     model: Annotated[Path, tyro.conf.Positional]
     """Model folder, e.g. runs/demo/model."""
+    budget: float | None = None
+    """Of an elastic model: serve its most accurate network of at most so many FLOPs over the largest one's, in (0, 1]."""
     host: str = "127.0.0.1"
     """Address to listen on: loopback, unless told otherwise."""
     port: int = 8000
@@ -49,6 +51,7 @@ def command() -> None:
         allowed_hosts=arguments.allowed_hosts or (LOCAL if local else ()),
         cors=arguments.cors,
         root_path=arguments.root_path,
+        budget=arguments.budget,
     )
     if token is None and not local:
         print(f"warning: anyone who reaches {arguments.host} may ask: EASREC_TOKEN is not set", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,8 +13,10 @@ from easrec_jax.typed import check, check_least, settle_types
 class RetrainConfig:
     """The training of one network, and the rivals beside it."""
 
-    architecture: Literal["searched", "full"] = "searched"
-    """searched: what the search picked; full: the network of the model.* sizes itself (a plain baseline)."""
+    architecture: str = "searched"
+    """searched: what the search picked; full: the network of the model.* sizes itself (a plain baseline); elastic: all of the
+    search's front in one model, as it stands in the shared weights, nothing is trained; front:X: of the networks that the search
+    measured, the most accurate that costs at most X times SASRec's FLOPs."""
     weights: Literal["copied", "fresh"] = "copied"
     """Start from the supernet's weights, if the strategy trains one, or from scratch; which is better depends on the data."""
     from_model: str = ""
@@ -54,9 +57,24 @@ class RetrainConfig:
         for name in ("learning_rate", "baseline_learning_rate"):
             rate = getattr(self, name)
             check(rate is None or rate > 0, f"retrain.{name}", "a number above 0", rate)
-        expected, fits = "none with retrain.architecture = 'full'", self.architecture == "searched"
+        known = self.architecture in ("searched", "full", "elastic") or (self.front_cost or 0) > 0
+        expected = "searched, full, elastic, or front:X with a number X above 0, as front:0.1"
+        check(known, "retrain.architecture", expected, self.architecture)
+        expected, fits = f"none with retrain.architecture = {self.architecture!r}", self.architecture == "searched"
         check(not self.from_model or fits, "retrain.from", expected, self.from_model)
+        expected = "copied with retrain.architecture = 'elastic', which trains nothing"
+        check(self.architecture != "elastic" or self.weights == "copied", "retrain.weights", expected, self.weights)
         check_least(self, "retrain", 0, "warmup_steps", "weight_decay", "clip_norm")
+
+    @property
+    def front_cost(self) -> float | None:
+        """X of front:X, over SASRec's FLOPs; None of anything else."""
+        kind, _, number = self.architecture.partition(":")
+        try:
+            cost = float(number) if kind == "front" else math.nan
+        except ValueError:
+            return None
+        return cost if math.isfinite(cost) else None
 
     def of_baselines(self) -> RetrainConfig:
         """The same at the baselines' rate."""

@@ -9,9 +9,11 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from easrec_jax.http import schemas
 from easrec_jax.http.admission import RETRY_SECONDS
+from easrec_jax.http.errors import Problems, Refused
 from easrec_jax.http.json_routes import ERRORS, answer
 from easrec_jax.http.prometheus import CONTENT_TYPE
 from easrec_jax.http.service import Service
+from easrec_jax.runs.slider import SCRIPT, sizes_svg
 
 PAGE = Path(__file__).parent / "page"
 PAGE_POLICY = (
@@ -68,7 +70,11 @@ def catalogue_routes(service: Service) -> APIRouter:
 
     @router.get("/model", summary="What is served", responses={n: ERRORS[n] for n in (401, 503)})
     async def model() -> dict[str, Any]:
-        """What is served: sizes, the number of items, the checksum of the weights, and the limits of requests."""
+        """What is served: the network, the number of items, the checksum of the weights, and the limits of requests.
+
+        Of an elastic model: the network's cost (FLOPs over the largest one's), the budget that chose it, the number of sizes
+        and the place of the one served among them, from 0 (null: the largest, where a cheaper one is as good).
+        """
         limits = {
             "k": min(service.limits.k, len(order)),
             "history": service.limits.history,
@@ -79,6 +85,10 @@ def catalogue_routes(service: Service) -> APIRouter:
             "description": recommender.architecture.describe(),
             "items": len(order),
             "titles": len(recommender.titles),
+            "cost": recommender.cost,
+            "budget": service.budget,
+            "sizes": len(recommender.front),
+            "size": next((n for n, size in enumerate(recommender.front) if size.cost == recommender.cost), None),
             "weights_sha256": recommender.fingerprint,
             "limits": limits,
         }
@@ -99,6 +109,22 @@ def page_routes(service: Service) -> APIRouter:
     async def architecture():
         """The network as a picture."""
         return Response(service.picture, media_type="image/svg+xml")
+
+    @router.get(
+        "/sizes.svg",
+        summary="The sizes of an elastic model as a picture",
+        response_class=Response,
+        responses={200: {"content": {"image/svg+xml": {}}}, 401: ERRORS[401], 404: {"model": Problems}},
+    )
+    async def sizes():
+        """Validation NDCG@10 over the cost of a request, a point a size."""
+        if not service.recommender.front:
+            raise Refused("path sizes.svg", "an elastic model", "a model of one size", status=404)
+        return Response(sizes_svg([size.entry for size in service.recommender.front]), media_type="image/svg+xml")
+
+    @router.get("/page/sizes.js", include_in_schema=False)
+    async def script():
+        return Response(SCRIPT, media_type="text/javascript")
 
     @router.get("/", include_in_schema=False)
     async def page():

@@ -36,14 +36,16 @@ PROGRESS_SECONDS = 5.0  # between two lines of a warm-up
 class Service:
     """A model and what answers for it: the state behind the endpoints."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        self.recommender = Recommender.load(folder)
+    def __init__(self, folder: Path, limits: Limits, budget: float | None = None) -> None:
+        self.budget = budget
+        self.recommender = Recommender.load(folder, budget)
         longest = max(map(len, self.recommender.item_ids.raw))
         self.limits = limits = replace(limits, id_length=max(limits.id_length, longest))
         self.metrics = Metrics()
         self.engine = Engine(self.recommender, limits)
         self.titles = TitleSearch(self.recommender)
-        self.picture = architecture_svg(read_drawn(folder, len(self.recommender.item_ids)))
+        size = None if budget is None else self.recommender.results["architecture"]
+        self.picture = architecture_svg(read_drawn(folder, len(self.recommender.item_ids), size))
         self.batcher = Batcher(
             self.engine.run,
             prepare=self._prepare,

@@ -10,6 +10,15 @@ from typing import Any
 
 from easrec_jax.architecture import Architecture
 
+SAME = (
+    "heads",
+    "max_length",
+    "attention",
+    "gate_layers",
+    "conv_width",
+    "learn_decay",
+)  # what a corner shares with the whole
+
 
 def corner(weights: dict, architecture: Architecture) -> dict:
     """The weights of `architecture`, as `Network` wants them, out of those of a network that is nowhere smaller.
@@ -25,6 +34,13 @@ def corner(weights: dict, architecture: Architecture) -> dict:
     for layer, inner in enumerate(architecture.inner_sizes):
         small[f"blocks_{layer}"] = _block(weights[f"blocks_{layer}"], width, inner, architecture.heads)
     return small
+
+
+def is_corner(small: Architecture, large: Architecture) -> bool:
+    """Whether `corner` can cut one network out of the other: nowhere larger, and else the same."""
+    layers = zip(small.inner_sizes, large.inner_sizes, strict=False)
+    fits = small.width <= large.width and small.depth <= large.depth and all(mine <= whole for mine, whole in layers)
+    return fits and all(getattr(small, name) == getattr(large, name) for name in SAME)
 
 
 def _block(block: dict, width: int, inner: int, heads: int) -> dict:

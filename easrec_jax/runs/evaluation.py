@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,28 +69,31 @@ def evaluate_models(
     *,
     part: Part = "test",
     seed: int = 0,
+    budget: float | None = None,
 ) -> Evaluation:
     """Measure the folders `models`, the seeds of one model, and compare them with those of `against`.
 
-    Events of items that the models do not know are left out. `seed` decides planted data. Raises `ValueError` where there
-    is no model or they know different items, and what `Recommender.load` and `load_data` raise.
+    Elastic `models` are measured at their size within the `budget`, those of `against` at their largest. Events of items that
+    the models do not know are left out. `seed` decides planted data. Raises `ValueError` where there is no model or they
+    know different items, and what `Recommender.load` and `load_data` raise.
     """
     if not models:
         raise ValueError("models: expected at least one model folder")
-    loaded = {path: Recommender.load(path) for path in (*models, *against)}
-    ids = _common_ids(loaded)
+    sides = [[Recommender.load(path, budget) for path in models], [Recommender.load(path) for path in against]]
+    loaded = [*sides[0], *sides[1]]
+    ids = _common_ids((*models, *against), loaded)
     started = time.perf_counter()
     everything, _ = load_data(data, seed=seed)
     known, left_out = everything.restricted_to(ids)
     evaluators = _evaluators(loaded, Split(known), part, settings)
     prepared = time.perf_counter()
-    ranks = {
-        path: evaluators[one.architecture.max_length].ranks(network_scores(one.network), one.weights)
-        for path, one in loaded.items()
-    }
+    ranks = [
+        [evaluators[one.architecture.max_length].ranks(network_scores(one.network), one.weights) for one in side]
+        for side in sides
+    ]
     evaluated = time.perf_counter()
-    mine, theirs = (gains_of_seeds([ranks[path] for path in paths], settings.ks) for paths in (models, against))
-    sides = [[loaded[path].network for path in paths] for paths in (models, against)]
+    mine, theirs = (gains_of_seeds(of, settings.ks) for of in ranks)
+    networks = [[one.network for one in side] for side in sides]
     return Evaluation(
         users=known.num_users,
         left_out=left_out,
@@ -98,16 +101,16 @@ def evaluate_models(
         notes=everything.notes,
         figures={p: {name: float(values.mean()) for name, values in of.items()} for p, of in mine.items()},
         against={p: {name: compare_seeds(mine[p][name], of[name]) for name in of} for p, of in theirs.items()},
-        costs=compare_costs(*sides) if theirs else {},
+        costs=compare_costs(*networks) if theirs else {},
         prepare_s=prepared - started,
         evaluate_s=evaluated - prepared,
     )
 
 
-def _common_ids(loaded: Mapping[Path, Recommender]) -> IdMap:
+def _common_ids(paths: Sequence[Path], loaded: Sequence[Recommender]) -> IdMap:
     """The items that all models know."""
-    (first, model), *others = loaded.items()
-    for path, other in others:
+    first, model = paths[0], loaded[0]
+    for path, other in zip(paths, loaded, strict=True):
         if other.item_ids != model.item_ids:
             raise ValueError(
                 f"{path}: knows other items than {first} ({len(other.item_ids)} and {len(model.item_ids)}), their ranks "
@@ -117,10 +120,10 @@ def _common_ids(loaded: Mapping[Path, Recommender]) -> IdMap:
 
 
 def _evaluators(
-    loaded: Mapping[Path, Recommender], split: Split, part: Part, settings: EvaluateConfig
+    loaded: Sequence[Recommender], split: Split, part: Part, settings: EvaluateConfig
 ) -> dict[int, Evaluator]:
     """One evaluator for each length of history that the models read."""
-    lengths = {model.architecture.max_length for model in loaded.values()}
+    lengths = {model.architecture.max_length for model in loaded}
     return {
         length: Evaluator(
             split,

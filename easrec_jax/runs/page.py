@@ -12,6 +12,7 @@ from easrec_jax.runs.elements import Best, drawn, pairs, picture, table, tag, te
 from easrec_jax.runs.figures import comparison_figure, draw_search, training_figure
 from easrec_jax.runs.records import RunRecords
 from easrec_jax.runs.searched import FIGURES, compared_networks, factors, is_pick, last_shares, network_name
+from easrec_jax.runs.slider import sizes_html
 from easrec_jax.runs.tables import by_data
 
 STYLE = """
@@ -24,6 +25,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e4e7ea; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 8rem; } td.best { font-weight: 600; }
 pre { background: #f5f6f8; padding: .8rem; white-space: pre-wrap; } .note { color: #59636e; font-size: .9rem; }
+.sizes input { width: 460px; max-width: 100%; } .sizes svg { max-width: 100%; height: auto; }
 .pair { display: flex; flex-wrap: wrap; gap: 0 3rem; }
 """
 
@@ -38,8 +40,8 @@ def write_page(runs: list[RunRecords], path: Path, *, part: str = "test") -> Non
         of = f" of {data}" if len(groups) > 1 else ""
         body += [tag("h2", f"Accuracy and cost, {part} items{of}"), _accuracy(models, part)]
         body += [_comparison(among, models, part)]
-    for run in runs:
-        body += _run(run)
+    for number, run in enumerate(runs):
+        body += _run(run, f"sizes-{number}")
     title = html.escape(", ".join(run.name for run in runs))
     page = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     page += f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
@@ -98,7 +100,7 @@ def _comparison(runs: list[RunRecords], models: list[dict], part: str) -> str:
     return picture(lambda file: comparison_figure(points, file, title=f"{part} NDCG@10 ({protocol})"), "NDCG over cost")
 
 
-def _run(run: RunRecords) -> list[str]:
+def _run(run: RunRecords, slider: str) -> list[str]:
     body = [tag("h2", run.name)]
     counts = {k: v for k, v in _dict(run.results, "data").items() if k != "settings"}
     architecture = _dict(run.results, "architecture") or run.searched
@@ -108,6 +110,8 @@ def _run(run: RunRecords) -> list[str]:
     body.append(
         '<div class="pair">' + "".join(f"<div>{tag('h3', t)}{pairs(x)}</div>" for t, x in lists if x) + "</div>"
     )
+    if run.sizes:
+        body += [tag("h3", "One network, any size"), sizes_html(run.sizes, slider)]
     body += _search(architecture, run)
     if run.search:
         body += [tag("h3", "Search"), drawn(

@@ -39,17 +39,25 @@ class Drawn(NamedTuple):
         """Whether a search chose the architecture."""
         return was_searched(self.architecture.get("chosen_by", {}))
 
+    @property
+    def elastic(self) -> bool:
+        """Whether it is one size of several."""
+        return self.architecture.get("chosen_by", {}).get("method") == "elastic"
+
     def largest(self, field: str) -> int:
         """The largest width or depth that the search could have chosen."""
         options = [option for factor in self.factors if factor.field == field for option in factor.options]
         return max([self.architecture[field], *options])
 
 
-def read_drawn(folder: Path, num_items: int) -> Drawn:
-    """The architecture and, where a search chose it, what it was chosen from, as far as config.json can be read."""
-    found = Drawn(read_json(folder / "architecture.json"), [], num_items)
+def read_drawn(folder: Path, num_items: int, size: dict | None = None) -> Drawn:
+    """The architecture and, where a search chose it, what it was chosen from, as far as config.json can be read.
+
+    `size` is one of an elastic model's instead of its largest.
+    """
+    found = Drawn(size or read_json(folder / "architecture.json"), [], num_items)
     path = folder / "config.json"
-    if not found.searched:
+    if not (found.searched or found.elastic):
         return found
     try:
         return found._replace(factors=factors(from_json(path.read_text(), source=str(path))))
@@ -110,7 +118,12 @@ def architecture_svg(drawn: Drawn) -> str:
     for layer in range(drawn.largest("depth"), 0, -1):
         if layer > arch["depth"]:
             canvas.box(FULL, 16.0, "none", dashed=True)
-            canvas.text(f"layer {layer}: left out by the search", canvas.y + 12, size=10, color=FAINT)
+            canvas.text(
+                f"layer {layer}: left out{'' if drawn.elastic else ' by the search'}",
+                canvas.y + 12,
+                size=10,
+                color=FAINT,
+            )
             canvas.y += 20
             continue
         _layer(canvas, arch, layer, width, pruned=largest > arch["width"])
@@ -162,7 +175,8 @@ def _captions(drawn: Drawn) -> list[str]:
     if "flops_over_largest" in arch:
         largest, sasrec = arch["flops_over_largest"], arch["flops_over_sasrec"]
         lines.append(f"{largest:.1%} of the largest network's FLOPs, {sasrec:.1%} of SASRec's")
-    lines.append("found by the search" if drawn.searched else "sizes as given, not searched")
+    origin = "one size of an elastic network" if drawn.elastic else "sizes as given, not searched"
+    lines.append("found by the search" if drawn.searched else origin)
     return lines
 
 

@@ -19,6 +19,7 @@ from easrec_jax.runs.search_folder import chosen_by
 from easrec_jax.runs.start import fresh_weights, rows_by_id
 from easrec_jax.serving.artifact import Model, save_model
 from easrec_jax.serving.recommend import Recommender
+from easrec_jax.serving.sizes import Size
 from easrec_jax.space import space_of
 from easrec_jax.train.checkpoint import Checkpoints
 from easrec_jax.train.loop import QUIET, Run
@@ -93,9 +94,11 @@ def write_model(
     *,
     titles: dict[str, str],
     records: list[dict],
+    front: tuple[Size, ...] = (),
 ) -> None:
     """Save a trained network as a model folder; `titles` of items that are not in the data are left out."""
     known = {raw: titles[raw] for raw in data.item_ids.raw if raw in titles}
-    model = Model(done.architecture, done.fitted.weights, data.item_ids, Split(data).popularity(), results, known)
+    weights, popularity = done.fitted.weights, Split(data).popularity()
+    model = Model(done.architecture, weights, data.item_ids, popularity, results, known, front=front)
     metrics = "".join(json.dumps(record) + "\n" for record in records)
     save_model(folder, model, architecture=results["architecture"], config=to_json(config), metrics=metrics)

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config
 from easrec_jax.config_files import from_json
 from easrec_jax.files import read_json
 from easrec_jax.runs.workdir import MetricsLog
+from easrec_jax.serving.artifact import FRONT
+from easrec_jax.serving.sizes import read_sizes
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class RunRecords:
     search: list[dict]  # lines of search/metrics.jsonl
     training: list[dict]  # lines of retrain/metrics.jsonl
     latency: dict  # `request_latency`
+    sizes: list[dict]  # networks of model/front.json, of an elastic model
 
 
 def read_runs(folders: Sequence[Path], *, latency: bool) -> list[RunRecords]:
@@ -49,7 +53,18 @@ def _read_run(name: str, folder: Path, latency: bool) -> RunRecords:
         MetricsLog(folder / "search" / "metrics.jsonl").records(),
         MetricsLog(folder / "retrain" / "metrics.jsonl").records(),
         request_latency(folder / "model") if latency and results.is_file() else {},
+        _sizes(folder / "model"),
     )  # fmt: skip
+
+
+def _sizes(folder: Path) -> list[dict]:
+    """The entries of an elastic model's front.json; none of any other."""
+    path = folder / FRONT
+    if not path.is_file():
+        return []
+    source = folder / "architecture.json"
+    largest = Architecture.from_json(read_json(source), source=str(source))
+    return [size.entry for size in read_sizes(path, largest)]
 
 
 def request_latency(folder: Path, *, calls: int = 300) -> dict:

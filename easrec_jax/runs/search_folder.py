@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config, SearchConfig
@@ -11,11 +12,16 @@ from easrec_jax.data.interactions import IdMap, Interactions
 from easrec_jax.files import file_digest, read_json, write_text
 from easrec_jax.models.cost import parameter_count, request_flops
 from easrec_jax.models.encoder import Weights
+from easrec_jax.nas.finalists import Finalist
 from easrec_jax.nas.front import front
 from easrec_jax.nas.search import Found, supernet_of
 from easrec_jax.runs.described import describe_architecture, describe_flops
 from easrec_jax.serving.artifact import load_tree, save_tree
 from easrec_jax.space import Space
+from easrec_jax.typed import check
+
+MEASURED = "--search.ranking measured"  # what writes front.json
+ELASTIC = f"--search.strategy untrained --search.sharing corners --search.training sandwich {MEASURED}"
 
 
 def chosen_by(found: Found, config: Config) -> dict:
@@ -65,6 +71,23 @@ def describe_front(found: Found, config: Config, num_items: int) -> dict:
         for one in found.measured
     ]
     return {"cost": config.search.cost, "select_by": config.evaluate.select_by, "networks": networks}
+
+
+def load_front(folder: Path, space: Space) -> tuple[tuple[Finalist, ...], str]:
+    """(the networks that a finished search measured, at their FLOPs over the largest network's; the file's checksum). Errors name it."""
+    path = folder / "front.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: missing, the search measured no networks: search again with {MEASURED}")
+    entries, found = read_json(path).get("networks"), []
+    for number, entry in enumerate(entries if isinstance(entries, list) else []):
+        source = f"{path}: networks[{number}]"
+        tree: dict[str, Any] = entry if isinstance(entry, dict) else {}
+        network = space.network(Architecture.from_json(tree, source=source))
+        for name in ("flops_over_largest", "ndcg@10"):
+            check(isinstance(tree.get(name), float), f"{source}: {name}", "a number", tree.get(name))
+        found.append(Finalist(network, space.architecture(network), tree["flops_over_largest"], ndcg=tree["ndcg@10"]))
+    check(bool(found), f"{path}: networks", "at least one", entries)
+    return tuple(found), file_digest(path)
 
 
 def load_pick(folder: Path, space: Space) -> tuple[Architecture, dict, str]:

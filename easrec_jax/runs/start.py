@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,14 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from easrec_jax.architecture import Architecture, full_architecture
+from easrec_jax.architecture import Architecture, full_architecture, sasrec_architecture
 from easrec_jax.config import CAUSAL_ATTENTIONS, Config
 from easrec_jax.data.interactions import IdMap, Interactions
+from easrec_jax.models.cost import request_flops
 from easrec_jax.models.network import Network
+from easrec_jax.nas.finalists import Finalist
+from easrec_jax.nas.front import front
 from easrec_jax.precision import in_float32
-from easrec_jax.runs.search_folder import load_cut, load_pick
+from easrec_jax.runs.search_folder import ELASTIC, load_cut, load_front, load_pick
 from easrec_jax.serving.artifact import load_model
-from easrec_jax.space import space_of
+from easrec_jax.serving.sizes import short_cost
+from easrec_jax.space import Space, space_of
+from easrec_jax.typed import check
 
 
 class Rows(NamedTuple):
@@ -36,6 +42,7 @@ class Start(NamedTuple):
     chosen_by: dict
     source: str = ""  # checksum of what the weights, or the architecture, were read from
     rows: Rows | None = None  # None: all weights are fresh
+    sizes: tuple[Architecture, ...] = ()  # of an elastic network, which is not trained: the networks of its front
 
     @property
     def goes_on(self) -> bool:
@@ -45,12 +52,13 @@ class Start(NamedTuple):
     @property
     def searched(self) -> bool:
         """Whether it is the pick of a search."""
-        return self.chosen_by["method"] not in ("continued", "fixed")
+        return self.chosen_by["method"] not in ("continued", "fixed", "elastic")
 
     def announce(self, described: dict) -> str:
         """What is about to be trained, in a line or two; `described` is the content of architecture.json."""
         size = f"{described['flops'] / 1e6:.1f} MFLOPs a request, {described['parameters']:,} parameters"
-        line = f"training {self.architecture.describe()}: {size}"
+        verb = f"as it stands, with {len(self.sizes)} sizes up to" if self.sizes else "training"
+        line = f"{verb} {self.architecture.describe()}: {size}"
         if self.rows is None:
             return line
         copied, fresh, left_out = self.rows
@@ -72,7 +80,9 @@ def find_start(config: Config, workdir: Path, data: Interactions) -> Start:
     """
     if config.retrain.from_model:
         return start_from_model(Path(config.retrain.from_model), config, data)
-    if config.retrain.architecture == "searched":
+    if config.retrain.architecture == "elastic":
+        return start_elastic(workdir / "search", config, data)
+    if config.retrain.architecture != "full":
         return start_from_search(workdir / "search", config, data)
     architecture = full_architecture(config.model)
     return Start(architecture, fresh_weights(architecture, config, data), {"method": "fixed"})
@@ -101,20 +111,67 @@ def start_from_model(folder: Path, config: Config, data: Interactions) -> Start:
 
 
 def start_from_search(folder: Path, config: Config, data: Interactions) -> Start:
-    """The pick of a finished search, with its weights cut out of the supernet if there is one and they are asked for."""
+    """The pick of a finished search, or the best it measured within `front:X`; weights cut out of a supernet if that is asked for."""
     space = space_of(config)
     architecture, chosen_by, source = load_pick(folder, space)
-    fresh = fresh_weights(architecture, config, data)
-    supernet = (
-        None
-        if config.retrain.weights == "fresh"
-        else load_cut(folder, space, architecture, chosen_by.get("sharing", ""))
-    )
+    if config.retrain.front_cost is not None:
+        measured, digest = load_front(folder, space)
+        architecture = best_within(measured, config, data.num_items, source=folder / "front.json")
+        chosen_by, source = chosen_by | {"front": config.retrain.front_cost}, source + digest
+    if config.retrain.weights == "fresh":
+        return Start(architecture, fresh_weights(architecture, config, data), chosen_by, source)
+    return _with_cut(Start(architecture, {}, chosen_by, source), folder, space, config, data)
+
+
+def best_within(measured: Sequence[Finalist], config: Config, num_items: int, *, source: Path) -> Architecture:
+    """The most accurate network of at most `retrain.front_cost` times SASRec's FLOPs; `ValueError` where all cost more."""
+    most, sasrec = config.retrain.front_cost, request_flops(sasrec_architecture(config.model), num_items)
+    assert most is not None
+    costs = [request_flops(one.architecture, num_items) / sasrec for one in measured]
+    within = [one for one, cost in zip(measured, costs, strict=True) if cost <= most]
+    expected = f"front:X with X of at least {short_cost(min(costs))}, what the cheapest network of {source} costs over SASRec's FLOPs"
+    check(bool(within), "retrain.architecture", expected, config.retrain.architecture)
+    return max(within, key=lambda one: one.ndcg or 0.0).architecture
+
+
+def start_elastic(folder: Path, config: Config, data: Interactions) -> Start:
+    """All networks of an elastic search's front in the weights of the space's largest network, as they stand."""
+    space = space_of(config)
+    _, how, source = load_pick(folder, space)
+    if space.inner_of != "width" or how.get("sharing") != "corners":
+        kind = (
+            "a wide space, whose networks are masks"
+            if space.inner_of != "width"
+            else "weights of its own for each network"
+        )
+        raise ValueError(
+            f"retrain.architecture: elastic: expected a search of the paper's space whose networks are corners of the largest, "
+            f"{folder} is of {kind}: search again with {ELASTIC}"
+        )
+    measured, digest = load_front(folder, space)
+    sizes = tuple(one.architecture for one in front(measured))
+    networks = [space.architecture(number) for number in range(len(space.networks))]
+    largest = max(networks, key=lambda one: request_flops(one, data.num_items))
+    chosen_by = {"method": "elastic"} | {
+        name: how[name] for name in ("training", "sharing", "epochs", "seed") if name in how
+    }
+    start = _with_cut(Start(largest, {}, chosen_by, source + digest, sizes=sizes), folder, space, config, data)
+    if start.rows is None:
+        raise FileNotFoundError(
+            f"{folder / 'supernet.npz'}: missing, the weights of the search's networks: search again"
+        )
+    return start
+
+
+def _with_cut(start: Start, folder: Path, space: Space, config: Config, data: Interactions) -> Start:
+    """The start with its weights cut out of the search's supernet; fresh ones where none was trained."""
+    fresh = fresh_weights(start.architecture, config, data)
+    supernet = load_cut(folder, space, start.architecture, start.chosen_by.get("sharing", ""))
     if supernet is None:
-        return Start(architecture, fresh, chosen_by, source)
+        return start._replace(weights=fresh)
     cut, ids, digest = supernet
     weights, rows = rows_by_id(cut, ids, data.item_ids, fresh, source=folder / "supernet.npz")
-    return Start(architecture, weights, chosen_by, source + digest, rows)
+    return start._replace(weights=weights, source=start.source + digest, rows=rows)
 
 
 def fresh_weights(architecture: Architecture, config: Config, data: Interactions) -> dict:

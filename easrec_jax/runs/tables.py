@@ -51,6 +51,21 @@ def results_table(rows: dict[str, dict], protocols: tuple[str, ...], *, part: st
     return _aligned(lines)
 
 
+def sizes_table(entries: Sequence[dict]) -> str:
+    """A text table of an elastic model's front.json: a line a network."""
+    lines = [["network", "cost", "MFLOPs", "over SASRec's", "ms a user", "validation NDCG@10", "test NDCG@10"]]
+    for entry in entries:
+        test = entry["test"][entry["select_by"]]["ndcg@10"]
+        cost = [
+            f"{entry['cost']:.4f}",
+            f"{entry['flops'] / 1e6:.2f}",
+            f"{entry['flops_over_sasrec']:.3f}",
+            f"{entry['ms']:.3f}",
+        ]
+        lines.append([network_name(entry), *cost, f"{entry['ndcg@10']:.4f}", f"{test:.4f}"])
+    return _aligned(lines)
+
+
 def by_data(results: dict[str, dict]) -> dict[str, list[str]]:
     """Names of runs by the data that their figures are of, in words; `results` are contents of results.json.
 

@@ -4,6 +4,7 @@ manifest.json       format name and version, SHA-256 of every other file
 architecture.json   what network it is, its FLOPs and parameters, how it was chosen
 weights.npz         the parameters, one array a name (`blocks_0/query/kernel`)
 items.json          raw item ids by inner id (from 1), how often each was trained on, titles to show (may be none)
+front.json          of an elastic model alone: the networks that its weights hold, corners of the largest (see `serving.sizes`)
 config.json, results.json, metrics.jsonl    how it came about, figures with their protocol, the training curve
 """
 
@@ -31,9 +32,11 @@ from easrec_jax.files import (
 )
 from easrec_jax.models.network import Network
 from easrec_jax.precision import check_float32, in_float32
+from easrec_jax.serving.sizes import Size, read_sizes, sizes_to_json
 
 FORMAT = "easrec_jax model"
 VERSION = 1
+FRONT = "front.json"
 NEEDED = ("weights.npz", "items.json", "architecture.json", "results.json")
 
 
@@ -47,6 +50,7 @@ class Model(NamedTuple):
     results: dict
     titles: dict[str, str] = {}  # raw item id -> text to show
     fingerprint: str = ""  # checksum of the weights; filled in by `load_model`
+    front: tuple[Size, ...] = ()  # of an elastic model: the networks that its weights hold, the cheapest first
 
 
 def save_tree(path: Path, tree: dict) -> None:
@@ -72,6 +76,8 @@ def save_model(folder: str | Path, model: Model, *, architecture: dict, config: 
         write_text(aside / "items.json", json.dumps(items))
         write_text(aside / "architecture.json", json.dumps(architecture, indent=2) + "\n")
         write_text(aside / "results.json", json.dumps(model.results, indent=2) + "\n")
+        if model.front:
+            write_text(aside / FRONT, sizes_to_json(model.front))
         write_text(aside / "config.json", config)
         write_text(aside / "metrics.jsonl", metrics)
         manifest = {"format": FORMAT, "version": VERSION, "sha256": file_digests(aside)}
@@ -108,7 +114,9 @@ def _read_model(folder: Path) -> Model:
     if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
         got = f"{manifest.get('format')!r} version {manifest.get('version')!r}"
         raise ValueError(f"{path}: expected {FORMAT!r} version {VERSION}, got {got[:200]}")
-    check_digests(folder, manifest.get("sha256"), source=path, needed=NEEDED)
+    elastic = (folder / FRONT).exists()
+    needed = (*NEEDED, FRONT) if elastic else NEEDED
+    check_digests(folder, manifest.get("sha256"), source=path, needed=needed)
     path = folder / "architecture.json"
     architecture = Architecture.from_json(read_json(path), source=str(path))
     item_ids, popularity, titles = _read_items(folder / "items.json")
@@ -120,6 +128,7 @@ def _read_model(folder: Path) -> Model:
         results=read_json(folder / "results.json"),
         titles=titles,
         fingerprint=manifest["sha256"]["weights.npz"],
+        front=read_sizes(folder / FRONT, architecture) if elastic else (),
     )
 
 

@@ -6,11 +6,12 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 import jax
 import numpy as np
 
+from easrec_jax.architecture import Architecture
 from easrec_jax.data.batches import bucket_lengths
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.models.network import Network, item_table
@@ -32,7 +33,8 @@ from easrec_jax.serving.forks import refuse_fork
 from easrec_jax.serving.ids import OnUnknown, encode_histories, encode_ids, is_lost
 from easrec_jax.serving.programs import programs
 from easrec_jax.serving.shapes import flat, padded_ids, rounded_up, row_counts, rows_of_events, seen_items, user_batches
-from easrec_jax.serving.streaming import Stream, load_stream, new_stream, push, save_stream
+from easrec_jax.serving.sizes import Size, cut, fingerprint_of, size_within
+from easrec_jax.serving.streaming import Stream, check_stream, load_stream, new_stream, push, save_stream
 
 LARGEST_WEIGHT = 1e15  # products of larger ones leave float32
 
@@ -42,13 +44,19 @@ class Recommender:
     """A trained network with its ids. Shapes are bucketed, so requests of any size compile a few programs once.
 
     Attributes: `architecture`, `item_ids` (raw ids and inner ids), `results` (figures with their protocol), `titles`
-    (raw id -> text to show, may be empty), `popularity` (interactions by inner id). It pickles; in a process forked after
-    JAX had started it raises `RuntimeError`.
+    (raw id -> text to show, may be empty), `popularity` (interactions by inner id), `front` (the sizes of an elastic model,
+    the cheapest first), `cost` (FLOPs over the largest size's). It pickles; in a process forked after JAX had started it
+    raises `RuntimeError`.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, whole: Recommender | None = None) -> None:
+        """`whole`: that of the largest size, of which the model is another."""
         refuse_fork()
-        _check_sizes(model.weights)
+        if whole is None:
+            _check_values(model.weights)
+        self._whole = whole or self
+        self._sizes: dict[Architecture, Recommender] = {}  # of the whole: its others, once asked for
+        self.front = model.front
         self.architecture = model.architecture
         self.item_ids = model.item_ids
         self.results = model.results
@@ -62,10 +70,35 @@ class Recommender:
         self.no_offsets = jax.device_put(np.zeros(len(self.item_ids) + 1, np.float32))
 
     @classmethod
-    def load(cls, folder: str | Path) -> Recommender:
-        """Read a model folder that `bin/retrain.py` wrote; errors name the file at fault."""
+    def load(cls, folder: str | Path, budget: SupportsFloat | None = None) -> Recommender:
+        """Read a model folder that `bin/retrain.py` wrote, and take `with_budget` of it; errors name the file at fault."""
         refuse_fork()
-        return cls(load_model(folder))
+        return cls(load_model(folder)).with_budget(budget)
+
+    def with_budget(self, budget: SupportsFloat | None) -> Recommender:
+        """The most accurate network of an elastic model that costs at most `budget` of the largest one's FLOPs; None: the largest.
+
+        It shares ids, titles and popularity, `results` are its own, and it is the same object each time, with its compiled
+        programs. Raises `ValueError` where the budget is not in (0, 1], below the smallest network's cost, or the model is not
+        elastic.
+        """
+        return self._whole if budget is None else self._whole._of_size(size_within(self.front, budget))
+
+    def _of_size(self, size: Size) -> Recommender:
+        if size.architecture == self.architecture:
+            return self
+        if size.architecture not in self._sizes:
+            weights, about = cut(self.weights, size.architecture), size.results(self.results)
+            shared = (self.item_ids, self.popularity, about, self.titles)
+            name = fingerprint_of(self.fingerprint, size.architecture)
+            model = Model(size.architecture, weights, *shared, name, self.front)
+            self._sizes[size.architecture] = Recommender(model, self)
+        return self._sizes[size.architecture]
+
+    @property
+    def cost(self) -> float:
+        """FLOPs of a request over those of the largest network of its model."""
+        return next((size.cost for size in self.front if size.architecture == self.architecture), 1.0)
 
     @property
     def weights(self) -> dict:
@@ -79,8 +112,10 @@ class Recommender:
         return by_popularity(self.popularity)
 
     def __reduce__(self) -> tuple:
+        if self._whole is not self:
+            return Recommender.with_budget, (self._whole, self.cost)
         weights = jax.tree.map(np.asarray, self.weights)
-        about = (self.popularity, self.results, self.titles, self.fingerprint)
+        about = (self.popularity, self.results, self.titles, self.fingerprint, self.front)
         return Recommender, (Model(self.architecture, weights, self.item_ids, *about),)
 
     def __repr__(self) -> str:
@@ -219,6 +254,7 @@ class Recommender:
         Answers equal those of `recommend` on the same events. When a history has grown to N events, it is cut to its
         latest N/2 and goes on from there, so work and memory stay bounded; `stream.count` says how many events count.
         """
+        check_stream(stream, self.architecture)
         check_ids(items, "items")
         if len(items) != len(stream.count):
             raise ValueError(f"items: expected one for each of {len(stream.count)} users, got {len(items)}")
@@ -240,6 +276,7 @@ class Recommender:
 
         Users without an event yet are answered by popularity, without a warning: a session begins like that.
         """
+        check_stream(stream, self.architecture)
         k = whole_k(k, len(self.item_ids))
         offsets = self._offsets(allow, deny, "skip")
         seen = stream.recent if exclude_seen else np.zeros((len(stream.count), 1), np.int32)
@@ -253,6 +290,7 @@ class Recommender:
 
     def save_stream(self, path: str | Path, stream: Stream) -> None:
         """Write a stream to one .npz file, aside and renamed."""
+        check_stream(stream, self.architecture)
         save_stream(Path(path), stream, self.fingerprint)
 
     def load_stream(self, path: str | Path) -> Stream:
@@ -288,7 +326,7 @@ class Recommender:
         return list(zip(self.item_ids.decode(best), self.popularity[best].astype(float).tolist(), strict=True))
 
 
-def _check_sizes(weights: dict) -> None:
+def _check_values(weights: dict) -> None:
     """Raise `ValueError` naming a weight whose products would overflow: every score would be infinity or NaN."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
         largest = float(np.abs(np.asarray(leaf)).max(initial=0.0))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from easrec_jax.architecture import Architecture
 from easrec_jax.files import read_arrays, write_arrays
 from easrec_jax.models.network import Network, UserState
 from easrec_jax.serving.shapes import rounded_up
@@ -63,6 +64,18 @@ def new_stream(network: Network, weights: dict, histories: list[np.ndarray]) -> 
         raise ValueError("histories: expected at least one user")
     hidden, state = _programs(network)[0](weights, recent)
     return Stream(hidden, state, recent, np.count_nonzero(recent, 1))
+
+
+def check_stream(stream: Stream, architecture: Architecture) -> None:
+    """Raise `ValueError` where a stream is another network's, as of another size of an elastic model."""
+    there = len(stream.state.blocks), stream.hidden.shape[-1], stream.recent.shape[-1]
+    here = architecture.depth, architecture.width, architecture.max_length
+    if there != here:
+        of = "{} layers of width {} that read {} events"
+        raise ValueError(
+            f"stream: expected one of this network, of {of.format(*here)}, got one of {of.format(*there)}: a stream keeps its "
+            "network; use the recommender that started it, or start anew from the histories"
+        )
 
 
 def push(network: Network, weights: dict, stream: Stream, items: np.ndarray) -> Stream:

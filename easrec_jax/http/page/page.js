@@ -190,16 +190,30 @@ function watch() {
   });
 }
 
+// The sizes of an elastic model: the slider begins at the one that answers, and says what the others would cost.
+function showSizes({ sizes, size }, text) {
+  const picture = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+  byId("sizes").querySelector("svg")?.remove();
+  byId("sizes").append(picture);
+  byId("size").max = sizes - 1;
+  byId("size").value = size ?? sizes - 1;
+  byId("served").textContent = size === null ? "the largest answers" : `number ${size + 1} of ${sizes} answers`;
+  slide(byId("size"), byId("size-text"), picture);
+  byId("sizes").hidden = false;
+}
+
 async function start() {
   watch();
   await attempt("model", async () => {
     const { data } = await ask("model");
     const picture = (await ask("architecture.svg")).data;
+    const sizes = data.sizes ? await (await ask("sizes.svg")).data.text() : "";
     return () => {
       limits = data.limits;
       byId("about").textContent = `${data.items} items; ${data.description}; reads the last ${data.architecture.max_length} events`;
       byId("query").placeholder = data.titles ? "type a part of a title" : "type a part of an item's id";
       byId("network").src = URL.createObjectURL(picture);
+      if (sizes) showSizes(data, sizes);
       update("nothing yet");
     };
   });
