@@ -29,7 +29,7 @@ GUIDE = (Path(__file__).parent.parent / "docs" / "guide.md").read_text()
 SECTION = GUIDE.partition("## One network, any size\n")[2].partition("\n## ")[0]
 LINES = [shlex.split(line) for line in re.findall("^    (python bin/.*)", SECTION, re.MULTILINE)]
 PLANTED = ("--data.planted.users", TINY.data.planted.users, "--data.planted.items", TINY.data.planted.items)
-SHORT = {"--search.epochs": "2", "--search.warmup_epochs": "1"}
+DEMO = Path(__file__).parent.parent / "configs" / "elastic_demo.py"
 
 
 CONFIG = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, max_length=40))
@@ -40,15 +40,21 @@ def config(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("config") / "demo.py"
     path.write_text(
         "from dataclasses import replace\nfrom tiny import TINY\n"
-        "config = replace(TINY, model=replace(TINY.model, max_length=40))\n"  # which planted data need
+        "from easrec_jax.config_files import load_config\n"
+        f"elastic = load_config({str(DEMO)!r}).search\n"
+        "search = replace(elastic, epochs=2, warmup_epochs=1, batch_size=16, buckets=1, prune=TINY.search.prune)\n"
+        "config = replace(TINY, model=replace(TINY.model, max_length=40), search=search)\n"  # a length that planted data need
     )
     return path
 
 
 def words(line: list[str], config: Path, **changed: str) -> tuple[str, list[str]]:
     """(name, arguments) of a line of the guide, on tiny data."""
-    name, arguments = Path(line[1]).stem, [str(config) if word == "configs/demo.py" else word for word in line[2:]]
-    new = SHORT | {f"--{flag}": value for flag, value in changed.items()}
+    name, arguments = (
+        Path(line[1]).stem,
+        [str(config) if word == "configs/elastic_demo.py" else word for word in line[2:]],
+    )
+    new = {f"--{flag}": value for flag, value in changed.items()}
     for place, word in enumerate(arguments[:-1]):
         arguments[place + 1] = new.get(word, arguments[place + 1])
     return name, arguments
