@@ -34,7 +34,9 @@ class Menu(NamedTuple):
     """The networks that a router chooses from."""
 
     costs: Array  # float32 [networks], FLOPs over the largest network's, the router's included
-    options: tuple[Array, Array]  # float32 [options networks]: 1 where a network has that width, that depth; small to large
+    options: tuple[
+        Array, Array
+    ]  # float32 [options networks]: 1 where a network has that width, that depth; small to large
 
 
 class Labelled(NamedTuple):
@@ -109,9 +111,7 @@ def route_loss(
     return loss, cost
 
 
-def straight_through(
-    log_shares: Float[Array, "users networks"], key: Array
-) -> Float[Array, "users networks"]:
+def straight_through(log_shares: Float[Array, "users networks"], key: Array) -> Float[Array, "users networks"]:
     """One network drawn for each user, one-hot, with the gradient of the relaxed draw at temperature 1; the key is consumed."""
     noisy = log_shares + jax.random.gumbel(key, log_shares.shape)
     soft = jax.nn.softmax(noisy, -1)
@@ -119,9 +119,7 @@ def straight_through(
     return hard + soft - jax.lax.stop_gradient(soft)
 
 
-def guide_loss(
-    log_shares: Float[Array, "users networks"], hits: Array, menu: Menu
-) -> Float[Array, " users"]:
+def guide_loss(log_shares: Float[Array, "users networks"], hits: Array, menu: Menu) -> Float[Array, " users"]:
     """Cross entropy of the marginals of width and depth and what a hit or a miss of the cheapest network asks for."""
     total = jnp.zeros(log_shares.shape[0])
     for has, steepness in zip(menu.options, STEEPNESS, strict=True):

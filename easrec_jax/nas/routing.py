@@ -9,7 +9,7 @@ expectation, keep the budget; and networks that hardly anyone gets are left out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from easrec_jax.models.cost import request_flops
 from easrec_jax.models.encoder import Weights
 from easrec_jax.models.network import Network, network_scores
 from easrec_jax.models.router import Router
-from easrec_jax.nas.route_step import Labelled, Menu, RouterState, menu_of, route_step
+from easrec_jax.nas.route_step import Labelled, RouterState, menu_of, route_step
 from easrec_jax.precision import in_float32
 from easrec_jax.train.loop import QUIET, LoopState, Procedure, Run, run_epochs
 from easrec_jax.train.step import optimizer
@@ -81,9 +81,7 @@ class Routed(NamedTuple):
 
 
 @in_float32
-def outcomes(
-    elastic: Elastic, evaluator: Evaluator, tell: Callable[[dict], Any] | None = None
-) -> Outcomes:
+def outcomes(elastic: Elastic, evaluator: Evaluator, tell: Callable[[dict], Any] | None = None) -> Outcomes:
     """Measure every network on every user of the evaluator's part; `tell` hears how many are done."""
     evaluator = dataclasses.replace(evaluator, protocols=tuple(dict.fromkeys((*evaluator.protocols, GUIDE))))
     losses, confidence, ranks = [], [], []
@@ -114,7 +112,9 @@ def train_router(
     )
     costs = elastic.flops(router)
     if costs.min() > settings.budget:
-        raise ValueError(f"route.budget: expected at least {costs.min():.3f}, the cheapest network and the router's, got {settings.budget}")
+        raise ValueError(
+            f"route.budget: expected at least {costs.min():.3f}, the cheapest network and the router's, got {settings.budget}"
+        )
     samples = scoring_samples(evaluator.split, evaluator.part, max_length=evaluator.max_length)
     learning, choosing = divided(len(samples), settings.held_out, seed)
     plan = {"max_length": evaluator.max_length, "batch_size": settings.batch_size, "buckets": evaluator.buckets}
@@ -142,7 +142,9 @@ def train_router(
     start = RouterState(jnp.int32(0), weights, tx.init(weights), jnp.float32(0.0))
     loop = run_epochs(
         LoopState.start(start, keep=(weights, start.price)),
-        Procedure(step, batches, evaluate, lambda state: (state.weights, state.price), lambda _: "lower route.learning_rate"),
+        Procedure(
+            step, batches, evaluate, lambda state: (state.weights, state.price), lambda _: "lower route.learning_rate"
+        ),
         steps_per_epoch=steps,
         epochs=settings.epochs,
         patience=settings.patience,
@@ -169,9 +171,7 @@ def _only(samples: Samples, users: np.ndarray) -> Samples:
     return dataclasses.replace(samples, start=samples.start[users], stop=samples.stop[users])
 
 
-def labelled(
-    samples: Samples, losses: np.ndarray, hits: np.ndarray, plan: tuple[np.ndarray, int, int]
-) -> Labelled:
+def labelled(samples: Samples, losses: np.ndarray, hits: np.ndarray, plan: tuple[np.ndarray, int, int]) -> Labelled:
     """The samples of `plan`, (indices, length, rows), with their labels."""
     index, length, rows = plan
     filled = np.zeros((rows, losses.shape[1]), np.float32)
@@ -223,9 +223,7 @@ def within_budget(scores: np.ndarray, costs: np.ndarray, budget: float, both_way
     return high
 
 
-def settle(
-    scores: np.ndarray, costs: np.ndarray, settings: RouteConfig, both_ways: bool
-) -> tuple[list[int], Array]:
+def settle(scores: np.ndarray, costs: np.ndarray, settings: RouteConfig, both_ways: bool) -> tuple[list[int], Array]:
     """(networks that stay, what is added to all scores): within the budget, and none that less than `least_share` get.
 
     Whose network is left out gets the one that scores next.
@@ -234,13 +232,12 @@ def settle(
     while True:
         price = within_budget(scores[:, kept], costs[kept], settings.budget, both_ways)
         share = np.bincount(choose(scores[:, kept], costs[kept], price), minlength=len(kept)) / len(scores)
-        rare = share < settings.least_share
-        if not rare.any():
+        stays = share >= settings.least_share
+        if not (costs[kept[stays]] <= settings.budget).any():
+            stays[0] = True  # the cheapest, without which no price keeps the budget
+        if stays.all():
             return kept.tolist(), jnp.asarray(-price * costs, jnp.float32)
-        left = kept[~rare]
-        kept = left if costs[left].min() <= settings.budget else np.union1d(left, kept[:1])
-        if rare.sum() == 1 and len(kept) == len(share):  # only the cheapest keeps the budget
-            return kept.tolist(), jnp.asarray(-price * costs, jnp.float32)
+        kept = kept[stays]
 
 
 def _named(run: Run, elastic: Elastic, evaluator: Evaluator, settings: RouteConfig, seed: int) -> Run:
