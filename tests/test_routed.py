@@ -86,9 +86,7 @@ def test_a_stream_keeps_its_network_until_the_history_is_cut_and_answers_as_that
         again = routed.choose(*flat([np.array(history, np.int32) for history in counted]))
         assert stream.choice.tolist() == np.where(cut, again, before).tolist()
         changed += int((stream.choice != before).sum())
-        own = [
-            push(n, w, s, items) for n, w, s in zip(routed.networks, routed.weights, own, strict=True)
-        ]
+        own = [push(n, w, s, items) for n, w, s in zip(routed.networks, routed.weights, own, strict=True)]
         for user, item in enumerate(items.tolist()):
             counted[user] += [item] if item else []
         for number, group in enumerate(stream.groups):

@@ -35,6 +35,8 @@ class RouteConfig:
     """Adam's highest rate; it falls to zero as a cosine."""
     price_rate: float = 0.01
     """Rate at which a step's mean FLOPs beyond the budget raise their price (dual ascent)."""
+    penalty: float = 5.0
+    """What FLOPs beyond the budget cost at once, and those below it save, in nats (method of multipliers)."""
     least_share: float = 0.01
     """Networks that fewer of the held-out users get are left out: each is a program to keep."""
     patience: int = 30
@@ -47,6 +49,6 @@ class RouteConfig:
         check(0.0 <= self.dropout < 1.0, "route.dropout", "a rate in [0, 1)", self.dropout)
         check(0.0 <= self.least_share < 1.0, "route.least_share", "a share in [0, 1)", self.least_share)
         check_least(self, "route", 1, "width", "epochs", "batch_size", "patience")
-        check_least(self, "route", 0, "guide", "uniform")
+        check_least(self, "route", 0, "guide", "uniform", "penalty")
         for name in ("learning_rate", "price_rate"):
             check(getattr(self, name) > 0, f"route.{name}", "a number above 0", getattr(self, name))

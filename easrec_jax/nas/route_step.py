@@ -1,7 +1,10 @@
 """One step of training a router: its loss over what the frozen networks are worth to each user, and the price of FLOPs.
 
-    L = mean_u sum_n y_un loss_un + price * (cost - budget) + guide * L_guide + uniform * L_uniform
-    price <- max(0, price + rate * (cost - budget)),   cost = mean_u sum_n y_un cost_n
+    L = mean_u sum_n y_un loss_un + pressure * (cost - budget) + guide * L_guide + uniform * L_uniform
+    cost = mean_u sum_n y_un cost_n,   pressure = max(0, price + penalty * (cost - budget))
+    price <- max(0, price + rate * (cost - budget))
+
+The pressure is the method of multipliers': the price alone would swing from one end to the other, as the loss is linear in y.
 
 y_u is p_u, the router's distribution ("expected"), or one network drawn from it whose gradient is p_u's ("straight_through").
 As the networks are frozen, what each loses on each user is known beforehand, and the first form is the exact mean of the second.
@@ -105,7 +108,8 @@ def route_loss(
     straight = settings.form == "straight_through"
     chosen = straight_through(log_shares, draw_key) if straight else jnp.exp(log_shares)
     cost = mean(chosen @ menu.costs)
-    loss = mean(jnp.sum(chosen * jnp.asarray(batch.losses), -1)) + price * (cost - settings.budget)
+    pressure = jax.lax.stop_gradient(jnp.maximum(price + settings.penalty * (cost - settings.budget), 0.0))
+    loss = mean(jnp.sum(chosen * jnp.asarray(batch.losses), -1)) + pressure * (cost - settings.budget)
     loss += settings.guide * mean(guide_loss(log_shares, jnp.asarray(batch.hits), menu))
     loss += settings.uniform * mean(-jnp.mean(log_shares, -1))
     return loss, cost

@@ -135,7 +135,7 @@ def train_router(
 
     def evaluate(state: RouterState) -> dict:
         scores = route_scores(router, state.weights, _only(samples, choosing), evaluator)
-        choice = choose(scores, costs, within_budget(scores, costs, settings.budget, float(state.price) > 0))
+        choice = choose(scores, costs, price_at(scores, costs, spending(scores, costs, settings.budget)))
         mean = float(np.mean(worth[choosing, choice]))
         return {"ndcg@10": mean, "cost": float(np.mean(costs[choice])), "price": float(state.price)}
 
@@ -152,7 +152,7 @@ def train_router(
     )
     kept, price = loop.kept
     scores = route_scores(router, kept, _only(samples, choosing), evaluator)
-    settled = settle(scores, costs, settings, float(price) > 0)
+    settled = settle(scores, costs, settings)
     router, weights = router.keep(kept, *settled)
     networks = tuple(elastic.networks[at] for at in settled[0])
     return Routed(router, weights, networks, int(loop.best_epoch), float(price), bool(loop.finished))
@@ -203,37 +203,41 @@ def choose(scores: np.ndarray, costs: np.ndarray, price: float = 0.0) -> np.ndar
     return np.argmax(scores - price * costs[None, :], 1)
 
 
-def within_budget(scores: np.ndarray, costs: np.ndarray, budget: float, both_ways: bool = False) -> float:
-    """The least price of FLOPs at which the choices cost `budget` at most on average; below 0 only `both_ways`.
+def spending(scores: np.ndarray, costs: np.ndarray, budget: float) -> float:
+    """What the choices shall cost on average: as much as the distributions that these scores stand for, `budget` at most."""
+    shares = np.exp(scores - scores.max(1, keepdims=True))
+    return min(budget, float(np.mean(shares @ costs / shares.sum(1))))
 
-    `costs` ascend. By halving: what choices cost falls with the price.
+
+def price_at(scores: np.ndarray, costs: np.ndarray, spend: float) -> float:
+    """The least price of FLOPs, below 0 too, at which the choices cost `spend` at most on average; 0 if it does the same.
+
+    `costs` ascend, the first is `spend` at most. By halving: what choices cost falls with the price.
     """
 
-    def fits(price: float) -> bool:
-        return float(np.mean(costs[choose(scores, costs, price)])) <= budget
+    def cost(price: float) -> float:
+        return float(np.mean(costs[choose(scores, costs, price)]))
 
     gaps = np.diff(costs)
-    most = 1.0 + float(np.ptp(scores)) / max(float(gaps[gaps > 0].min(initial=1.0)), 1e-9)
-    low, high = (-most if both_ways else 0.0), most
-    if fits(low):
-        return low
+    high = 1.0 + float(np.ptp(scores)) / float(gaps[gaps > 0].min(initial=1.0))
+    low = -high
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (low, middle) if fits(middle) else (middle, high)
-    return high
+        low, high = (low, middle) if cost(middle) <= spend else (middle, high)
+    return 0.0 if cost(0.0) == cost(high) else high
 
 
-def settle(scores: np.ndarray, costs: np.ndarray, settings: RouteConfig, both_ways: bool) -> tuple[list[int], Array]:
+def settle(scores: np.ndarray, costs: np.ndarray, settings: RouteConfig) -> tuple[list[int], Array]:
     """(networks that stay, what is added to all scores): within the budget, and none that less than `least_share` get.
 
     Whose network is left out gets the one that scores next.
     """
-    kept = np.arange(len(costs))
+    kept, spend = np.arange(len(costs)), spending(scores, costs, settings.budget)
     while True:
-        price = within_budget(scores[:, kept], costs[kept], settings.budget, both_ways)
+        price = price_at(scores[:, kept], costs[kept], spend)
         share = np.bincount(choose(scores[:, kept], costs[kept], price), minlength=len(kept)) / len(scores)
         stays = share >= settings.least_share
-        if not (costs[kept[stays]] <= settings.budget).any():
+        if not (costs[kept[stays]] <= spend).any():
             stays[0] = True  # the cheapest, without which no price keeps the budget
         if stays.all():
             return kept.tolist(), jnp.asarray(-price * costs, jnp.float32)

@@ -127,9 +127,7 @@ class RoutedNetworks:
             if group is None:
                 continue
             seen = group.stream.recent if exclude_seen else np.zeros((len(group.users), 1), np.int32)
-            top = self.programs[number].top_of_hidden(
-                self.weights[number], group.stream.hidden, seen, added, k=size
-            )
+            top = self.programs[number].top_of_hidden(self.weights[number], group.stream.hidden, seen, added, k=size)
             real = np.flatnonzero((group.users >= 0) & (group.stream.count > 0))
             found = fetched(top, len(group.users), k)
             scores[group.users[real]], best[group.users[real]] = (values[real] for values in found)
