@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from easrec_jax.architecture import Architecture
 from easrec_jax.models.corner import corner
 from easrec_jax.models.network import Network
-from easrec_jax.models.router import Router
+from easrec_jax.models.router import SIGNS, Router
 from easrec_jax.serving.programs import programs
 from easrec_jax.serving.routed import RoutedNetworks
 from easrec_jax.serving.shapes import flat
@@ -32,7 +33,10 @@ def weights(draw_weights):
 def routed(weights, draw_weights):
     """A router of drawn weights, which does not give everyone the same network."""
     router = Router.beside(LARGEST, ITEMS, len(NETWORKS), width=8)
-    return RoutedNetworks(weights, NETWORKS, router, draw_weights(router.init, 1), ITEMS)
+    rng = np.random.default_rng(1)
+    head = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), router.init_head())
+    head["kernel"] = head["kernel"].at[-SIGNS:].set(0.0)  # drawn, they would outweigh the hidden state
+    return RoutedNetworks(weights, NETWORKS, router, head, ITEMS)
 
 
 def histories(count: int, longest: int) -> list[np.ndarray]:
@@ -67,8 +71,8 @@ def test_the_choice_is_the_best_score_and_does_not_depend_on_who_else_asks(route
     for user, history in enumerate(users):
         items = np.zeros((1, LENGTH), np.int32)
         items[0, : min(len(history), LENGTH)] = history[-LENGTH:]
-        logits = routed.router.logits(routed.router_weights, jnp.asarray(items))
-        assert choice[user] == int(np.argmax(logits)) == routed.choose(*flat([history]))[0]
+        scores = routed.router.scores(routed.head, routed.router.features(routed.reader, jnp.asarray(items)))
+        assert choice[user] == int(np.argmax(scores)) == routed.choose(*flat([history]))[0]
 
 
 def test_a_stream_keeps_its_network_until_the_history_is_cut_and_answers_as_that_network(routed, weights):
@@ -117,4 +121,4 @@ def test_users_without_events_wait_for_their_first(routed):
 
 def test_as_many_networks_as_scores(routed, weights):
     with pytest.raises(ValueError, match="networks: expected 3"):
-        RoutedNetworks(weights, NETWORKS[:2], routed.router, routed.router_weights, ITEMS)
+        RoutedNetworks(weights, NETWORKS[:2], routed.router, routed.head, ITEMS)

@@ -18,11 +18,11 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.config import RouteConfig
 from easrec_jax.data.interactions import IdMap, Interactions
 from easrec_jax.data.split import Split
+from easrec_jax.evaluate.confidence import confidence
 from easrec_jax.evaluate.evaluator import Evaluator
-from easrec_jax.evaluate.likelihood import likelihood
 from easrec_jax.models.corner import corner
 from easrec_jax.models.network import Network, network_scores
-from easrec_jax.models.router import Router
+from easrec_jax.models.router import SIGNS, Router
 from easrec_jax.nas.route_step import (
     Labelled,
     RouterState,
@@ -32,9 +32,20 @@ from easrec_jax.nas.route_step import (
     route_step,
     straight_through,
 )
-from easrec_jax.nas.routing import Elastic, Outcomes, choose, outcomes, price_at, settle, spending, train_router
+from easrec_jax.nas.routing import (
+    Elastic,
+    Outcomes,
+    choose,
+    outcomes,
+    price_at,
+    route_features,
+    route_scores,
+    router_of,
+    settle,
+    spending,
+    train_router,
+)
 from easrec_jax.space import space_of
-from easrec_jax.train.fit import held_out_cross_entropy
 
 ITEMS = 60
 SPACE = space_of(setting(model={"layers": 3}))
@@ -45,65 +56,73 @@ NETWORKS = tuple(SPACE.architecture(n) for n in range(len(SPACE.networks)))[:2] 
 def test_the_routers_flops_and_parameters_are_those_of_its_program(kind):
     largest = Architecture(64, 128, 3, 4, 64, kind, 0 if kind == "softmax" else 2, 0 if kind == "softmax" else 4)
     router = Router.beside(largest, 500, 9, width=32)
-    weights, items = jax.eval_shape(router.init, jax.random.key(0)), jax.ShapeDtypeStruct((1, 64), jnp.int32)
-    assert router.parameters == sum(x.size for x in jax.tree.leaves(weights))
+    reader = jax.eval_shape(router.network.init, jax.random.key(0))
+    items, head = jax.ShapeDtypeStruct((1, 64), jnp.int32), router.init_head()
+    assert router.parameters == sum(x.size for x in jax.tree.leaves(head))
     network = router.network.architecture
     assert (network.width, network.inner, network.depth) == (32, 64, 1)
-    # a convolution is no dot product, and one decayed sum over events is none either
-    products = product_flops(jax.make_jaxpr(router.logits)(weights, items).jaxpr)
-    assert 0.9 <= products / (router.flops - 64 * 2 * network.conv_width * 32) <= 1.1
-    xla = jax.jit(router.logits).lower(weights, items).compile().cost_analysis()["flops"]
+
+    def scores(reader, head, items):
+        return router.scores(head, router.features(reader, items))
+
+    products = product_flops(jax.make_jaxpr(scores)(reader, head, items).jaxpr)
+    convolution = 64 * 2 * network.conv_width * 32  # no product to JAX
+    assert 0.9 <= products / (router.flops - convolution) <= 1.1
+    xla = jax.jit(scores).lower(reader, head, items).compile().cost_analysis()["flops"]
     assert (
         1.0 <= xla / router.flops <= 1.75
     )  # elu, squares and norms of all keys weigh more than at width 128 (test_cost.py)
 
 
-def test_logits_know_the_length_and_padding_changes_none(draw_weights):
+def test_it_reads_with_a_corner_of_the_elastic_network_and_padding_changes_nothing(draw_weights):
     router = Router.beside(SPACE.largest, ITEMS, 3, width=8)
-    weights = draw_weights(router.init)
-    items = jnp.asarray([[3, 4, 5]])
+    weights, items = draw_weights(Network(SPACE.largest, ITEMS).init), jnp.asarray([[3, 4, 5]])
+    reader = router.reader(weights)
+    found = router.features(reader, items)[0]
     np.testing.assert_allclose(
-        router.logits(weights, items), router.logits(weights, jnp.pad(items, ((0, 0), (0, 4)))), rtol=1e-5, atol=1e-5
+        router.features(reader, jnp.pad(items, ((0, 0), (0, 4))))[0], found, rtol=1e-4, atol=1e-5
     )
-    blind = jax.tree.map(jnp.zeros_like, weights["head"])
-    blind["kernel"] = blind["kernel"].at[-1].set(jnp.arange(3.0))
-    of = [router.logits(weights | {"head": blind}, jnp.ones((1, n), jnp.int32))[0, 2] for n in (1, 5, LENGTH)]
-    assert of[0] < of[1] < of[2] and of[2] == pytest.approx(2.0)
+    own = network_scores(router.network)(corner(weights, router.network.architecture), items)[0, 1:]
+    shares = np.asarray(jax.nn.softmax(own), np.float64)
+    signs = [np.log(shares.max()), -(shares * np.log(shares)).sum(), np.log(4) / np.log(LENGTH + 1)]
+    np.testing.assert_allclose(found[-3:], signs, rtol=1e-3)
 
 
-def test_keeping_some_networks_keeps_their_scores(draw_weights):
+def test_keeping_some_networks_keeps_their_scores():
+    rng = np.random.default_rng(0)
     router = Router.beside(SPACE.largest, ITEMS, 3, width=8)
-    weights, items = draw_weights(router.init), jnp.asarray([[3, 4, 5]])
-    small, kept = router.keep(weights, [0, 2], jnp.asarray([1.0, 5.0, -1.0]))
-    wanted = router.logits(weights, items)[:, jnp.asarray([0, 2])] + jnp.asarray([[1.0, -1.0]])
+    head = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), router.init_head())
+    features = jnp.asarray(rng.normal(size=(5, len(head["kernel"]))), jnp.float32)
+    small, kept = router.keep(head, [0, 2], jnp.asarray([1.0, 5.0, -1.0]))
+    wanted = router.scores(head, features)[:, jnp.asarray([0, 2])] + jnp.asarray([[1.0, -1.0]])
     assert small.choices == 2
-    np.testing.assert_allclose(small.logits(kept, items), wanted, rtol=1e-5)
+    np.testing.assert_allclose(small.scores(kept, features), wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(route_scores(kept, np.asarray(features)), wanted, rtol=1e-4, atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------------------------- the step
-
-
-def batch_of(users: int, losses: np.ndarray, seed: int = 0) -> Labelled:
-    items = np.random.default_rng(seed).integers(1, ITEMS + 1, (users, LENGTH)).astype(np.int32)
-    return Labelled(items, losses.astype(np.float32), np.zeros(users, bool))
 
 
 COSTS = np.array([0.1, 0.4, 1.0])
 ROUTER = Router.beside(SPACE.largest, ITEMS, 3, width=8)
 
 
-def test_the_expected_loss_is_the_mean_over_all_networks_and_filling_rows_do_not_count(draw_weights):
-    weights, rng = draw_weights(ROUTER.init), np.random.default_rng(0)
-    batch = batch_of(5, rng.random((5, 3)))
-    batch.items[4] = 0
-    settings = RouteConfig(budget=0.5, dropout=0.0)
+def batch_of(users: int, losses: np.ndarray) -> Labelled:
+    features = np.random.default_rng(0).normal(size=(users, 8 + SIGNS)).astype(np.float32)
+    return Labelled(features, losses.astype(np.float32), np.zeros(users, bool))
+
+
+def test_the_expected_loss_is_the_mean_over_all_networks():
+    rng = np.random.default_rng(0)
+    head = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), ROUTER.init_head())
+    batch, settings = batch_of(5, rng.random((5, 3))), RouteConfig(budget=0.5, guide=0.0, uniform=0.25)
     run = partial(route_loss, router=ROUTER, settings=settings)
-    loss, cost = run(weights, batch, jax.random.key(0), menu_of(NETWORKS, COSTS), jnp.float32(2.0))
-    shares = np.asarray(jax.nn.softmax(ROUTER.logits(weights, jnp.asarray(batch.items)), -1))[:4]
+    loss, cost = run(head, batch, jax.random.key(0), menu_of(NETWORKS, COSTS), jnp.float32(2.0))
+    shares = np.asarray(jax.nn.softmax(ROUTER.scores(head, jnp.asarray(batch.features)), -1))
     assert float(cost) == pytest.approx(float((shares @ COSTS).mean()), rel=1e-5)
     over = float(cost) - 0.5
-    wanted = float((shares * batch.losses[:4]).sum(1).mean()) + (2.0 + settings.penalty * over) * over
-    assert float(loss) == pytest.approx(wanted, rel=1e-5)
+    wanted = float((shares * batch.losses).sum(1).mean()) + max(2.0 + settings.penalty * over, 0.0) * over
+    assert float(loss) == pytest.approx(wanted - 0.25 * np.log(shares).mean(), rel=1e-4)
 
 
 def test_straight_through_draws_one_network_with_the_gradient_of_the_relaxed_draw():
@@ -144,14 +163,12 @@ def test_dual_ascent_brings_the_mean_cost_to_the_budget(form):
     """Dearer networks are better for everyone, so without a price all would get the dearest."""
     rng = np.random.default_rng(1)
     batch = batch_of(64, np.sort(rng.random((64, 3)), 1)[:, ::-1])
-    settings = RouteConfig(budget=0.3, form=form, dropout=0.0, price_rate=0.05)
-    tx, menu = optax.adam(0.01), menu_of(NETWORKS, COSTS)
-    weights = ROUTER.init(jax.random.key(0))
-    state = RouterState(jnp.int32(0), weights, tx.init(weights), jnp.float32(0.0))
-    costs = []
+    settings = RouteConfig(budget=0.3, form=form, price_rate=0.05)
+    tx, menu, head = optax.adam(0.02), menu_of(NETWORKS, COSTS), ROUTER.init_head()
+    state, costs = RouterState(jnp.int32(0), head, tx.init(head), jnp.float32(0.0)), []
     for _ in range(300):
         state, _ = route_step(state, batch, jax.random.key(1), menu, router=ROUTER, tx=tx, settings=settings)
-        shares = jax.nn.softmax(ROUTER.logits(state.weights, jnp.asarray(batch.items)), -1)
+        shares = jax.nn.softmax(ROUTER.scores(state.head, jnp.asarray(batch.features)), -1)
         costs.append(float((shares @ menu.costs).mean()))
     assert costs[0] > 0.4 and float(state.price) > 0.3
     assert np.mean(costs[-50:]) == pytest.approx(0.3, abs=0.03)
@@ -196,28 +213,32 @@ def test_networks_that_hardly_anyone_gets_are_left_out_and_their_users_get_the_n
 
 def test_outcomes_are_each_networks_own(draw_weights):
     weights = draw_weights(Network(SPACE.largest, ITEMS).init)
-    evaluator = Evaluator(chain(), "validation", LENGTH, ("full",))
-    found = outcomes(Elastic(SPACE.largest, weights, NETWORKS, ITEMS), evaluator)
+    evaluator, elastic = Evaluator(chain(), "validation", LENGTH), Elastic(SPACE.largest, weights, NETWORKS, ITEMS)
+    router = router_of(elastic, RouteConfig(width=8))
+    found = outcomes(elastic, router, evaluator)
     for number, architecture in enumerate(NETWORKS):
-        network, part = Network(architecture, ITEMS), corner(weights, architecture)
-        ndcg = evaluator(network_scores(network), part)["full"]["ndcg@10"]
-        assert found.gains("full")[:, number].mean() == pytest.approx(ndcg)
-        assert found.losses[:, number].mean() == pytest.approx(
-            held_out_cross_entropy(network, part, evaluator), rel=1e-4
-        )
-    assert ((found.confidence > 1 / ITEMS) & (found.confidence <= 1)).all()
-    assert 0 < found.hits.mean() < 1
+        alone = network_scores(Network(architecture, ITEMS)), corner(weights, architecture)
+        assert found.gains[:, number].mean() == pytest.approx(evaluator(*alone)["full"]["ndcg@10"])
+    unseen = dataclasses.replace(evaluator, protocols=("full_unseen",))
+    cheapest = network_scores(Network(NETWORKS[0], ITEMS)), corner(weights, NETWORKS[0])
+    assert found.hits.mean() == pytest.approx(unseen(*cheapest)["full_unseen"]["recall@10"])
+    history = jnp.asarray(chain().data.items[:LENGTH][None])
+    np.testing.assert_allclose(
+        found.features[0], router.features(router.reader(weights), history)[0], rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(found.losses.mean(1), 0, atol=1e-5)
+    assert found.losses.std() == pytest.approx(1.0, rel=1e-3)
+    order = np.corrcoef(found.losses.ravel(), -(found.gains - found.gains.mean(1, keepdims=True)).ravel())[0, 1]
+    assert order == pytest.approx(1.0)
 
 
-def test_likelihood_is_that_of_the_softmax():
+def test_confidence_is_the_highest_probability_of_an_item():
     def scores(table, items):
         return jnp.broadcast_to(table[None], (items.shape[0], len(table)))
 
-    table = jnp.log(jnp.asarray([9.0, *range(1, ITEMS + 1)]))  # the padding's own does not count
-    losses, sure = likelihood(scores, table, Evaluator(chain(), "validation", LENGTH))
-    total = ITEMS * (ITEMS + 1) / 2
-    np.testing.assert_allclose(np.exp(-losses), chain().targets("validation") / total, rtol=1e-4)
-    np.testing.assert_allclose(sure, ITEMS / total, rtol=1e-4)
+    table = jnp.log(jnp.asarray([99.0, *range(1, ITEMS + 1)]))  # the padding's own does not count
+    sure = confidence(scores, table, Evaluator(chain(), "validation", LENGTH))
+    np.testing.assert_allclose(sure, ITEMS / (ITEMS * (ITEMS + 1) / 2), rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -228,48 +249,49 @@ def parity() -> Split:
     return Split(Interactions(rng.integers(1, 7, 3500).astype(np.int32), np.arange(501) * 7, *names))
 
 
-def planted_outcomes(split: Split) -> Outcomes:
+def planted_outcomes(elastic: Elastic, split: Split) -> Outcomes:
     """Users whose last item is odd need the dear network; for the others the cheapest is better."""
     odd = split.data.items[split.train_end - 1] % 2
-    losses = np.stack([2.0 * odd, 1.5 * odd + 0.5, 0.3 - 0.3 * odd], 1).astype(np.float32)
-    ranks = np.stack([np.stack([20 * odd, 20 * odd, 1 - odd]), np.zeros((3, len(odd)), np.int64)], -1)
-    return Outcomes(losses, losses, {"full": ranks, "full_unseen": ranks})
+    gains = np.stack([1.0 - odd, 0.6 - 0.6 * odd, 0.5 + 0.5 * odd], 1)
+    router = router_of(elastic, SETTINGS)
+    features = route_features(router, router.reader(elastic.weights), Evaluator(split, "validation", LENGTH))
+    return Outcomes(features, gains, odd == 0)
+
+
+SETTINGS = RouteConfig(width=16, epochs=25, batch_size=32, learning_rate=0.05, budget=0.7)
 
 
 @pytest.mark.parametrize("form", ["expected", "straight_through"])
-def test_a_router_learns_who_needs_the_dear_network(form, parity):
-    weights = Network(SPACE.largest, 6).init(jax.random.key(0))
-    elastic, evaluator = Elastic(SPACE.largest, weights, NETWORKS, 6), Evaluator(parity, "validation", LENGTH)
-    settings = RouteConfig(form=form, width=8, epochs=12, batch_size=16, learning_rate=0.02, budget=0.7, dropout=0.0)
-    routed = train_router(elastic, evaluator, planted_outcomes(parity), settings=settings, seed=0)
+def test_a_router_learns_who_needs_the_dear_network(form, parity, draw_weights):
+    elastic = Elastic(SPACE.largest, draw_weights(Network(SPACE.largest, 6).init), NETWORKS, 6)
+    settings = dataclasses.replace(SETTINGS, form=form)
+    found = planted_outcomes(elastic, parity)
+    routed = train_router(elastic, parity, found, settings=settings, seed=0)
     assert routed.finished and routed.networks == (NETWORKS[0], NETWORKS[2])
-    items = parity.data.items.reshape(500, 7)[:, :5]
-    choice = np.asarray(jnp.argmax(routed.router.logits(routed.weights, jnp.asarray(items)), -1))
-    assert ((choice == 1) == (items[:, -1] % 2 == 1)).mean() > 0.95
+    choice = choose(route_scores(routed.head, found.features), np.zeros(2))
+    assert ((choice == 1) == found.hits).mean() < 0.05
+    assert routed.ndcg > 0.95
 
 
-def test_test_items_change_no_router():
-    found = []
-    config = setting(model={"layers": 1})
-    largest = space_of(config).largest
-    networks = tuple(space_of(config).architecture(n) for n in (0, 1))
+def test_test_items_change_no_router(draw_weights):
+    networks, found = (SPACE.architecture(0), SPACE.largest), []
     for split in (SPLIT, poisoned(SPLIT)):
         num_items = split.data.num_items
-        weights = Network(largest, num_items).init(jax.random.key(0))
-        elastic = Elastic(largest, weights, networks, num_items)
-        evaluator = Evaluator(split, "validation", LENGTH)
-        settings = RouteConfig(width=8, epochs=2, batch_size=16, learning_rate=0.05, budget=0.9, held_out=0.3)
-        routed = train_router(elastic, evaluator, outcomes(elastic, evaluator), settings=settings, seed=0)
-        found.append((routed.networks, routed.epoch, routed.price, jax.device_get(routed.weights)))
+        elastic = Elastic(SPACE.largest, draw_weights(Network(SPACE.largest, num_items).init), networks, num_items)
+        settings = RouteConfig(width=8, epochs=2, batch_size=16, budget=0.9)
+        measured = outcomes(elastic, router_of(elastic, settings), Evaluator(split, "validation", LENGTH))
+        routed = train_router(elastic, split, measured, settings=settings, seed=0)
+        found.append((routed.networks, routed.price, routed.ndcg, jax.tree.map(np.asarray, routed.head)))
     assert found[0][:3] == found[1][:3]
     assert jax.tree.all(jax.tree.map(np.array_equal, found[0][3], found[1][3]))
 
 
-def test_a_budget_below_the_cheapest_network_says_so(parity):
-    weights = Network(SPACE.largest, 6).init(jax.random.key(0))
-    evaluator = Evaluator(parity, "validation", LENGTH)
-    with pytest.raises(ValueError, match="route.budget: expected at least"):
-        train_router(
-            Elastic(SPACE.largest, weights, NETWORKS, 6), evaluator, planted_outcomes(parity),
-            settings=RouteConfig(budget=0.01), seed=0,
-        )  # fmt: skip
+def test_a_budget_below_the_cheapest_network_says_so(parity, draw_weights):
+    elastic = Elastic(SPACE.largest, draw_weights(Network(SPACE.largest, 6).init), NETWORKS, 6)
+    found = planted_outcomes(elastic, parity)
+    for settings, message in (
+        (RouteConfig(budget=0.01), "route.budget: expected at least"),
+        (RouteConfig(held_out=0.0001), "route.held_out"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train_router(elastic, parity, found, settings=settings, seed=0)

@@ -22,33 +22,30 @@ class RouteConfig:
     uniform: float = 0.0
     """Weight of the cross entropy of the uniform distribution over networks and each user's."""
     width: int = 32
-    """Hidden size of the router's one layer, channels."""
-    dropout: float = 0.2
-    """Dropout rate of the router."""
-    held_out: float = 0.2
-    """Share of users whose validation items choose the epoch and set the budget; the router learns from the others'."""
-    epochs: int = 30
-    """Most epochs over the validation items."""
+    """Channels of the elastic network's first layer that the router reads with."""
+    held_out: float = 0.1
+    """Share of users whose validation items say what the router is worth; it learns from the others'."""
+    epochs: int = 40
+    """Epochs over the validation items."""
     batch_size: int = 128
-    """Users of model.max_length events a batch."""
-    learning_rate: float = 0.003
+    """Users a batch."""
+    learning_rate: float = 0.02
     """Adam's highest rate; it falls to zero as a cosine."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW)."""
+    penalty: float = 5.0
+    """What mean FLOPs beyond the budget cost at once, and those below it save (method of multipliers)."""
     price_rate: float = 0.01
     """Rate at which a step's mean FLOPs beyond the budget raise their price (dual ascent)."""
-    penalty: float = 5.0
-    """What FLOPs beyond the budget cost at once, and those below it save, in nats (method of multipliers)."""
     least_share: float = 0.01
-    """Networks that fewer of the held-out users get are left out: each is a program to keep."""
-    patience: int = 30
-    """Stop after this many epochs without a better NDCG@10 of the held-out users."""
+    """Networks that fewer of the users get are left out: each is a program to keep."""
 
     def __post_init__(self) -> None:
         settle_types(self, "route")
         check(0.0 < self.budget <= 1.0, "route.budget", "a fraction in (0, 1]", self.budget)
         check(0.0 < self.held_out < 1.0, "route.held_out", "a share in (0, 1)", self.held_out)
-        check(0.0 <= self.dropout < 1.0, "route.dropout", "a rate in [0, 1)", self.dropout)
         check(0.0 <= self.least_share < 1.0, "route.least_share", "a share in [0, 1)", self.least_share)
-        check_least(self, "route", 1, "width", "epochs", "batch_size", "patience")
-        check_least(self, "route", 0, "guide", "uniform", "penalty")
+        check_least(self, "route", 1, "width", "epochs", "batch_size")
+        check_least(self, "route", 0, "guide", "uniform", "penalty", "weight_decay")
         for name in ("learning_rate", "price_rate"):
             check(getattr(self, name) > 0, f"route.{name}", "a number above 0", getattr(self, name))

@@ -1,7 +1,8 @@
-"""The router: a small network of its own that reads a history and says which of several networks shall answer it.
+"""The router: reads a history with the first layer of an elastic network and says which of its networks shall answer.
 
-Source: CANet (Liu et al., ICDM 2022). Here it is one layer over an item table of its own, read at the last event, and a linear
-head that also sees how long the history is.
+CANet (Liu et al., ICDM 2022) gives the router an item table and a layer of its own. Here it has a linear head alone, over what
+a one-layer corner of the elastic network makes of the history: its hidden state, how sure it is of the next item, and how long
+the history is. Who needs a large network is told best by where a small one is unsure, and one label a user does not train a table.
 """
 
 from __future__ import annotations
@@ -14,68 +15,70 @@ from jax import Array
 from jaxtyping import Float
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.models.cost import parameter_count, request_flops
+from easrec_jax.models.corner import corner
+from easrec_jax.models.cost import request_flops
 from easrec_jax.models.encoder import Items
-from easrec_jax.models.network import Network
+from easrec_jax.models.network import Network, item_table
+
+SIGNS = 3  # features beside the hidden state: the highest log-probability, the entropy, the length
 
 
 @dataclass(frozen=True)
 class Router:
     """Scores of `choices` networks for each history; the highest one answers.
 
-    Weights are those of its `network`, and a head: `kernel` [width + 1, choices], whose last row reads the length, and `bias`.
+    It reads with `network`, whose weights are the elastic network's, and learns its head: `kernel` [width + SIGNS, choices] and
+    `bias`.
     """
 
     network: Network
     choices: int
 
     @classmethod
-    def beside(cls, largest: Architecture, num_items: int, choices: int, *, width: int, dropout: float = 0.0) -> Router:
-        """The router of an elastic network: one layer of its kind, at most as wide as that is."""
-        width, inner = min(width, largest.width), min(2 * width, *largest.inner_sizes)
-        one = replace(largest, width=width, inner=inner, depth=1)
-        return cls(Network(one, num_items, dropout), choices)
+    def beside(cls, largest: Architecture, num_items: int, choices: int, *, width: int) -> Router:
+        """The router of an elastic network, which reads with its first layer, at most `width` channels of it."""
+        width = min(width, largest.width)
+        # as the space's own candidates: the inner size in proportion
+        inner = max(1, round(width / largest.width * largest.inner_sizes[0]))
+        return cls(Network(replace(largest, width=width, inner=inner, depth=1), num_items), choices)
 
-    def with_head(self, network: dict) -> dict:
-        """Fresh weights around those of its network: all choices score alike."""
-        head = {
-            "kernel": jnp.zeros((self.network.architecture.width + 1, self.choices)), "bias": jnp.zeros(self.choices)
-        }  # fmt: skip
-        return {"network": network, "head": head}
+    def reader(self, weights: dict) -> dict:
+        """The weights that it reads with, out of the elastic network's."""
+        return corner(weights, self.network.architecture)
 
-    def init(self, key: Array) -> dict:
-        """Fresh weights; the key is consumed."""
-        return self.with_head(self.network.init(key))
+    def init_head(self) -> dict:
+        """A head to which all choices are alike."""
+        rows = self.network.architecture.width + SIGNS
+        return {"kernel": jnp.zeros((rows, self.choices)), "bias": jnp.zeros(self.choices)}
 
-    def logits(self, weights: dict, items: Items, *, key: Array | None = None) -> Float[Array, "batch choices"]:
-        """What each network scores for each history; a key switches dropout on and is consumed."""
-        hidden = self.network.encode_last(weights["network"], items, key=key)
-        count = jnp.sum(items > 0, -1)[:, None]
+    def features(self, reader: dict, items: Items) -> Float[Array, "batch features"]:
+        """What the head sees of each history; the events that count are N at most."""
+        hidden = self.network.encode_last(reader, items)
+        log_shares = jax.nn.log_softmax(hidden @ item_table(reader)[1:].T, -1)
+        entropy = -jnp.sum(jnp.exp(log_shares) * log_shares, -1)
+        count = jnp.sum(items > 0, -1)
         length = jnp.log1p(count) / jnp.log1p(float(self.network.architecture.max_length))
-        head = weights["head"]
-        return jnp.concatenate([hidden, length], -1) @ head["kernel"] + head["bias"][None, :]
+        signs = [jnp.max(log_shares, -1), entropy, length]
+        return jnp.concatenate([hidden, jnp.stack(signs, -1)], -1)
 
-    def keep(self, weights: dict, choices: list[int], added: Float[Array, " choices"]) -> tuple[Router, dict]:
+    def scores(self, head: dict, features: Float[Array, "batch features"]) -> Float[Array, "batch choices"]:
+        """What each network scores."""
+        return features @ head["kernel"] + head["bias"][None, :]
+
+    def keep(self, head: dict, choices: list[int], added: Float[Array, " choices"]) -> tuple[Router, dict]:
         """The router over some of its networks, `added` (of all) being added to their scores."""
-        head = weights["head"]
         at = jnp.asarray(choices)
         kept = {"kernel": head["kernel"][:, at], "bias": (head["bias"] + added)[at]}
-        return replace(self, choices=len(choices)), weights | {"head": kept}
+        return replace(self, choices=len(choices)), kept
 
     @property
     def flops(self) -> int:
-        """FLOPs to choose for one user of `max_length` events, the products alone."""
+        """FLOPs to choose for one user of `max_length` events: those of its network's answer, and the head."""
         architecture = self.network.architecture
-        return request_flops(architecture, 0) + 2 * (architecture.width + 1) * self.choices
+        reading = request_flops(architecture, self.network.num_items)
+        return reading + 2 * (architecture.width + SIGNS) * self.choices
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers, its item table included."""
-        architecture = self.network.architecture
-        head = (architecture.width + 2) * self.choices
-        return parameter_count(architecture, self.network.num_items) + head
-
-
-def router_template(router: Router) -> dict:
-    """The shapes of its weights, nothing computed."""
-    return jax.eval_shape(router.init, jax.random.key(0))
+        """Trainable numbers of the head; all others are the elastic network's."""
+        return (self.network.architecture.width + SIGNS + 1) * self.choices

@@ -43,20 +43,20 @@ class Menu(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """Users with what every network loses on their held-out item; a row of zeros fills up."""
+    """Users with what every network loses on their held-out item."""
 
-    items: Any  # int32 [rows length]
-    losses: Any  # float32 [rows networks]
-    hits: Any  # bool [rows], the cheapest network has the item among its first ten
+    features: Any  # float32 [users features]
+    losses: Any  # float32 [users networks]
+    hits: Any  # bool [users], the cheapest network has the item among its first ten
 
 
 class RouterState(NamedTuple):
     """Everything a step reads and writes."""
 
     step: Array  # int32 []
-    weights: Any
-    weights_opt: optax.OptState
-    price: Array  # float32 [], of all FLOPs of the largest network, in nats
+    head: Any
+    head_opt: optax.OptState
+    price: Array  # float32 [], of all FLOPs of the largest network
 
 
 def menu_of(networks: Sequence[Architecture], costs: np.ndarray) -> Menu:
@@ -80,38 +80,30 @@ def route_step(
     tx: optax.GradientTransformation,
     settings: RouteConfig,
 ) -> tuple[RouterState, dict[str, Array]]:
-    """A step of the router's weights down its loss, and of the price up to where the budget is kept."""
+    """A step of the router's head down its loss, and of the price up to where the budget is kept."""
     step_key = jax.random.fold_in(key, state.step)
 
-    def loss_of(weights: dict) -> tuple[Array, Array]:
-        return route_loss(weights, batch, step_key, menu, state.price, router=router, settings=settings)
+    def loss_of(head: dict) -> tuple[Array, Array]:
+        return route_loss(head, batch, step_key, menu, state.price, router=router, settings=settings)
 
-    (loss, cost), grads = jax.value_and_grad(loss_of, has_aux=True)(state.weights)
-    updates, opt = tx.update(grads, state.weights_opt, state.weights)
+    (loss, cost), grads = jax.value_and_grad(loss_of, has_aux=True)(state.head)
+    updates, opt = tx.update(grads, state.head_opt, state.head)
     price = jnp.maximum(state.price + settings.price_rate * (cost - settings.budget), 0.0)
-    weights = optax.apply_updates(state.weights, updates)
-    return RouterState(state.step + 1, weights, opt, price), {"loss": loss}
+    return RouterState(state.step + 1, optax.apply_updates(state.head, updates), opt, price), {"loss": loss}
 
 
 def route_loss(
-    weights: dict, batch: Labelled, key: Array, menu: Menu, price: Array, *, router: Router, settings: RouteConfig
+    head: dict, batch: Labelled, key: Array, menu: Menu, price: Array, *, router: Router, settings: RouteConfig
 ) -> tuple[Array, Array]:
     """(the loss, the mean cost of a user); the key is consumed."""
-    dropout_key, draw_key = jax.random.split(key)
-    items = jnp.asarray(batch.items)
-    log_shares = jax.nn.log_softmax(router.logits(weights, items, key=dropout_key), -1)
-    real = items[:, 0] > 0
-
-    def mean(values: Array) -> Array:
-        return jnp.sum(jnp.where(real, values, 0.0)) / jnp.maximum(jnp.sum(real), 1)
-
-    straight = settings.form == "straight_through"
-    chosen = straight_through(log_shares, draw_key) if straight else jnp.exp(log_shares)
-    cost = mean(chosen @ menu.costs)
+    log_shares = jax.nn.log_softmax(router.scores(head, jnp.asarray(batch.features)), -1)
+    drawn = settings.form == "straight_through"
+    chosen = straight_through(log_shares, key) if drawn else jnp.exp(log_shares)
+    cost = jnp.mean(chosen @ menu.costs)
     pressure = jax.lax.stop_gradient(jnp.maximum(price + settings.penalty * (cost - settings.budget), 0.0))
-    loss = mean(jnp.sum(chosen * jnp.asarray(batch.losses), -1)) + pressure * (cost - settings.budget)
-    loss += settings.guide * mean(guide_loss(log_shares, jnp.asarray(batch.hits), menu))
-    loss += settings.uniform * mean(-jnp.mean(log_shares, -1))
+    loss = jnp.mean(jnp.sum(chosen * jnp.asarray(batch.losses), -1)) + pressure * (cost - settings.budget)
+    loss += settings.guide * jnp.mean(guide_loss(log_shares, jnp.asarray(batch.hits), menu))
+    loss += settings.uniform * jnp.mean(-log_shares)
     return loss, cost
 
 

@@ -1,9 +1,10 @@
 """A router over the networks of an elastic one, whose weights stay as they are.
 
-Its labels are what each network loses on a user's validation item: no network was trained on those, and a memorised training
-item is no evidence that a user is easy. The router learns from most users' and is chosen by the others'; the test items are
-not looked at. After training the scores get a price of FLOPs once more, so that the choices made of them, not only their
-expectation, keep the budget; and networks that hardly anyone gets are left out.
+Its labels are what each network is worth on a user's validation item: no network was trained on those, and a memorised
+training item is no evidence that a user is easy. The router learns from most users', those of the others say what it is worth;
+the test items are not looked at. What is left is the last epoch's router: a few hundred users order epochs no better than
+chance. Then its scores get a price of FLOPs once more, so that the choices made of them, not only their expectation, keep the
+budget; and networks that hardly anyone gets are left out.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from jax import Array
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import RouteConfig
-from easrec_jax.data.batches import Samples, bucketed, scoring_samples
+from easrec_jax.data.batches import bucketed, scoring_samples
+from easrec_jax.data.split import Split
 from easrec_jax.evaluate.evaluator import Evaluator
-from easrec_jax.evaluate.likelihood import likelihood
 from easrec_jax.evaluate.metrics import gains
 from easrec_jax.models.corner import corner
 from easrec_jax.models.cost import request_flops
@@ -55,147 +56,150 @@ class Elastic(NamedTuple):
 class Outcomes(NamedTuple):
     """What every network is worth to each user on the held-out items of a part."""
 
-    losses: np.ndarray  # float32 [users networks], cross entropy
-    confidence: np.ndarray  # float32 [users networks], the highest probability of any item
-    ranks: dict[str, np.ndarray]  # int64 [networks users 2] by protocol
-
-    def gains(self, protocol: str) -> np.ndarray:
-        """NDCG@10, float64 [users networks]."""
-        return np.stack([gains(ranks)["ndcg@10"] for ranks in self.ranks[protocol]], 1)
+    features: np.ndarray  # float32 [users features], what the router sees
+    gains: np.ndarray  # float64 [users networks], NDCG@10
+    hits: np.ndarray  # bool [users], the cheapest network has the item among its first ten
 
     @property
-    def hits(self) -> np.ndarray:
-        """bool [users]: the cheapest network has the item among its first ten."""
-        return gains(self.ranks[GUIDE][0])["recall@10"] > 0.5
+    def losses(self) -> np.ndarray:
+        """float32 [users networks]: the gains against the mean over networks, of variance one, so that settings know no unit."""
+        beside = self.gains - self.gains.mean(1, keepdims=True)
+        return (-beside / max(float(beside.std()), 1e-9)).astype(np.float32)
 
 
 class Routed(NamedTuple):
     """A trained router and the networks that it chooses from, the cheapest first."""
 
     router: Router
-    weights: dict  # of the router
+    head: dict
     networks: tuple[Architecture, ...]
-    epoch: int
-    price: float  # of FLOPs when training ended, in nats
+    price: float  # of FLOPs when training ended
+    ndcg: float  # validation NDCG@10 of the users that it did not learn from
     finished: bool  # False: interrupted
 
 
-@in_float32
-def outcomes(elastic: Elastic, evaluator: Evaluator, tell: Callable[[dict], Any] | None = None) -> Outcomes:
-    """Measure every network on every user of the evaluator's part; `tell` hears how many are done."""
-    evaluator = dataclasses.replace(evaluator, protocols=tuple(dict.fromkeys((*evaluator.protocols, GUIDE))))
-    losses, confidence, ranks = [], [], []
+def router_of(elastic: Elastic, settings: RouteConfig) -> Router:
+    """The untrained router over all networks."""
+    return Router.beside(elastic.largest, elastic.num_items, len(elastic.networks), width=settings.width)
+
+
+def all_ranks(
+    elastic: Elastic, evaluator: Evaluator, tell: Callable[[dict], Any] | None = None
+) -> dict[str, np.ndarray]:
+    """int64 [networks users 2] by protocol: `Evaluator.ranks` of every network; `tell` hears how many are done."""
+    found = []
     for number, network in enumerate(elastic.networks, 1):
         alone = network_scores(Network(network, elastic.num_items)), corner(elastic.weights, network)
-        ranks.append(evaluator.ranks(*alone))
-        for kept, values in zip((losses, confidence), likelihood(*alone, evaluator), strict=True):
-            kept.append(values)
+        found.append(evaluator.ranks(*alone))
         if tell is not None:
             tell({"measured": f"{number}/{len(elastic.networks)}"})
-    by_protocol = {name: np.stack([of[name] for of in ranks]) for name in evaluator.protocols}
-    return Outcomes(np.stack(losses, 1), np.stack(confidence, 1), by_protocol)
+    return {name: np.stack([of[name] for of in found]) for name in evaluator.protocols}
+
+
+def outcomes(
+    elastic: Elastic, router: Router, evaluator: Evaluator, tell: Callable[[dict], Any] | None = None
+) -> Outcomes:
+    """Measure every network on every user of the evaluator's part, by its first protocol."""
+    protocol = evaluator.protocols[0]
+    both = dataclasses.replace(evaluator, protocols=tuple(dict.fromkeys((protocol, GUIDE))))
+    ranks = all_ranks(elastic, both, tell)
+    worth = np.stack([gains(of)["ndcg@10"] for of in ranks[protocol]], 1)
+    hits = gains(ranks[GUIDE][0])["recall@10"] > 0.5
+    return Outcomes(route_features(router, router.reader(elastic.weights), evaluator), worth, hits)
+
+
+@partial(jax.jit, static_argnames="router")
+def _features(reader: dict, items: Array, *, router: Router) -> Array:
+    return router.features(reader, items)
+
+
+@in_float32
+def route_features(router: Router, reader: dict, evaluator: Evaluator) -> np.ndarray:
+    """What the router's head sees of each user of the evaluator's part, float32 [users features]."""
+    samples, pending = scoring_samples(evaluator.split, evaluator.part, max_length=evaluator.max_length), []
+    for index, length, rows in bucketed(
+        samples, max_length=evaluator.max_length, batch_size=evaluator.batch_size, buckets=evaluator.buckets
+    ):
+        pending.append((index, _features(reader, samples.batch(index, length, rows).items, router=router)))
+    found = np.zeros((len(samples), pending[0][1].shape[1]), np.float32)
+    for index, values in pending:
+        found[index] = np.asarray(values)[: len(index)]
+    return found
 
 
 @in_float32
 def train_router(
     elastic: Elastic,
-    evaluator: Evaluator,
+    split: Split,
     found: Outcomes,
     *,
     settings: RouteConfig,
     seed: int,
     run: Run = QUIET,
 ) -> Routed:
-    """Train a router on `found`, the outcomes on the evaluator's part. Raises `ValueError` where no network keeps the budget."""
-    router = Router.beside(
-        elastic.largest, elastic.num_items, len(elastic.networks), width=settings.width, dropout=settings.dropout
-    )
+    """Train the router of `router_of` on `found`, the outcomes on validation items. `ValueError`: no network keeps the budget."""
+    router = router_of(elastic, settings)
     costs = elastic.flops(router)
     if costs.min() > settings.budget:
-        raise ValueError(
-            f"route.budget: expected at least {costs.min():.3f}, the cheapest network and the router's, got {settings.budget}"
-        )
-    samples = scoring_samples(evaluator.split, evaluator.part, max_length=evaluator.max_length)
-    learning, choosing = divided(len(samples), settings.held_out, seed)
-    plan = {"max_length": evaluator.max_length, "batch_size": settings.batch_size, "buckets": evaluator.buckets}
-    steps = len(bucketed(_only(samples, learning), **plan))
-    tx = optimizer(settings.learning_rate, "cosine", steps, steps * settings.epochs, 0.0)
-    key = jax.random.fold_in(jax.random.key(seed), 3)
-    weights = router.with_head(jax.tree.map(jnp.array, corner(elastic.weights, router.network.architecture)))
-    worth, hits, menu = found.gains(evaluator.protocols[0]), found.hits, menu_of(elastic.networks, costs)
+        expected = f"at least {costs.min():.3f}, the cheapest network and the router"
+        raise ValueError(f"route.budget: expected {expected}, got {settings.budget}")
+    learning, others = divided(len(found.gains), settings.held_out, seed)
+    steps = -(-len(learning) // settings.batch_size)
+    tx = optimizer(settings.learning_rate, "cosine", steps, steps * settings.epochs, settings.weight_decay)
+    key, menu, losses = jax.random.fold_in(jax.random.key(seed), 3), menu_of(elastic.networks, costs), found.losses
+    mean, scale = found.features.mean(0), found.features.std(0) + 1e-6
+    features = (found.features - mean) / scale
 
     def step(state: RouterState, batch: Labelled, _: int) -> tuple[RouterState, dict]:
         return route_step(state, batch, key, menu, router=router, tx=tx, settings=settings)
 
     def batches(epoch: int, skip: int) -> Iterator[Labelled]:
-        rng = np.random.default_rng((seed, epoch))
-        mine = _only(samples, learning)
-        for index, length, rows in bucketed(mine, **plan, rng=rng)[skip:]:
-            yield labelled(mine, found.losses[learning], hits[learning], (index, length, rows))
+        order = np.random.default_rng((seed, epoch)).permutation(learning)
+        for users in np.array_split(order, steps)[skip:]:
+            yield Labelled(features[users], losses[users], found.hits[users])
 
     def evaluate(state: RouterState) -> dict:
-        scores = route_scores(router, state.weights, _only(samples, choosing), evaluator)
+        scores = route_scores(state.head, features)
         choice = choose(scores, costs, price_at(scores, costs, spending(scores, costs, settings.budget)))
-        mean = float(np.mean(worth[choosing, choice]))
-        return {"ndcg@10": mean, "cost": float(np.mean(costs[choice])), "price": float(state.price)}
+        worth = float(np.mean(found.gains[others, choice[others]]))
+        return {"ndcg@10": worth, "cost": float(np.mean(costs[choice])), "price": float(state.price)}
 
-    start = RouterState(jnp.int32(0), weights, tx.init(weights), jnp.float32(0.0))
+    head = router.init_head()
     loop = run_epochs(
-        LoopState.start(start, keep=(weights, start.price)),
-        Procedure(
-            step, batches, evaluate, lambda state: (state.weights, state.price), lambda _: "lower route.learning_rate"
-        ),
+        LoopState.start(RouterState(jnp.int32(0), head, tx.init(head), jnp.float32(0.0)), keep=()),
+        Procedure(step, batches, evaluate, lambda state: (), lambda _: "lower route.learning_rate"),
         steps_per_epoch=steps,
         epochs=settings.epochs,
-        patience=settings.patience,
-        run=_named(run, elastic, evaluator, settings, seed),
+        patience=settings.epochs,
+        run=_named(run, elastic, split, settings, seed),
     )
-    kept, price = loop.kept
-    scores = route_scores(router, kept, _only(samples, choosing), evaluator)
-    settled = settle(scores, costs, settings)
-    router, weights = router.keep(kept, *settled)
-    networks = tuple(elastic.networks[at] for at in settled[0])
-    return Routed(router, weights, networks, int(loop.best_epoch), float(price), bool(loop.finished))
+    head = _of_raw_features(loop.state.head, mean, scale)
+    kept, added = settle(route_scores(head, found.features), costs, settings)
+    router, head = router.keep(head, kept, added)
+    choice = np.array(kept)[choose(route_scores(head, found.features), costs[kept])]
+    worth = float(np.mean(found.gains[others, choice[others]]))
+    networks = tuple(elastic.networks[at] for at in kept)
+    return Routed(router, head, networks, float(loop.state.price), worth, bool(loop.finished))
+
+
+def _of_raw_features(head: dict, mean: np.ndarray, scale: np.ndarray) -> dict:
+    """The head that reads features as they are, of one that was trained on (features - mean) / scale."""
+    kernel = head["kernel"] / jnp.asarray(scale)[:, None]
+    return {"kernel": kernel, "bias": head["bias"] - jnp.asarray(mean) @ kernel}
 
 
 def divided(users: int, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(users that a router learns from, users that choose it), indices in order. Raises `ValueError` where one part is empty."""
+    """(users that a router learns from, all others), indices in order. Raises `ValueError` where one part is empty."""
     order = np.random.default_rng((seed, 4)).permutation(users)
-    choosing = round(held_out * users)
-    if not 0 < choosing < users:
+    others = round(held_out * users)
+    if not 0 < others < users:
         raise ValueError(f"route.held_out: expected a share that leaves users on both sides, got {held_out} of {users}")
-    return np.sort(order[choosing:]), np.sort(order[:choosing])
+    return np.sort(order[others:]), np.sort(order[:others])
 
 
-def _only(samples: Samples, users: np.ndarray) -> Samples:
-    return dataclasses.replace(samples, start=samples.start[users], stop=samples.stop[users])
-
-
-def labelled(samples: Samples, losses: np.ndarray, hits: np.ndarray, plan: tuple[np.ndarray, int, int]) -> Labelled:
-    """The samples of `plan`, (indices, length, rows), with their labels."""
-    index, length, rows = plan
-    filled = np.zeros((rows, losses.shape[1]), np.float32)
-    filled[: len(index)] = losses[index]
-    found = np.zeros(rows, bool)
-    found[: len(index)] = hits[index]
-    return Labelled(samples.batch(index, length, rows).items, filled, found)
-
-
-@partial(jax.jit, static_argnames="router")
-def _logits(weights: dict, items: Array, *, router: Router) -> Array:
-    return router.logits(weights, items)
-
-
-@in_float32
-def route_scores(router: Router, weights: dict, samples: Samples, evaluator: Evaluator) -> np.ndarray:
-    """What the router scores each network for each sample, float64 [samples choices]."""
-    found = np.zeros((len(samples), router.choices))
-    for index, length, rows in bucketed(
-        samples, max_length=evaluator.max_length, batch_size=evaluator.batch_size, buckets=evaluator.buckets
-    ):
-        batch = samples.batch(index, length, rows)
-        found[index] = np.asarray(_logits(weights, batch.items, router=router))[: len(index)]
-    return found
+def route_scores(head: dict, features: np.ndarray) -> np.ndarray:
+    """What a router's head scores each network for each user, float64 [users choices]."""
+    return features.astype(np.float64) @ np.asarray(head["kernel"], np.float64) + np.asarray(head["bias"], np.float64)
 
 
 def choose(scores: np.ndarray, costs: np.ndarray, price: float = 0.0) -> np.ndarray:
@@ -244,10 +248,10 @@ def settle(scores: np.ndarray, costs: np.ndarray, settings: RouteConfig) -> tupl
         kept = kept[stays]
 
 
-def _named(run: Run, elastic: Elastic, evaluator: Evaluator, settings: RouteConfig, seed: int) -> Run:
+def _named(run: Run, elastic: Elastic, split: Split, settings: RouteConfig, seed: int) -> Run:
     """The run whose checkpoints know what they are of."""
     if run.checkpoints is None:
         return run
     known = dataclasses.asdict(settings) | {"seed": seed, "largest": elastic.largest.to_json()}
     known |= {"networks": [network.to_json() for network in elastic.networks]}
-    return run._replace(checkpoints=run.checkpoints.of_run(known | evaluator.split.data.identity()))
+    return run._replace(checkpoints=run.checkpoints.of_run(known | split.data.identity()))

@@ -43,8 +43,8 @@ class RoutedStream(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _chooser(router: Router) -> Any:
-    def best(weights: dict, items: Array) -> Array:
-        return jnp.argmax(router.logits(weights, items), -1)
+    def best(reader: dict, head: dict, items: Array) -> Array:
+        return jnp.argmax(router.scores(head, router.features(reader, items)), -1)
 
     return jax.jit(best)
 
@@ -54,15 +54,16 @@ class RoutedNetworks:
     """Networks cut out of an elastic one, and the router that chooses among them for each history. Inner ids in and out."""
 
     def __init__(
-        self, weights: dict, networks: Sequence[Architecture], router: Router, router_weights: dict, num_items: int
+        self, weights: dict, networks: Sequence[Architecture], router: Router, head: dict, num_items: int
     ) -> None:
-        """`weights` are the elastic network's, `networks` in the order of the router's scores."""
+        """`weights` are the elastic network's, `head` the router's, `networks` in the order of its scores."""
         if len(networks) != router.choices:
             raise ValueError(f"networks: expected {router.choices}, as many as the router scores, got {len(networks)}")
         self.networks = tuple(Network(architecture, num_items) for architecture in networks)
         self.weights = tuple(jax.device_put(corner(weights, architecture)) for architecture in networks)
         self.programs: tuple[Programs, ...] = tuple(programs(network) for network in self.networks)
-        self.router, self.router_weights = router, jax.device_put(router_weights)
+        self.router, self.head = router, jax.device_put(head)
+        self.reader = jax.device_put(router.reader(weights))
         self.max_length, self.num_items = networks[0].max_length, num_items
         self.lengths = bucket_lengths(self.max_length)
         self.no_offsets = jax.device_put(np.zeros(num_items + 1, np.float32))
@@ -71,7 +72,7 @@ class RoutedNetworks:
         """int64 [users]: the network for each history `items[ends[u]:ends[u + 1]]`; the first for an empty one."""
         chooser, choice = _chooser(self.router), np.zeros(len(ends) - 1, np.int64)
         batches = user_batches(items, ends, self.lengths, rows_of_events)
-        for index, found in pipelined((index, chooser(self.router_weights, batch)) for index, batch in batches):
+        for index, found in pipelined((index, chooser(self.reader, self.head, batch)) for index, batch in batches):
             choice[index] = np.asarray(found)[: len(index)]
         return choice
 
