@@ -78,7 +78,7 @@ def _by_length(elastic: Elastic, measured: dict[Part, Measured], spend: float) -
     """Each network's mean gain in a bin of lengths is its score there; a price of FLOPs keeps to `spend`."""
     known, costs = measured["validation"], elastic.flops()
     edges = np.unique(np.quantile(known.lengths, np.linspace(0, 1, BINS + 1)[1:-1]))
-    bins = {part: np.searchsorted(edges, of.lengths) for part, of in measured.items()}
+    bins: dict[Part, np.ndarray] = {part: np.searchsorted(edges, of.lengths) for part, of in measured.items()}
     scores = np.zeros((len(edges) + 1, len(costs)))
     for place in np.unique(bins["validation"]):
         scores[place] = known.gains[bins["validation"] == place].mean(0)
