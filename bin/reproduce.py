@@ -4,7 +4,8 @@ space: every network of the space trained alone, and what each search strategy p
 buys over it, at equal FLOPs and at fewer, and what random search finds there. table3: accuracy of all models; table4:
 their inference time and memory; table5: ablations; figure4: the weight lambda of the constraint, and budgets. headline:
 EASRec's pick against SASRec of one and of two layers, all from scratch. elastic: the networks of one elastic network as they
-stand, against each trained alone. compare: two models by their kept cells, printed.
+stand, against each trained alone. canet: a router over the slices of an elastic network, against other ways to choose at equal
+FLOPs. compare: two models by their kept cells, printed.
 results: everything finished in WORKDIR as one document.
 """
 
@@ -26,7 +27,19 @@ from experiments.recipes import Dataset, Scale  # noqa: E402
 @dataclass(frozen=True)
 class Arguments:
     experiment: Annotated[
-        Literal["space", "wide", "table3", "table4", "table5", "figure4", "headline", "elastic", "compare", "results"],
+        Literal[
+            "space",
+            "wide",
+            "table3",
+            "table4",
+            "table5",
+            "figure4",
+            "headline",
+            "elastic",
+            "canet",
+            "compare",
+            "results",
+        ],
         tyro.conf.Positional,
     ]
     """What to run; finished cells are not run again."""

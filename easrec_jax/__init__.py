@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ProxylessConfig,
         RecnasConfig,
         RetrainConfig,
+        RouteConfig,
         SearchConfig,
     )
     from easrec_jax.config_files import load_config
@@ -44,6 +45,7 @@ _NAMES = {  # by the module that defines them
     "config.evaluate": ("EvaluateConfig",),
     "config.model": ("ModelConfig",),
     "config.retrain": ("RetrainConfig",),
+    "config.route": ("RouteConfig",),
     "config.search": ("EasrecConfig", "ProxylessConfig", "RecnasConfig", "SearchConfig"),
     "config_files": ("load_config",),
     "data.interactions": ("IdMap", "Interactions"),

@@ -40,7 +40,7 @@ class Interrupted(Exception):
 
 
 UNKNOWN = "not recorded"
-CONFIG_PARTS = ("data", "model", "search", "retrain", "evaluate")
+CONFIG_PARTS = ("data", "model", "search", "retrain", "route", "evaluate")
 
 
 class Job(NamedTuple):

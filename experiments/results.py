@@ -15,6 +15,7 @@ EXPERIMENTS = {
     "space": "The whole space, and what each search picked of it",
     "wide": "The wide space",
     "headline": "One network against one network",
+    "canet": "A network for each user",
 }
 
 

@@ -12,6 +12,7 @@ from easrec_jax.config.data import DataConfig, PlantedConfig
 from easrec_jax.config.evaluate import EvaluateConfig
 from easrec_jax.config.model import ATTENTIONS, CAUSAL_ATTENTIONS, Attention, ModelConfig
 from easrec_jax.config.retrain import RetrainConfig
+from easrec_jax.config.route import RouteConfig
 from easrec_jax.config.search import EasrecConfig, ProxylessConfig, RecnasConfig, SearchConfig
 from easrec_jax.typed import check, settle_types
 
@@ -28,6 +29,7 @@ __all__ = [
     "ProxylessConfig",
     "RecnasConfig",
     "RetrainConfig",
+    "RouteConfig",
     "SearchConfig",
     "pruned_size",
 ]
@@ -41,6 +43,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    route: RouteConfig = field(default_factory=RouteConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     seed: int = 0
     """Seed of weights, data order, dropout, Gumbel noise and planted data."""
