@@ -39,9 +39,6 @@ from easrec_jax.data.split import Split  # noqa: E402
 from easrec_jax.models.network import Network  # noqa: E402
 from easrec_jax.runs import cli  # noqa: E402
 
-# tracing allocates much and leaves few cycles: a collection now and then will do
-gc.set_threshold(100_000, 50, 100)
-
 ITEMS, LENGTH = 20, 9
 SIZES = {"width": 8, "inner": 12, "depth": 2, "heads": 2, "max_length": LENGTH}
 VARIANTS = {
