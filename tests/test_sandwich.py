@@ -108,6 +108,15 @@ def test_a_front_is_what_nothing_beats_in_cost_and_accuracy():
     assert [one.network for one in front(networks[::-1])] == [0, 2, 5]
 
 
+@pytest.mark.parametrize("most", [1, 2, 3, 7])
+def test_as_many_networks_are_measured_as_may_be_the_ends_among_the_first(draw_weights, most):
+    supernet, costs = Masked(WIDE, ITEMS), cost_table(WIDE, ITEMS)
+    weights, told = draw_weights(supernet.init), []
+    found = measure(supernet, weights, task_of(setting(wide=True)), costs, most=most, tell=told.append)
+    assert len(found) == most == len(told) and found[0].cost == costs.min()
+    assert most < 2 or found[-1].cost == costs.max()
+
+
 def test_neighbours_differ_in_one_choice():
     for number in (0, len(WIDE.networks) // 2, len(WIDE.networks) - 1):
         mine, near = WIDE.networks[number], neighbours(WIDE, number)
@@ -135,6 +144,15 @@ def test_one_elastic_run_trains_every_network_and_picks_the_best_within_the_budg
     assert found.architecture == best.architecture
     costs = np.array([f.cost for f in found.measured])
     assert (np.diff(costs) >= 0).all()
+
+
+@pytest.mark.parametrize("settings", [{"training": "sandwich"}, {"ranking": "measured"}, {"sharing": "corners"}])
+def test_settings_of_a_supernet_are_refused_where_none_is_trained(settings):
+    (name,) = settings
+    with pytest.raises(ValueError, match=f"search.{name}: expected '.*', as random trains no supernet, got"):
+        search_chain(setting(strategy="random", **settings))
+    with pytest.raises(ValueError, match="search.warmup_epochs: expected fewer than search.epochs = 2"):
+        setting(training="sandwich", epochs=2, warmup_epochs=2)
 
 
 def test_a_large_space_is_measured_by_evolution_in_part():

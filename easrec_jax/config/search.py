@@ -143,6 +143,11 @@ class SearchConfig:
         expected = "'flops' or 'flops_all' in a wide space: each of its networks would be measured"
         check(not self.wide or self.cost != "latency", "search.cost", expected, self.cost)
         check(not (self.wide and self.sharing == "own"), "search.sharing", "corners in a wide space", self.sharing)
+        expected = (
+            f"fewer than search.epochs = {self.epochs} with search.training = 'sandwich': only the largest would learn"
+        )
+        late = self.training == "sandwich" and self.warmup_epochs >= self.epochs
+        check(not late, "search.warmup_epochs", expected, self.warmup_epochs)
         check(0.0 <= self.teacher <= 1.0, "search.teacher", "a share in [0, 1]", self.teacher)
         check_least(
             self, "search", 1, "epochs", "batch_size", "buckets", "every", "measured", "finalists", "finalist_epochs",

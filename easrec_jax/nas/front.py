@@ -48,7 +48,7 @@ def measure(
     else:
         ends = [int(allowed[np.argmin(costs.ravel()[allowed])]), int(allowed[np.argmax(costs.ravel()[allowed])])]
         rest = rng.permutation(np.setdiff1d(allowed, ends))
-        add([*ends, *rest[: most // 2 - len(ends)].tolist()])
+        add([*ends, *rest.tolist()][: max(most // 2, min(most, len(ends)))])
         while len(found) < most:
             add(_next(supernet.space, found, allowed, rng, min(GENERATION, most - len(found))))
     return tuple(sorted(found.values(), key=lambda one: one.cost))

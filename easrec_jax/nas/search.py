@@ -40,6 +40,7 @@ from easrec_jax.precision import in_float32
 from easrec_jax.space import Space
 from easrec_jax.train.loop import QUIET, LoopState, Procedure, Run, run_epochs
 from easrec_jax.train.task import Task
+from easrec_jax.typed import check
 
 
 class Found(NamedTuple):
@@ -71,7 +72,10 @@ def supernet_of(space: Space, num_items: int, dropout: float, sharing: str = "")
 
 
 def check_strategy(strategy: Strategy | Alone, space: Space, costs: np.ndarray, settings: SearchConfig) -> None:
-    """Raise `ValueError` where a strategy knows no budget, or no network stays within it."""
+    """Raise `ValueError` where a strategy knows no budget, or no network stays within it, or there is no supernet to be trained so."""
+    for name in ("sharing", "training", "ranking") if isinstance(strategy, Alone) else ():
+        plain, value = getattr(SearchConfig, name), getattr(settings, name)
+        check(value == plain, f"search.{name}", f"{plain!r}, as {settings.strategy} trains no supernet", value)
     if settings.budget is not None and not strategy.keeps_budget:
         raise ValueError(
             f"search.budget: expected none with search.strategy = {settings.strategy!r}, which keeps no limit "
