@@ -35,9 +35,8 @@ from easrec_jax.train.task import make_evaluator, task_of
 from experiments.canet_rivals import PARTS, Measured, exit_costs, exits_of, oracle, rival_choices, sureness
 from experiments.canet_tables import canet_tables
 from experiments.cells import Cells, Job
+from experiments.elastic import elastic_config
 from experiments.throughput import users_per_second
-
-EPOCHS = 3  # times those of a search: the elastic network itself is served
 
 
 def run_canet(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] = ()) -> str:
@@ -45,21 +44,11 @@ def run_canet(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] =
     cells.shown_rows((), rows, lambda row: [])
     jobs = {}
     for seed in range(seeds):
-        config = dataclasses.replace(elastic_recipe(cells.config), seed=seed)
+        config = dataclasses.replace(elastic_config(cells.config, dataset), seed=seed)
         jobs[f"canet-seed{seed}"] = Job(partial(canet_cell, cells.split), config)
     found = list(zip(cells.run_all(jobs), [cells.ranks(name) or {} for name in jobs], strict=True))
     results, lines, text = canet_tables(found, cells.config, cells.split, dataset)
     return cells.write("canet", results, lines, text, seeds=seeds)
-
-
-def elastic_recipe(config: Config) -> Config:
-    """The recipe's search as the training of one elastic network."""
-    epochs = EPOCHS * config.search.epochs
-    settings = dataclasses.replace(
-        config.search, strategy="untrained", sharing="corners", training="sandwich", ranking="measured", finalists=1,
-        schedule="cosine", budget=None, epochs=epochs, warmup_epochs=epochs // 3, patience=epochs,
-    )  # fmt: skip
-    return dataclasses.replace(config, search=settings)
 
 
 def canet_cell(split: Split, config: Config, run: Run) -> dict | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from easrec_jax.data.split import Part
-from easrec_jax.evaluate.confidence import confidence
-from easrec_jax.evaluate.evaluator import Evaluator
+from easrec_jax.evaluate.evaluator import Evaluator, ScoreFunction
 from easrec_jax.models.corner import corner
 from easrec_jax.models.cost import request_flops
 from easrec_jax.models.network import Network, network_scores
@@ -65,8 +68,15 @@ def sureness(elastic: Elastic, evaluator: Evaluator) -> np.ndarray:
     for number in exits_of(elastic):
         architecture = elastic.networks[number]
         scores = network_scores(Network(architecture, elastic.num_items))
-        found.append(confidence(scores, corner(elastic.weights, architecture), evaluator))
+        weights = corner(elastic.weights, architecture)
+        found.append(evaluator.of_users(partial(highest_probability, weights, scores=scores)))
     return np.stack(found, 1)
+
+
+@partial(jax.jit, static_argnames="scores")
+def highest_probability(weights: Any, items: Array, *, scores: ScoreFunction) -> Array:
+    """Of any item as the next one, [batch]."""
+    return jnp.max(jax.nn.softmax(scores(weights, items)[:, 1:], -1), -1)
 
 
 def _static(elastic: Elastic, measured: dict[Part, Measured], spend: float) -> dict[Part, np.ndarray]:

@@ -8,30 +8,18 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
+from served import ARCHITECTURE, IDS, save
 
-from easrec_jax.architecture import Architecture
-from easrec_jax.config import Config
-from easrec_jax.config_files import to_json
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.models.network import Network
 from easrec_jax.serving import programs
 from easrec_jax.serving.artifact import Model, load_model, save_model
 from easrec_jax.serving.recommend import Recommender
 
-IDS = tuple(["a b", 'q"uote', "<b>", "ü", *(f"i{k}" for k in range(36))])
-ARCHITECTURE = Architecture(
-    width=8, inner=16, depth=2, heads=2, max_length=8, attention="recent_linrec", gate_layers=2, conv_width=4
-)
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("run") / "model"
-    weights = Network(ARCHITECTURE, len(IDS)).init(jax.random.key(0))
-    popularity = np.concatenate([[0], np.arange(len(IDS), 0, -1)])
-    model = Model(ARCHITECTURE, weights, IdMap(IDS), popularity, {"test": {}})
-    save_model(path, model, architecture=ARCHITECTURE.to_json(), config=to_json(Config()), metrics="")
-    return path
+    return save(tmp_path_factory.mktemp("run") / "model")
 
 
 @pytest.fixture(scope="module")

@@ -61,8 +61,8 @@ def test_a_search_that_is_not_elastic_says_what_would_be(call_here, tmp_path):
     folder.mkdir()
     architecture = {
         "width": 16, "inner": 16, "depth": 1, "heads": 2, "max_length": 40, "attention": "recent_linrec", "gate_layers": 2,
-        "conv_width": 4, "learn_decay": False, "chosen_by": {"training": "single"},
+        "conv_width": 4, "learn_decay": False, "chosen_by": {"training": "single", "sharing": "own"},
     }  # fmt: skip
     (folder / "architecture.json").write_text(json.dumps(architecture))
-    with pytest.raises(ValueError, match="expected an elastic search.*--search.training sandwich"):
+    with pytest.raises(ValueError, match="expected a search of .* corners .*--search.training sandwich"):
         call_here("route", DEMO, *TINY, *ELASTIC, f"--workdir={tmp_path}")

@@ -18,7 +18,6 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.config import RouteConfig
 from easrec_jax.data.interactions import IdMap, Interactions
 from easrec_jax.data.split import Split
-from easrec_jax.evaluate.confidence import confidence
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.corner import corner
 from easrec_jax.models.network import Network, network_scores
@@ -46,6 +45,7 @@ from easrec_jax.nas.routing import (
     train_router,
 )
 from easrec_jax.space import space_of
+from experiments import canet_rivals
 
 ITEMS = 60
 SPACE = space_of(setting(model={"layers": 3}))
@@ -232,13 +232,24 @@ def test_outcomes_are_each_networks_own(draw_weights):
     assert order == pytest.approx(1.0)
 
 
-def test_confidence_is_the_highest_probability_of_an_item():
+def test_an_exit_is_as_sure_as_its_highest_probability():
     def scores(table, items):
         return jnp.broadcast_to(table[None], (items.shape[0], len(table)))
 
     table = jnp.log(jnp.asarray([99.0, *range(1, ITEMS + 1)]))  # the padding's own does not count
-    sure = confidence(scores, table, Evaluator(chain(), "validation", LENGTH))
+    evaluator = Evaluator(chain(), "validation", LENGTH)
+    sure = evaluator.of_users(lambda items: canet_rivals.highest_probability(table, items, scores=scores))
     np.testing.assert_allclose(sure, ITEMS / (ITEMS * (ITEMS + 1) / 2), rtol=1e-4)
+
+
+def test_what_is_computed_of_users_comes_in_their_order():
+    evaluator = Evaluator(chain(), "validation", LENGTH, batch_size=32, buckets=2)
+    found = evaluator.of_users(lambda items: jnp.stack([jnp.sum(items, 1), jnp.sum(items > 0, 1)], 1))
+    split = chain()
+    expected = [
+        split.data.items[a:b][-LENGTH:] for a, b in zip(split.start, split.history_end("validation"), strict=True)
+    ]
+    np.testing.assert_array_equal(found, [(items.sum(), len(items)) for items in expected])
 
 
 @pytest.fixture(scope="module")

@@ -202,6 +202,19 @@ class Evaluator:
         """Recall, MRR and NDCG by protocol."""
         return {name: metrics(ranks, self.ks) for name, ranks in self.ranks(scores, weights).items()}
 
+    @in_float32
+    def of_users(self, compute: Callable[[Array], Array]) -> np.ndarray:
+        """What `compute(items [batch length]) -> [batch ...]` gives for each user's history, float32 [users ...]."""
+        samples, pending = scoring_samples(self.split, self.part, max_length=self.max_length), []
+        for index, length, rows in bucketed(
+            samples, max_length=self.max_length, batch_size=self.batch_size, buckets=self.buckets
+        ):
+            pending.append((index, compute(jnp.asarray(samples.batch(index, length, rows).items))))
+        found = np.zeros((len(samples), *pending[0][1].shape[1:]), np.float32)
+        for index, values in pending:
+            found[index] = np.asarray(values)[: len(index)]
+        return found
+
     def _seen_pairs(self, users: np.ndarray) -> np.ndarray:
         """int32 [2 pairs]: (row in batch, item) for everything the users have seen, padded to a power of two."""
         stride = self.split.data.num_items + 1

@@ -21,7 +21,6 @@ from jax import Array
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import RouteConfig
-from easrec_jax.data.batches import bucketed, scoring_samples
 from easrec_jax.data.split import Split
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.evaluate.metrics import gains
@@ -113,18 +112,9 @@ def _features(reader: dict, items: Array, *, router: Router) -> Array:
     return router.features(reader, items)
 
 
-@in_float32
 def route_features(router: Router, reader: dict, evaluator: Evaluator) -> np.ndarray:
     """What the router's head sees of each user of the evaluator's part, float32 [users features]."""
-    samples, pending = scoring_samples(evaluator.split, evaluator.part, max_length=evaluator.max_length), []
-    for index, length, rows in bucketed(
-        samples, max_length=evaluator.max_length, batch_size=evaluator.batch_size, buckets=evaluator.buckets
-    ):
-        pending.append((index, _features(reader, samples.batch(index, length, rows).items, router=router)))
-    found = np.zeros((len(samples), pending[0][1].shape[1]), np.float32)
-    for index, values in pending:
-        found[index] = np.asarray(values)[: len(index)]
-    return found
+    return evaluator.of_users(partial(_features, reader, router=router))
 
 
 @in_float32

@@ -26,7 +26,7 @@ from easrec_jax.nas.distribution import Table
 from easrec_jax.nn.block import pick_last
 from easrec_jax.nn.losses import CHUNK, Teacher, cross_entropy
 
-TAUGHT = 0.5  # of the positions, drawn anew, the other network learns at: as good as all of them, and cheaper
+TAUGHT = 0.5  # of the positions, drawn anew, the other network learns at: that is half of its softmax's price
 DEEPEST = 0.5  # of the largest network's positions are read after its last layer, the others after any one before
 
 

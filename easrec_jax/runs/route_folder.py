@@ -19,11 +19,9 @@ from easrec_jax.models.encoder import Weights
 from easrec_jax.models.router import Router
 from easrec_jax.nas.routing import Elastic, Routed, all_ranks, choose, route_features, route_scores
 from easrec_jax.runs.described import data_counts
-from easrec_jax.runs.search_folder import load_cut, load_pick
-from easrec_jax.runs.start import fresh_weights, rows_by_id
+from easrec_jax.runs.start import start_elastic
 from easrec_jax.serving.artifact import load_tree, save_tree
 from easrec_jax.serving.routed import RoutedNetworks
-from easrec_jax.space import space_of
 from easrec_jax.train.task import make_evaluator
 
 QUARTERS = 4  # of history lengths, of which the shares are told
@@ -33,25 +31,10 @@ PARTS: tuple[Part, Part] = ("validation", "test")
 def load_elastic(folder: Path, config: Config, data: Interactions) -> Elastic:
     """The elastic network of a finished search and the networks on its front; item rows follow their items by id.
 
-    `FileNotFoundError` or `ValueError` say which file is missing or of another kind of search.
+    Raises what `start_elastic` raises.
     """
-    space = space_of(config)
-    _, chosen_by, _ = load_pick(folder, space)
-    path = folder / "front.json"
-    if chosen_by.get("training") != "sandwich" or not path.is_file():
-        raise ValueError(
-            f"{folder}: expected an elastic search, whose networks are good as they stand: --search.strategy untrained "
-            "--search.sharing corners --search.training sandwich --search.ranking measured --search.finalists 1"
-        )
-    loaded = load_cut(folder, space, space.largest, chosen_by.get("sharing", ""))
-    if loaded is None:
-        raise FileNotFoundError(f"{folder / 'supernet.npz'}: missing: search again")
-    cut, ids, _ = loaded
-    fresh = fresh_weights(space.largest, config, data)
-    weights, _ = rows_by_id(cut, ids, data.item_ids, fresh, source=folder / "supernet.npz")
-    front = [Architecture.from_json(one, source=str(path)) for one in read_json(path)["networks"] if one["front"]]
-    front.sort(key=lambda network: request_flops(network, data.num_items))
-    return Elastic(space.largest, weights, tuple(front), data.num_items)
+    start = start_elastic(folder, config, data)
+    return Elastic(start.architecture, start.weights, start.sizes, data.num_items)
 
 
 def write_route(folder: Path, elastic: Elastic, routed: Routed, config: Config, split: Split) -> dict:
