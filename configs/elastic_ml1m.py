@@ -1,7 +1,7 @@
 """MovieLens-1M, one elastic network of the paper's sizes: widths 128, 96, 64 and depths 1 to 4, trained once.
 
     python bin/search.py  configs/elastic_ml1m.py --data.path ml-1m.txt
-    python bin/retrain.py configs/elastic_ml1m.py --data.path ml-1m.txt
+    python bin/retrain.py configs/elastic_ml1m.py --data.path ml-1m.txt --retrain.architecture elastic
 
 Device: two CPU cores. Minutes: not measured. Peak memory: not measured.
 Score: not measured.

@@ -2,8 +2,7 @@
 
 Nothing but masks tells networks apart: one program runs them all, whichever is drawn. Its price is that a narrow network
 costs what a wide one does; layers beyond the depth, other attentions and other gates cost nothing. Slices for each width, as
-`models/supernet.py` has them, would save that and cost a copy of the program for each: at the sizes of configs/ml1m_wide.py
-the gradient then compiles 4.2 times as long.
+`models/supernet.py` has them, would save that and cost a copy of the program for each (docs/design.md).
 
 A choice is a row of `Space.networks`, as a traced int32 vector.
 """
