@@ -13,6 +13,7 @@ def command() -> None:
     arguments, workdir = run_arguments(__doc__ or "")
     config, folder = arguments.config, workdir / "retrain"
 
+    from easrec_jax.cells import CellArchitecture
     from easrec_jax.data.load import load_data
     from easrec_jax.data.split import Split
     from easrec_jax.data.titles import read_titles
@@ -23,6 +24,7 @@ def command() -> None:
     from easrec_jax.runs.retrain import retrain
     from easrec_jax.runs.start import check_target, find_start
     from easrec_jax.runs.tables import results_table, sizes_table
+    from easrec_jax.runs.teacher import teach
     from easrec_jax.runs.workdir import MetricsLog, open_run
     from easrec_jax.train.checkpoint import Checkpoints
     from easrec_jax.train.loop import Run
@@ -33,22 +35,25 @@ def command() -> None:
     titles = read_titles(config.data.titles) if config.data.titles else {}
     split, start = Split(data), find_start(config, workdir, data)
     check_target(config, workdir, arguments.overwrite or (arguments.resume and folder.is_dir()))
-    parts = ("data", "model", "retrain", "evaluate", "seed")
+    parts = ("data", "model", "retrain", "distill", "evaluate", "seed")
     owner = open_run(
         folder, config, data, parts=parts, start=start.source, resume=arguments.resume, overwrite=arguments.overwrite
     )
     described = describe_architecture(start.architecture, config, data.num_items, start.chosen_by)
     print(describe_data(data, samples_of(config, split).num_targets), flush=True)
     print(start.announce(described), flush=True)
-    log = MetricsLog(folder / "metrics.jsonl")
-    sizes = ()
+    log, sizes, taught = MetricsLog(folder / "metrics.jsonl"), (), None
+    if not start.sizes:
+        taught = teach(config, workdir, split)
     with Progress("retrain", log) as progress:
         run = Run(Checkpoints(folder / "checkpoints"), arguments.resume, progress.step, progress.epoch)
         if start.sizes:
             done = as_it_stands(start.architecture, start.weights, config, split)
             sizes = measure_sizes(done, start.sizes, config, split, tell=progress.step)
         else:
-            done = retrain(start.architecture, start.weights, config, split, evaluate_start=start.goes_on, run=run)
+            done = retrain(
+                start.architecture, start.weights, config, split, taught=taught, evaluate_start=start.goes_on, run=run
+            )
     if done is None:
         fail(f"interrupted; the checkpoint in {folder} is good: --resume continues")
     if done.fitted.epoch == 0 and not sizes:
@@ -57,7 +62,8 @@ def command() -> None:
     results |= {"seconds": round(time.perf_counter() - started, 1), **machine()}
     if start.rows is not None:
         results["item_rows"] = start.rows._asdict()
-    mine = "largest size" if sizes else "EASRec" if start.searched else "this model"
+    found = "AdaRec" if isinstance(start.architecture, CellArchitecture) else "EASRec"
+    mine = "largest size" if sizes else found if start.searched else "this model"
     if others := rivals(config, data, split, truth):
         results["baselines"] = others
     write_model(workdir / "model", done, results, config, data, titles=titles, records=log.records(), front=sizes)

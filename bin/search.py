@@ -12,14 +12,17 @@ def command() -> None:
     arguments, workdir = run_arguments(__doc__ or "")
     config, folder = arguments.config, workdir / "search"
 
+    from easrec_jax.config import ADAREC
     from easrec_jax.data.load import load_data
     from easrec_jax.data.split import Split
     from easrec_jax.evaluate.latency import latency_table
     from easrec_jax.models.cost import cost_table
-    from easrec_jax.nas.search import check_strategy, search
+    from easrec_jax.nas.adarec import search_cells, students_of
+    from easrec_jax.nas.search import Found, check_strategy, search
     from easrec_jax.nas.strategies.known import find_strategy
     from easrec_jax.runs.figures import draw_front, draw_search
     from easrec_jax.runs.search_folder import describe_front, write_search
+    from easrec_jax.runs.teacher import teach
     from easrec_jax.runs.workdir import MetricsLog, open_run
     from easrec_jax.space import space_of
     from easrec_jax.train.checkpoint import Checkpoints
@@ -28,24 +31,31 @@ def command() -> None:
 
     started = time.perf_counter()
     data, _ = load_data(config.data, seed=config.seed)
-    space, task, strategy = space_of(config), task_of(config, Split(data)), find_strategy(config.search.strategy)
-    costs = cost_table(space, data.num_items, config.search.cost)
-    check_strategy(strategy, space, costs, config.search)
-    parts = ("data", "model", "search", "evaluate", "seed")
+    split, cells = Split(data), config.search.strategy == ADAREC
+    task, space, strategy, costs = task_of(config, split), None, None, None
+    if not cells:
+        space, strategy = space_of(config), find_strategy(config.search.strategy)
+        costs = cost_table(space, data.num_items, config.search.cost)
+        check_strategy(strategy, space, costs, config.search)
+    parts = ("data", "model", "search", "distill", "evaluate", "seed")
     owner = open_run(folder, config, data, parts=parts, resume=arguments.resume, overwrite=arguments.overwrite)
     print(describe_data(data, task.samples.num_targets), flush=True)
     log = MetricsLog(folder / "metrics.jsonl")
-    if config.search.cost == "latency":
+    if space is not None and config.search.cost == "latency":
         seconds = latency_table(space, data.num_items, folder / "latency.json")
         costs = seconds / seconds.max()
+    taught = teach(config, workdir, split) if cells else None
     with Progress("search", log) as progress:
         run = Run(Checkpoints(folder / "checkpoints"), arguments.resume, progress.step, progress.epoch)
-        found = search(space, task, settings=config.search, strategy=strategy, costs=costs, run=run)
+        if space is None:
+            found = search_cells(students_of(config, data.num_items), task, taught, settings=config.search, run=run)
+        else:
+            found = search(space, task, settings=config.search, strategy=strategy, costs=costs, run=run)
     if not found.finished:
         fail(f"interrupted after {found.epochs} whole epochs; the checkpoint in {folder} is good: --resume continues")
     described = write_search(folder, found, config, data)
     draw_search(log.records(), config, folder / "search.png")
-    if found.measured:
+    if isinstance(found, Found) and found.measured:
         draw_front(describe_front(found, config, data.num_items)["networks"], config, folder / "front.png")
     print(f"found {found.architecture.describe()}")
     print(

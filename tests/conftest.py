@@ -96,7 +96,8 @@ def random_weights(init, seed: int = 0) -> dict:
 
     def draw(path: tuple, shape: jax.ShapeDtypeStruct) -> jax.Array:
         values = 0.4 * rng.standard_normal(shape.shape) + (path[-1].key == "scale")
-        values[0] *= path[-2].key != "tables" or path[-1].key != "items"
+        if [part.key for part in path[-2:]] == ["tables", "items"]:
+            values[0] = 0.0
         return jnp.asarray(values, shape.dtype)
 
     return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(init, jax.random.key(0)))

@@ -20,7 +20,7 @@ from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted, planted_features
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models import rivals
-from easrec_jax.models.network import Network, network_scores
+from easrec_jax.models.network import network_scores
 from easrec_jax.models.rival import check_rival, find_rival
 from easrec_jax.models.rivals.popularity import popularity_scores
 from easrec_jax.runs.retrain import baseline
@@ -140,13 +140,13 @@ def test_a_rival_beats_popularity_and_shuffled_features_hurt(rival, made):
     assert evaluator(other)(network_scores(network), moved)["full"]["ndcg@10"] < 0.5 * right.ndcg
 
 
-@pytest.mark.parametrize("name", ["sasrec", "sasrecf", "fdsa"])
+@pytest.mark.parametrize("name", ["sasrec", "sasrecf", "fdsa", "nextitnet"])
 def test_a_rival_overfits_a_tiny_set(name, interactions, features):
     rng = np.random.default_rng(0)
     histories = [(1 + rng.permutation(ITEMS)[:8]).tolist() for _ in range(6)]
     split = Split(interactions(histories, ITEMS))
     arch = Architecture(16, 32, 1, 2, LENGTH, "softmax", 0)
-    network = Network(arch, ITEMS) if name == "sasrec" else RIVALS[name](arch, features, ITEMS, 0.0)
+    network = find_rival(name)[0].network(arch, features if name in RIVALS else None, ITEMS, 0.0)
     weights = network.init(jax.random.key(0))
     samples = training_samples(split, max_length=LENGTH, targets="all", windows="all")
     (batch,) = epoch_batches(samples, max_length=LENGTH, batch_size=8, buckets=1, seed=0, epoch=0)
@@ -174,9 +174,10 @@ def test_closed_form_flops_are_the_products_of_the_program(network, weights):
 def test_baseline_names():
     assert find_rival("fdsa")[1] == "softmax" and find_rival("sasrecf+linrec")[1] == "linrec"
     assert find_rival("markov")[1] == "" and find_rival("fdsa+linrec")[0] is find_rival("fdsa")[0]
-    for wrong in ("sasrec+", "gru4rec", "popularity+softmax", "sasrec+mamba", "markov+"):
+    for wrong in ("sasrec+", "gru4rec", "popularity+softmax", "sasrec+mamba", "markov+", "nextitnet+linrec"):
         with pytest.raises(
-            ValueError, match=r"retrain\.baselines: expected markov, popularity, or a network, fdsa, sasrec, "
+            ValueError,
+            match=r"retrain\.baselines: expected markov, popularity, or a network, fdsa, nextitnet, sasrec, ",
         ):
             check_rival(wrong, Config())
     with pytest.raises(ValueError, match=r"retrain\.baselines: expected no bidirectional linrec"):

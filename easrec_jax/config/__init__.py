@@ -9,19 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from easrec_jax.config.data import DataConfig, PlantedConfig
+from easrec_jax.config.distill import DistillConfig
 from easrec_jax.config.evaluate import EvaluateConfig
 from easrec_jax.config.model import ATTENTIONS, CAUSAL_ATTENTIONS, Attention, ModelConfig
 from easrec_jax.config.retrain import RetrainConfig
 from easrec_jax.config.route import RouteConfig
-from easrec_jax.config.search import EasrecConfig, ProxylessConfig, RecnasConfig, SearchConfig
+from easrec_jax.config.search import ADAREC, AdarecConfig, EasrecConfig, ProxylessConfig, RecnasConfig, SearchConfig
 from easrec_jax.typed import check, settle_types
 
 __all__ = [
+    "ADAREC",
     "ATTENTIONS",
     "CAUSAL_ATTENTIONS",
+    "AdarecConfig",
     "Attention",
     "Config",
     "DataConfig",
+    "DistillConfig",
     "EasrecConfig",
     "EvaluateConfig",
     "ModelConfig",
@@ -43,6 +47,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
     route: RouteConfig = field(default_factory=RouteConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     seed: int = 0
@@ -54,8 +59,10 @@ class Config:
             self._check_causal()
         expected = "false in a wide space, whose numbers of heads have decays of their own"
         check(not (self.search.wide and self.model.learn_decay), "model.learn_decay", expected, self.model.learn_decay)
-        for prune in self.search.prune:
+        for prune in self.search.prune if self.search.strategy != ADAREC else ():
             self._check_candidate(prune)
+        expected = "0 with retrain.loss = 'sampled': a teacher's scores are of all items"
+        check(not self.distill.share or self.retrain.loss == "full", "distill.share", expected, self.distill.share)
 
     def _check_causal(self) -> None:
         causal, mine = f"of {', '.join(CAUSAL_ATTENTIONS)} with data.targets = 'all'", self.model.attention

@@ -48,8 +48,8 @@ class RetrainConfig:
     patience: int = 10
     """Stop after this many epochs without a better validation NDCG@10."""
     baselines: tuple[str, ...] = ()
-    """Also evaluated with the same data, protocol and effort: popularity, markov, sasrec, sasrecf, fdsa (what is in
-    easrec_jax/models/rivals/); the last three with softmax, or another attention as in sasrec+causal_linrec."""
+    """Also evaluated with the same data, protocol and effort: popularity, markov, nextitnet, sasrec, sasrecf, fdsa
+    (what is in easrec_jax/models/rivals/); the last three with softmax, or another attention as in sasrec+causal_linrec."""
 
     def __post_init__(self) -> None:
         settle_types(self, "retrain")

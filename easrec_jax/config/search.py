@@ -8,6 +8,8 @@ from typing import Literal
 from easrec_jax.config.model import Attention
 from easrec_jax.typed import check, check_least, settle_types
 
+ADAREC = "adarec"  # the strategy that chooses operations and not sizes
+
 
 @dataclass(frozen=True)
 class EasrecConfig:
@@ -56,6 +58,31 @@ class RecnasConfig:
         _check_temperatures(self, "search.recnas")
 
 
+@dataclass(frozen=True)
+class AdarecConfig:
+    """Settings of adarec; its teacher's are distill.*. A student has model.layers cells of model.width channels."""
+
+    cost_weight: float = 0.3
+    """beta, the weight of the mean cost of a cell's operations, those of five-event convolutions being 1, in alpha's loss."""
+    tau_start: float = 1.0
+    """Temperature of the relaxation in the first epochs."""
+    tau_decay: float = 0.8
+    """What it is multiplied by every tau_epochs."""
+    tau_epochs: int = 5
+    """Epochs between two temperatures."""
+    weight_decay: float = 0.0005
+    """Decoupled weight decay (AdamW) of the weights."""
+    arch_weight_decay: float = 0.001
+    """The same of alpha."""
+
+    def __post_init__(self) -> None:
+        settle_types(self, "search.adarec")
+        check_least(self, "search.adarec", 0, "cost_weight", "weight_decay", "arch_weight_decay")
+        check_least(self, "search.adarec", 1, "tau_epochs")
+        for name in ("tau_start", "tau_decay"):
+            check(getattr(self, name) > 0, f"search.adarec.{name}", "a number above 0", getattr(self, name))
+
+
 def _check_temperatures(settings: EasrecConfig | RecnasConfig, part: str) -> None:
     for name in ("tau_start", "tau_min"):
         check(getattr(settings, name) > 0, f"{part}.{name}", "a number above 0", getattr(settings, name))
@@ -66,8 +93,8 @@ class SearchConfig:
     """The search of an architecture."""
 
     strategy: str = "easrec"
-    """easrec, darts, proxyless, recnas, untrained (a control): a supernet; random, exhaustive: networks trained alone; or a file
-    NAME.py of your own."""
+    """easrec, darts, proxyless, recnas, untrained (a control): a supernet; random, exhaustive: networks trained alone; adarec: a
+    cell of convolutions and pools, with a teacher (distill.share); or a file NAME.py of your own."""
     cost: Literal["flops", "flops_all", "latency"] = "flops"
     """What the constraint and the budget count: FLOPs of a request, whose last layer runs at the last position alone; with all
     layers at all positions (flops_all); or seconds, measured here before the search."""
@@ -116,7 +143,7 @@ class SearchConfig:
     """Epochs of weight steps alone before the first architecture step: an untrained supernet cannot tell candidates apart."""
     budget: float | None = None
     """Highest cost of the pick, as a fraction of the largest network's (easrec: no other is drawn; recnas: its target; darts
-    and proxyless keep none)."""
+    and proxyless keep none); adarec: highest mean cost of a cell's operations, those of five-event convolutions being 1."""
     finalists: int = 4
     """Most probable networks compared on the validation items at the end, by NDCG@10 (easrec without a budget, and proxyless: by
     cross entropy plus the price); this comparison is no part of the paper. 1: the most probable is picked, as there. random: as
@@ -125,6 +152,7 @@ class SearchConfig:
     """Epochs that each of them is trained alone, from the shared weights, before they are compared."""
     patience: int = 10
     """Stop after this many epochs without a better validation NDCG@10."""
+    adarec: AdarecConfig = field(default_factory=AdarecConfig)
     easrec: EasrecConfig = field(default_factory=EasrecConfig)
     proxyless: ProxylessConfig = field(default_factory=ProxylessConfig)
     recnas: RecnasConfig = field(default_factory=RecnasConfig)
@@ -142,6 +170,8 @@ class SearchConfig:
         check(set(self.gate_layers) <= {0, 1, 2}, "search.gate_layers", "0, 1 or 2 each", self.gate_layers)
         expected = "'flops' or 'flops_all' in a wide space: each of its networks would be measured"
         check(not self.wide or self.cost != "latency", "search.cost", expected, self.cost)
+        expected = "no wide space with search.strategy = 'adarec'"
+        check(not (self.wide and self.strategy == ADAREC), "search.strategy", expected, self.strategy)
         check(not (self.wide and self.sharing == "own"), "search.sharing", "corners in a wide space", self.sharing)
         expected = (
             f"fewer than search.epochs = {self.epochs} with search.training = 'sandwich': only the largest would learn"

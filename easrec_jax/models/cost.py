@@ -14,12 +14,15 @@ from __future__ import annotations
 import numpy as np
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.cells import NODES, OPERATIONS, AnyArchitecture, CellArchitecture
 from easrec_jax.nn.mixer import find_mixer
 from easrec_jax.space import Space
 
 
-def request_flops(arch: Architecture, num_items: int, length: int | None = None) -> int:
+def request_flops(arch: AnyArchitecture, num_items: int, length: int | None = None) -> int:
     """FLOPs to answer one user with `length` events (default: `max_length`), all items scored."""
+    if isinstance(arch, CellArchitecture):
+        return all_positions_flops(arch, num_items, length)
     length = arch.max_length if length is None else length
     d = arch.width
     # an event: its key, convolution, weight under the one query, share in each head's sum; a user: query, value, merge
@@ -29,10 +32,13 @@ def request_flops(arch: Architecture, num_items: int, length: int | None = None)
     return length * before + last + _pointwise(arch, arch.depth - 1) + 2 * d * num_items
 
 
-def all_positions_flops(arch: Architecture, num_items: int, length: int | None = None) -> int:
-    """The same with every layer at all `length` positions; all items are scored once."""
+def all_positions_flops(arch: AnyArchitecture, num_items: int, length: int | None = None) -> int:
+    """The same with every layer at all `length` positions; all items are scored once. Cells are always computed so."""
     length = arch.max_length if length is None else length
-    layers = sum(token_flops(arch, length, layer) for layer in range(arch.depth))
+    if isinstance(arch, CellArchitecture):
+        layers = arch.depth * sum(2 * taps * arch.width**2 for taps in _taps(arch))
+    else:
+        layers = sum(token_flops(arch, length, layer) for layer in range(arch.depth))
     return length * layers + 2 * arch.width * num_items
 
 
@@ -43,6 +49,11 @@ def token_flops(arch: Architecture, length: int, layer: int = 0) -> int:
     return 8 * d * d + 2 * arch.conv_width * d + mixing + _pointwise(arch, layer)
 
 
+def _taps(arch: CellArchitecture) -> list[int]:
+    """Of each convolution of a cell."""
+    return [OPERATIONS[name].taps for name in arch.operations if OPERATIONS[name].kind == "conv"]
+
+
 def _pointwise(arch: Architecture, layer: int) -> int:
     """Feed-forward and gates of a layer at one position."""
     d, inner = arch.width, arch.inner_sizes[layer]
@@ -50,21 +61,33 @@ def _pointwise(arch: Architecture, layer: int) -> int:
     return 4 * d * inner + gates
 
 
-def parameter_count(arch: Architecture, num_items: int) -> int:
+def parameter_count(arch: AnyArchitecture, num_items: int) -> int:
     """Trainable numbers, embeddings included (the padding row too, as it is stored)."""
+    layers = _cell_parameters(arch) if isinstance(arch, CellArchitecture) else _block_parameters(arch)
+    return (num_items + 1 + arch.max_length) * arch.width + 2 * arch.width + layers
+
+
+def _dense(inputs: int, outputs: int) -> int:
+    return inputs * outputs + outputs
+
+
+def _block_parameters(arch: Architecture) -> int:
     d = arch.width
 
-    def dense(a: int, b: int) -> int:
-        return a * b + b
-
     def block(inner: int) -> int:
-        size = 4 * dense(d, d) + dense(d, inner) + dense(inner, d) + 4 * d
+        size = 4 * _dense(d, d) + _dense(d, inner) + _dense(inner, d) + 4 * d
         size += arch.conv_width * d + (arch.heads if arch.learn_decay else 0)
         if arch.gate_layers:
-            size += dense(d, d) + dense(d, inner) + (arch.gate_layers - 1) * 2 * dense(d, d)
+            size += _dense(d, d) + _dense(d, inner) + (arch.gate_layers - 1) * 2 * _dense(d, d)
         return size
 
-    return (num_items + 1 + arch.max_length) * d + 2 * d + sum(map(block, arch.inner_sizes))
+    return sum(map(block, arch.inner_sizes))
+
+
+def _cell_parameters(arch: CellArchitecture) -> int:
+    """Cells, and the norm after the last."""
+    d = arch.width
+    return arch.depth * (sum(_dense(taps * d, d) + 2 * d for taps in _taps(arch)) + 2 * d + NODES) + 2 * d
 
 
 COUNTS = {"flops": request_flops, "flops_all": all_positions_flops}  # by the value of search.cost

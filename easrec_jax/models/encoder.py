@@ -16,6 +16,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.cells import AnyArchitecture
 from easrec_jax.precision import in_float32
 from easrec_jax.space import Space
 
@@ -34,7 +35,7 @@ class Encoder(Protocol):
         ...
 
     @property
-    def architecture(self) -> Architecture:
+    def architecture(self) -> AnyArchitecture:
         """Its sizes."""
         ...
 
@@ -62,6 +63,15 @@ class Encoder(Protocol):
 
     def encode_last(self, weights: Weights, items: Items, *, key: Array | None = None) -> Float[Array, "batch width"]:
         """Hidden state at each user's last event."""
+        ...
+
+
+@runtime_checkable
+class Layered(Encoder, Protocol):
+    """A network whose layers can be read one by one, so that it can teach and be taught."""
+
+    def exits(self, weights: Weights, items: Items, *, key: Array | None = None) -> list[Array]:
+        """Hidden states after each of `architecture.depth` layers, [batch length width] each; the last is `encode`'s."""
         ...
 
 
@@ -125,7 +135,10 @@ class Supernet(Protocol):
 
 @dataclass(frozen=True)
 class ModuleEncoder:
-    """An `Encoder` whose layers one linen module declares: it has `architecture`, `num_items`, `dropout`, `encode`, `encode_last`."""
+    """An `Encoder` whose layers one linen module declares: it has `architecture`, `num_items`, `dropout`, `encode`, `encode_last`.
+
+    The module may have `exits`, and `start` and `step`.
+    """
 
     module: Any
 
@@ -135,7 +148,7 @@ class ModuleEncoder:
         return type(self.module).__name__
 
     @property
-    def architecture(self) -> Architecture:
+    def architecture(self) -> AnyArchitecture:
         """The module's."""
         return self.module.architecture
 
@@ -164,6 +177,20 @@ class ModuleEncoder:
         """Hidden state at every position; a key switches dropout on and is consumed."""
         return self.module.apply({"params": weights}, items, key=key, method="encode")
 
+    def exits(self, weights: Weights, items: Items, *, key: Array | None = None) -> list[Array]:
+        """Hidden states after each layer, [batch length width] each, where the module has `exits`."""
+        return self.module.apply({"params": weights}, items, key=key, method="exits")
+
     def encode_last(self, weights: Weights, items: Items, *, key: Array | None = None) -> Float[Array, "batch width"]:
         """Hidden state at each user's last event."""
         return self.module.apply({"params": weights}, items, key=key, method="encode_last")
+
+    def start(self, weights: Weights, items: Items) -> tuple[Float[Array, "batch width"], Any]:
+        """Hidden state at the last event, and the state from which `step` continues, where the module streams."""
+        return self.module.apply({"params": weights}, items, method="start")
+
+    def step(
+        self, weights: Weights, state: Any, items: Int[Array, " batch"]
+    ) -> tuple[Float[Array, "batch width"], Any]:
+        """Hidden state after one more event a user, where the module streams."""
+        return self.module.apply({"params": weights}, state, items, method="step")

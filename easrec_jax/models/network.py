@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.models.encoder import Encoder, Items, ScoreFunction
-from easrec_jax.nn.block import BlockState, blocks_of
+from easrec_jax.nn.block import blocks_of
 from easrec_jax.nn.dropout import split_key
 from easrec_jax.nn.embedding import EmbeddingNorm, Tables
 from easrec_jax.precision import in_float32
@@ -23,7 +23,7 @@ from easrec_jax.precision import in_float32
 class UserState(NamedTuple):
     """A batch of users after some events: one state a layer, and how many events each has seen."""
 
-    blocks: tuple[BlockState, ...]
+    blocks: tuple[Any, ...]
     count: Int[Array, " batch"]  # pyright: ignore[reportIncompatibleMethodOverride]
 
 

@@ -32,7 +32,9 @@ class Rival(NamedTuple):
     flops: Callable[[Any], int] = lambda network: network.module.request_flops()
     """(network) -> FLOPs of a request, as `cost.request_flops` counts."""
     stacks: int = 1
-    """Stacks of the architecture's layers in `network`."""
+    """Stacks of the architecture's layers in `network` whose last layer a request computes at the last position alone."""
+    has_attention: bool = True
+    """Whether the layers of `network` have one, so that NAME+ATTENTION is another network."""
     needs_features: bool = False
     """Whether `network` reads item features."""
 
@@ -48,10 +50,9 @@ def find_rival(name: str) -> tuple[Rival, str]:
     rival = known.get(stem)
     floors = [name for name, other in known.items() if other.floor]
     networks = [name for name in known if name not in floors]
-    forms = (
-        f"{', '.join(floors)}, or a network, {', '.join(networks)}, alone or with +ATTENTION ({', '.join(ATTENTIONS)})"
-    )
-    fits = rival is not None and (not plus or (rival.floor is None and attention in ATTENTIONS))
+    forms = f"{', '.join(floors)}, or a network, {', '.join(networks)}, alone or, if it has one, with +ATTENTION ({', '.join(ATTENTIONS)})"
+    varies = rival is not None and rival.floor is None and rival.has_attention
+    fits = rival is not None and (not plus or (varies and attention in ATTENTIONS))
     check(fits, "retrain.baselines", forms, name)
     assert rival is not None
     return rival, "" if rival.floor else attention or "softmax"

@@ -230,16 +230,15 @@ def _train_supernet(
         steps_per_epoch=steps,
         epochs=settings.epochs,
         patience=settings.patience,
-        run=_named(run, space, task, settings),
+        run=unranked(run, dataclasses.asdict(settings) | {"seed": task.seed, "largest": space.largest.to_json()}, task),
     )
     return searcher, loop
 
 
-def _named(run: Run, space: Space, task: Task, settings: SearchConfig) -> Run:
-    """The run whose checkpoints know what they are of, and whose epochs none is told as the best."""
+def unranked(run: Run, known: dict[str, Any], task: Task) -> Run:
+    """The run whose checkpoints know that they are of what is `known` and of the task's data, and whose epochs none is told as the best."""
     checkpoints, on_epoch = run.checkpoints, run.on_epoch
     if checkpoints is not None:
-        known = dataclasses.asdict(settings) | {"seed": task.seed, "largest": space.largest.to_json()}
         checkpoints = checkpoints.of_run(known | task.split.data.identity())
 
     def tell(record: dict) -> None:

@@ -6,13 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from easrec_jax.architecture import Architecture, full_architecture, sasrec_architecture
+from easrec_jax.architecture import full_architecture, sasrec_architecture
+from easrec_jax.cells import AnyArchitecture
 from easrec_jax.config import Config
 from easrec_jax.data.split import Split
 from easrec_jax.models.cost import all_positions_flops, parameter_count, request_flops
 
 
-def describe_architecture(architecture: Architecture, config: Config, num_items: int, chosen_by: dict) -> dict:
+def describe_architecture(architecture: AnyArchitecture, config: Config, num_items: int, chosen_by: dict) -> dict:
     """The content of architecture.json: sizes, FLOPs of a request, parameters, how it was chosen."""
     flops = describe_flops(request_flops(architecture, num_items), architecture, config, num_items)
     size = {"parameters": parameter_count(architecture, num_items), "chosen_by": chosen_by}
@@ -20,7 +21,7 @@ def describe_architecture(architecture: Architecture, config: Config, num_items:
 
 
 def describe_flops(
-    flops: int, architecture: Architecture, config: Config, num_items: int, *, stacks: int = 1
+    flops: int, architecture: AnyArchitecture, config: Config, num_items: int, *, stacks: int = 1
 ) -> dict[str, Any]:
     """FLOPs of a request, those with all layers at all positions, and what fraction of the space's largest network's and of
     SASRec's each is. A baseline may have several `stacks` of the architecture's layers."""

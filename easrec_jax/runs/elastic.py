@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from easrec_jax.architecture import Architecture, sasrec_architecture
+from easrec_jax.cells import AnyArchitecture
 from easrec_jax.config import Config
 from easrec_jax.data.split import Split
 from easrec_jax.evaluate.latency import measure_latency
 from easrec_jax.models.corner import corner
 from easrec_jax.models.cost import parameter_count, request_flops
+from easrec_jax.models.kinds import network_of
 from easrec_jax.models.network import Network, network_scores
 from easrec_jax.runs.described import describe_flops
 from easrec_jax.runs.retrain import Retrained, evaluate_both
@@ -21,12 +23,12 @@ from easrec_jax.train.fit import Fitted
 ROWS = 16  # users of a batch whose time is measured
 
 
-def as_it_stands(architecture: Architecture, weights: dict, config: Config, split: Split) -> Retrained:
+def as_it_stands(architecture: AnyArchitecture, weights: dict, config: Config, split: Split) -> Retrained:
     """The network evaluated once; nothing is trained, so its epoch is 0. Figures of `evaluate.select_by` are among them."""
     select_by = config.evaluate.select_by
     protocols = tuple(dict.fromkeys((*config.evaluate.protocols, select_by)))
     settings = dataclasses.replace(config, evaluate=dataclasses.replace(config.evaluate, protocols=protocols))
-    network = Network(architecture, split.data.num_items)
+    network = network_of(architecture, split.data.num_items)
     validation, test, ranks = evaluate_both(settings, split, network_scores(network), weights)
     return Retrained(architecture, Fitted(weights, 0, validation[select_by]["ndcg@10"], True), validation, test, ranks)
 

@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
+from easrec_jax.cells import EDGES, KIND
 from easrec_jax.config_files import from_json
 from easrec_jax.files import read_json
 from easrec_jax.runs.searched import (
@@ -139,33 +140,43 @@ def architecture_svg(drawn: Drawn) -> str:
         canvas.y += 16
     if drawn.searched:
         _search(canvas, drawn)
-    return canvas.document(f"{arch['depth']} layers of width {arch['width']}, {arch['attention']}")
+    return canvas.document(f"{arch['depth']} layers of width {arch['width']}, {arch.get('attention', KIND)}")
 
 
 def _layer(canvas: _Canvas, arch: dict, layer: int, width: float, *, pruned: bool) -> None:
-    gates = arch["gate_layers"]
-    inner = arch["inner"][layer - 1] if isinstance(arch["inner"], list) else arch["inner"]
-    height = 10 + ROW * (3 if gates else 2)
+    rows = _cell_rows(arch) if arch.get("kind") == KIND else _block_rows(arch, layer)
+    height = 10 + ROW * len(rows)
     if pruned:
         canvas.box(FULL, height, "none", dashed=True)
     canvas.box(width, height, FILLS["layer"])
     inside, top = width - 16, canvas.y + 7
-    rows = [("forward", f"feed-forward {arch['width']} → {inner} → {arch['width']}")]
-    if gates:
-        rows.append(("gate", f"gates, {gates} layer{'s' if gates > 1 else ''}"))
-    rows.append(
-        ("attention", f"{arch['attention']}, {arch['heads']} head{'s' * (arch['heads'] > 1)}")
-    )  # data flows upwards
     for number, (fill, _) in enumerate(rows):
         canvas.box(inside, ROW - 5, FILLS[fill], y=top + number * ROW)
     bottom = top + (len(rows) - 1) * ROW
-    for head in range(1, arch["heads"]):  # a head is a column
-        x = MIDDLE - inside / 2 + head * inside / arch["heads"]
+    heads = arch.get("heads", 1)
+    for head in range(1, heads):  # a head is a column
+        x = MIDDLE - inside / 2 + head * inside / heads
         canvas.parts.append(f'<path d="M{x:.1f} {bottom:.1f} v{ROW - 5:.0f}" stroke="#fff" stroke-width="2"/>')
     for number, (_, row) in enumerate(rows):
         canvas.text(row, top + 17 + number * ROW, size=11)
     canvas.text(f"{layer}", canvas.y + height / 2 + 4, x=20.0, color=FAINT)
     canvas.y += height
+
+
+def _block_rows(arch: dict, layer: int) -> list[tuple[str, str]]:
+    """(fill, text) of what a transformer layer is made of, the last first: data flows upwards."""
+    gates, heads = arch["gate_layers"], arch["heads"]
+    inner = arch["inner"][layer - 1] if isinstance(arch["inner"], list) else arch["inner"]
+    rows = [("forward", f"feed-forward {arch['width']} → {inner} → {arch['width']}")]
+    if gates:
+        rows.append(("gate", f"gates, {gates} layer{'s' if gates > 1 else ''}"))
+    return [*rows, ("attention", f"{arch['attention']}, {heads} head{'s' * (heads > 1)}")]
+
+
+def _cell_rows(arch: dict) -> list[tuple[str, str]]:
+    """The same of a cell: an operation an edge."""
+    edges = list(zip(EDGES, arch["operations"], strict=True))
+    return [("forward", f"{source} → {node}: {operation}") for (source, node), operation in reversed(edges)]
 
 
 def _captions(drawn: Drawn) -> list[str]:

@@ -8,17 +8,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from easrec_jax.architecture import Architecture, sasrec_architecture
+from easrec_jax.architecture import sasrec_architecture
+from easrec_jax.cells import AnyArchitecture
 from easrec_jax.config import Config
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.split import Part, Split
 from easrec_jax.evaluate.evaluator import ScoreFunction
 from easrec_jax.evaluate.metrics import metrics
 from easrec_jax.models.encoder import Encoder
-from easrec_jax.models.network import Network, network_scores
+from easrec_jax.models.kinds import network_of
+from easrec_jax.models.network import network_scores
 from easrec_jax.models.rival import check_rival, find_rival
 from easrec_jax.runs.described import describe_architecture, describe_flops
 from easrec_jax.runs.start import fresh_weights
+from easrec_jax.train.distillation import Taught, distilled, with_distillation, without_distillation
 from easrec_jax.train.fit import Fitted, fit
 from easrec_jax.train.loop import QUIET, Run
 from easrec_jax.train.task import make_evaluator, task_of
@@ -28,7 +31,7 @@ from easrec_jax.typed import check
 class Retrained(NamedTuple):
     """The trained network and its figures by protocol; `validation` and `test` are {protocol: {metric: value}}."""
 
-    architecture: Architecture
+    architecture: AnyArchitecture
     fitted: Fitted
     validation: dict
     test: dict
@@ -36,18 +39,19 @@ class Retrained(NamedTuple):
 
 
 def retrain(
-    architecture: Architecture,
+    architecture: AnyArchitecture,
     weights: dict | None,
     config: Config,
     split: Split,
     *,
+    taught: Taught | None = None,
     evaluate_start: bool = False,
     run: Run = QUIET,
 ) -> Retrained | None:
     """Train `architecture` from `weights` (None: fresh), keep the best epoch, evaluate it once; None if interrupted."""
-    network = Network(architecture, split.data.num_items, config.model.dropout)
+    network = network_of(architecture, split.data.num_items, config.model.dropout)
     weights = fresh_weights(architecture, config, split.data) if weights is None else weights
-    return train_and_evaluate(network, weights, config, split, evaluate_start=evaluate_start, run=run)
+    return train_and_evaluate(network, weights, config, split, taught=taught, evaluate_start=evaluate_start, run=run)
 
 
 def train_and_evaluate(
@@ -56,12 +60,20 @@ def train_and_evaluate(
     config: Config,
     split: Split,
     *,
+    taught: Taught | None = None,
     evaluate_start: bool = False,
     run: Run = QUIET,
 ) -> Retrained | None:
-    """`retrain` of a network or rival that is there already."""
-    task = task_of(config, split)
-    fitted = fit(encoder, weights, task, settings=config.retrain, evaluate_start=evaluate_start, run=run)
+    """`retrain` of a network or rival that is there already; by a teacher too, if one is given."""
+    task, objective = task_of(config, split), None
+    if taught is not None:
+        key = jax.random.fold_in(jax.random.key(config.seed), 4)
+        weights = with_distillation(weights, taught, layers=encoder.architecture.depth, key=key)
+        objective = distilled(taught)
+    fitted = fit(
+        encoder, weights, task, settings=config.retrain, objective=objective, evaluate_start=evaluate_start, run=run
+    )
+    fitted = fitted._replace(weights=without_distillation(fitted.weights))
     if not fitted.finished:
         return None
     both = evaluate_both(config, split, network_scores(encoder), fitted.weights)

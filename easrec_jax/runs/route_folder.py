@@ -34,6 +34,7 @@ def load_elastic(folder: Path, config: Config, data: Interactions) -> Elastic:
     Raises what `start_elastic` raises.
     """
     start = start_elastic(folder, config, data)
+    assert isinstance(start.architecture, Architecture)
     return Elastic(start.architecture, start.weights, start.sizes, data.num_items)
 
 

@@ -7,24 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.config import Config, SearchConfig
+from easrec_jax.cells import AnyArchitecture, CellArchitecture, architecture_from_json
+from easrec_jax.config import ADAREC, Config, SearchConfig
 from easrec_jax.data.interactions import IdMap, Interactions
 from easrec_jax.files import file_digest, read_json, write_text
 from easrec_jax.models.cost import parameter_count, request_flops
 from easrec_jax.models.encoder import Weights
+from easrec_jax.nas.adarec import FoundCell, students_of
 from easrec_jax.nas.finalists import Finalist
 from easrec_jax.nas.front import front
 from easrec_jax.nas.search import Found, supernet_of
 from easrec_jax.runs.described import describe_architecture, describe_flops
 from easrec_jax.serving.artifact import load_tree, save_tree
-from easrec_jax.space import Space
+from easrec_jax.space import Space, space_of
 from easrec_jax.typed import check
 
 MEASURED = "--search.ranking measured"  # what writes front.json
 ELASTIC = f"--search.strategy untrained --search.sharing corners --search.training sandwich {MEASURED}"
 
 
-def chosen_by(found: Found, config: Config) -> dict:
+def chosen_by(found: Found | FoundCell, config: Config) -> dict:
     """How the pick of a search was chosen, for architecture.json."""
     settings = config.search
     how = {
@@ -39,11 +41,16 @@ def chosen_by(found: Found, config: Config) -> dict:
 
 def _cost_weight(settings: SearchConfig) -> float | None:
     """lambda of the strategy; None where it has none."""
-    priced = {"easrec": settings.easrec, "untrained": settings.easrec, "proxyless": settings.proxyless}
+    priced = {
+        "easrec": settings.easrec,
+        "untrained": settings.easrec,
+        "proxyless": settings.proxyless,
+        ADAREC: settings.adarec,
+    }
     return priced[settings.strategy].cost_weight if settings.strategy in priced else None
 
 
-def write_search(folder: Path, found: Found, config: Config, data: Interactions) -> dict:
+def write_search(folder: Path, found: Found | FoundCell, config: Config, data: Interactions) -> dict:
     """Write architecture.json and, where one was trained, supernet.npz with the ids of its item rows; what the first holds."""
     described = describe_architecture(found.architecture, config, data.num_items, chosen_by(found, config))
     if found.weights is not None:
@@ -52,7 +59,7 @@ def write_search(folder: Path, found: Found, config: Config, data: Interactions)
             folder / "items.json", json.dumps({"ids": found.item_ids.to_json()})
         )  # of the rows of its item table
     write_text(folder / "architecture.json", json.dumps(described, indent=2) + "\n")
-    if found.measured:
+    if isinstance(found, Found) and found.measured:
         write_text(folder / "front.json", json.dumps(describe_front(found, config, data.num_items), indent=2) + "\n")
     return described
 
@@ -90,23 +97,26 @@ def load_front(folder: Path, space: Space) -> tuple[tuple[Finalist, ...], str]:
     return tuple(found), file_digest(path)
 
 
-def load_pick(folder: Path, space: Space) -> tuple[Architecture, dict, str]:
+def load_pick(folder: Path, config: Config) -> tuple[AnyArchitecture, dict, str]:
     """(the pick of a finished search, how it was chosen, the file's checksum). Errors name files."""
     path = folder / "architecture.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no finished search here (run bin/search.py with the same config first)")
     tree = read_json(path)
-    architecture = Architecture.from_json(tree, source=str(path))
-    if architecture.max_length != space.largest.max_length:
+    architecture = architecture_from_json(tree, source=str(path))
+    if architecture.max_length != config.model.max_length:
         raise ValueError(
             f"model.max_length: expected {architecture.max_length} as in the search ({path}), "
-            f"got {space.largest.max_length}: search again, or use its length"
+            f"got {config.model.max_length}: search again, or use its length"
         )
-    space.network(architecture)
+    if isinstance(architecture, Architecture):
+        space_of(config).network(architecture)
     return architecture, tree["chosen_by"], file_digest(path)
 
 
-def load_cut(folder: Path, space: Space, architecture: Architecture, sharing: str) -> tuple[Weights, IdMap, str] | None:
+def load_cut(
+    folder: Path, config: Config, architecture: AnyArchitecture, sharing: str
+) -> tuple[Weights, IdMap, str] | None:
     """(the pick's weights cut out of the supernet, the ids of its item rows, its checksum); None if none was trained.
 
     `sharing` is that of the search that trained it.
@@ -115,7 +125,11 @@ def load_cut(folder: Path, space: Space, architecture: Architecture, sharing: st
     if not path.is_file():
         return None
     weights = load_tree(path)
-    cut = supernet_of(space, len(weights["tables"]["items"]) - 1, 0.0, sharing).cut(weights, architecture)
+    num_items = len(weights["tables"]["items"]) - 1
+    if isinstance(architecture, CellArchitecture):
+        cut = students_of(config, num_items).cut(weights, architecture)
+    else:
+        cut = supernet_of(space_of(config), num_items, 0.0, sharing).cut(weights, architecture)
     if not named.is_file():
         raise ValueError(
             f"{named}: missing, so nobody knows which items the rows of supernet.npz belong to (an older version's search): "

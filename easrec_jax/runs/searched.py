@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from easrec_jax.config import Config
+from easrec_jax.cells import EDGES, KIND, NAMES
+from easrec_jax.config import ADAREC, Config
 from easrec_jax.space import space_of
 
 TITLES = {"depth": "depth", "heads": "heads", "gate_layers": "layers of the gates", "attention": "attention"}
@@ -22,12 +23,12 @@ class Factor(NamedTuple):
     field: str
     options: tuple
     labels: tuple[str, ...]
-    layer: int | None = None  # of an inner size, from 0; None: one for all layers
+    layer: int | None = None  # of an inner size, or edge of an operation, from 0; None: one for all layers
 
     def shares(self, record: dict) -> list[float]:
         """The probability of each option in a record, summing to that of the layer. Raises `ValueError` for other options."""
         found: Any = _shares(record)[self.field]
-        if self.field == "inner":
+        if self.field in ("inner", "operations"):
             found = found[self.layer or 0]
         if len(found) != len(self.options):
             raise ValueError(f"shares of {self.title}: expected {len(self.options)}, got {len(found)}")
@@ -36,7 +37,7 @@ class Factor(NamedTuple):
     def picked(self, architecture: dict) -> list[bool]:
         """Which option an architecture has, none where it lacks the layer."""
         value, layer = architecture.get(self.field), self.layer or 0
-        if layer >= architecture.get("depth", 1):
+        if self.field == "inner" and layer >= architecture.get("depth", 1):
             value = None
         elif isinstance(value, list):
             value = value[layer]
@@ -45,6 +46,9 @@ class Factor(NamedTuple):
 
 def factors(config: Config) -> list[Factor]:
     """What a search by this config chooses among: every factor with more than one option."""
+    if config.search.strategy == ADAREC:
+        titles = [f"edge {source} to {node}" for source, node in EDGES]
+        return [Factor(title, "operations", NAMES, NAMES, layer=number) for number, title in enumerate(titles)]
     space = space_of(config)
     titles, fields = TITLES, space.factors
     labels = {name: tuple(map(str, options)) for name, options in fields.items()}
@@ -105,6 +109,8 @@ def is_pick(entry: dict, architecture: dict) -> bool:
 
 
 def network_name(architecture: dict) -> str:
-    """In short, for a table: depth x width/inner attention; "-" for nothing."""
+    """In short, for a table: depth x width/inner attention, depth x width cells; "-" for nothing."""
+    if architecture.get("kind") == KIND:
+        return f"{architecture.get('depth')} x {architecture.get('width')} {KIND}"
     sizes = f"{architecture.get('depth')} x {architecture.get('width')}/{architecture.get('inner')}"
     return f"{sizes} {architecture.get('attention')}" if architecture else "-"

@@ -12,17 +12,18 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from easrec_jax.architecture import Architecture, full_architecture, sasrec_architecture
-from easrec_jax.config import CAUSAL_ATTENTIONS, Config
+from easrec_jax.cells import AnyArchitecture
+from easrec_jax.config import Config
 from easrec_jax.data.interactions import IdMap, Interactions
 from easrec_jax.models.cost import request_flops
-from easrec_jax.models.network import Network
+from easrec_jax.models.kinds import network_of
 from easrec_jax.nas.finalists import Finalist
 from easrec_jax.nas.front import front
 from easrec_jax.precision import in_float32
 from easrec_jax.runs.search_folder import ELASTIC, load_cut, load_front, load_pick
 from easrec_jax.serving.artifact import load_model
 from easrec_jax.serving.sizes import short_cost
-from easrec_jax.space import Space, space_of
+from easrec_jax.space import space_of
 from easrec_jax.typed import check
 
 
@@ -37,7 +38,7 @@ class Rows(NamedTuple):
 class Start(NamedTuple):
     """A network, the weights that it starts with, how it was chosen."""
 
-    architecture: Architecture
+    architecture: AnyArchitecture
     weights: dict
     chosen_by: dict
     source: str = ""  # checksum of what the weights, or the architecture, were read from
@@ -97,7 +98,7 @@ def start_from_model(folder: Path, config: Config, data: Interactions) -> Start:
             f"model.max_length: expected {architecture.max_length}, which the model in {folder} reads, "
             f"got {config.model.max_length}"
         )
-    if config.data.targets == "all" and architecture.attention not in CAUSAL_ATTENTIONS:
+    if config.data.targets == "all" and isinstance(architecture, Architecture) and not architecture.causal:
         raise ValueError(
             f"data.targets: expected 'last' for the model in {folder}: its attention, {architecture.attention}, sees later "
             "items, a loss at every position would leak the target"
@@ -112,15 +113,14 @@ def start_from_model(folder: Path, config: Config, data: Interactions) -> Start:
 
 def start_from_search(folder: Path, config: Config, data: Interactions) -> Start:
     """The pick of a finished search, or the best it measured within `front:X`; weights cut out of a supernet if that is asked for."""
-    space = space_of(config)
-    architecture, chosen_by, source = load_pick(folder, space)
+    architecture, chosen_by, source = load_pick(folder, config)
     if config.retrain.front_cost is not None:
-        measured, digest = load_front(folder, space)
+        measured, digest = load_front(folder, space_of(config))
         architecture = best_within(measured, config, data.num_items, source=folder / "front.json")
         chosen_by, source = chosen_by | {"front": config.retrain.front_cost}, source + digest
     if config.retrain.weights == "fresh":
         return Start(architecture, fresh_weights(architecture, config, data), chosen_by, source)
-    return _with_cut(Start(architecture, {}, chosen_by, source), folder, space, config, data)
+    return _with_cut(Start(architecture, {}, chosen_by, source), folder, config, data)
 
 
 def best_within(measured: Sequence[Finalist], config: Config, num_items: int, *, source: Path) -> Architecture:
@@ -137,7 +137,7 @@ def best_within(measured: Sequence[Finalist], config: Config, num_items: int, *,
 def start_elastic(folder: Path, config: Config, data: Interactions) -> Start:
     """All networks of an elastic search's front in the weights of the space's largest network, as they stand."""
     space = space_of(config)
-    _, how, source = load_pick(folder, space)
+    _, how, source = load_pick(folder, config)
     if space.inner_of != "width" or how.get("sharing") != "corners":
         kind = (
             "a wide space, whose networks are masks"
@@ -155,7 +155,7 @@ def start_elastic(folder: Path, config: Config, data: Interactions) -> Start:
     chosen_by = {"method": "elastic"} | {
         name: how[name] for name in ("training", "sharing", "epochs", "seed") if name in how
     }
-    start = _with_cut(Start(largest, {}, chosen_by, source + digest, sizes=sizes), folder, space, config, data)
+    start = _with_cut(Start(largest, {}, chosen_by, source + digest, sizes=sizes), folder, config, data)
     if start.rows is None:
         raise FileNotFoundError(
             f"{folder / 'supernet.npz'}: missing, the weights of the search's networks: search again"
@@ -163,10 +163,10 @@ def start_elastic(folder: Path, config: Config, data: Interactions) -> Start:
     return start
 
 
-def _with_cut(start: Start, folder: Path, space: Space, config: Config, data: Interactions) -> Start:
+def _with_cut(start: Start, folder: Path, config: Config, data: Interactions) -> Start:
     """The start with its weights cut out of the search's supernet; fresh ones where none was trained."""
     fresh = fresh_weights(start.architecture, config, data)
-    supernet = load_cut(folder, space, start.architecture, start.chosen_by.get("sharing", ""))
+    supernet = load_cut(folder, config, start.architecture, start.chosen_by.get("sharing", ""))
     if supernet is None:
         return start._replace(weights=fresh)
     cut, ids, digest = supernet
@@ -174,9 +174,9 @@ def _with_cut(start: Start, folder: Path, space: Space, config: Config, data: In
     return start._replace(weights=weights, source=start.source + digest, rows=rows)
 
 
-def fresh_weights(architecture: Architecture, config: Config, data: Interactions) -> dict:
+def fresh_weights(architecture: AnyArchitecture, config: Config, data: Interactions) -> dict:
     """The weights that a training from scratch starts with."""
-    network = Network(architecture, data.num_items, config.model.dropout)
+    network = network_of(architecture, data.num_items, config.model.dropout)
     return network.init(jax.random.fold_in(jax.random.key(config.seed), 2))
 
 

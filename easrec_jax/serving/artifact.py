@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from easrec_jax.architecture import Architecture
+from easrec_jax.cells import AnyArchitecture, CellArchitecture, architecture_from_json
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.files import (
     check_digests,
@@ -30,7 +30,7 @@ from easrec_jax.files import (
     write_arrays,
     write_text,
 )
-from easrec_jax.models.network import Network
+from easrec_jax.models.kinds import network_of
 from easrec_jax.precision import check_float32, in_float32
 from easrec_jax.serving.sizes import Size, read_sizes, sizes_to_json
 
@@ -43,7 +43,7 @@ NEEDED = ("weights.npz", "items.json", "architecture.json", "results.json")
 class Model(NamedTuple):
     """What a model folder holds."""
 
-    architecture: Architecture
+    architecture: AnyArchitecture
     weights: dict
     item_ids: IdMap
     popularity: np.ndarray  # int64 [items + 1], training interactions by inner id
@@ -66,7 +66,7 @@ def load_tree(path: Path) -> dict:
 def save_model(folder: str | Path, model: Model, *, architecture: dict, config: str, metrics: str) -> None:
     """Write the whole folder aside, then put it in place of what may stand there.
 
-    `architecture` is the JSON of architecture.json (the fields of `Architecture` and more), `config` and `metrics` the
+    `architecture` is the JSON of architecture.json (the fields of an architecture and more), `config` and `metrics` the
     texts of config.json and metrics.jsonl. Raises `ValueError` for weights of another type than float32.
     """
     check_float32(model.weights)
@@ -118,7 +118,7 @@ def _read_model(folder: Path) -> Model:
     needed = (*NEEDED, FRONT) if elastic else NEEDED
     check_digests(folder, manifest.get("sha256"), source=path, needed=needed)
     path = folder / "architecture.json"
-    architecture = Architecture.from_json(read_json(path), source=str(path))
+    architecture = architecture_from_json(read_json(path), source=str(path))
     item_ids, popularity, titles = _read_items(folder / "items.json")
     return Model(
         architecture=architecture,
@@ -154,13 +154,14 @@ def _read_items(path: Path) -> tuple[IdMap, np.ndarray, dict[str, str]]:
     return item_ids, np.array([0, *counts], np.int64), titles
 
 
-def _read_weights(path: Path, architecture: Architecture, num_items: int) -> dict:
+def _read_weights(path: Path, architecture: AnyArchitecture, num_items: int) -> dict:
     """The weights, if they are exactly the arrays that the architecture has, and finite."""
     arrays = read_arrays(path)
-    depth = len({name.split("/")[0] for name in arrays if name.startswith("blocks_")})
+    layer = "cells_" if isinstance(architecture, CellArchitecture) else "blocks_"
+    depth = len({name.split("/")[0] for name in arrays if name.startswith(layer)})
     if depth != architecture.depth:  # before a network of any depth is traced
         raise ValueError(f"{path}: expected weights of {architecture.depth} layers, got {depth}")
-    network = Network(architecture, num_items)
+    network = network_of(architecture, num_items)
     expected: dict[str, Any] = flatten_dict(jax.eval_shape(network.init, jax.random.key(0)), sep="/")
     for name in expected.keys() ^ arrays.keys():
         raise ValueError(f"{path}: {name}: {'missing' if name in expected else 'not a weight of this architecture'}")

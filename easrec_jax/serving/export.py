@@ -15,13 +15,13 @@ import numpy as np
 
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.files import write_bytes, write_text
-from easrec_jax.models.network import Network
+from easrec_jax.models.kinds import Served
 from easrec_jax.serving.programs import programs
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def export_file(network: Network, weights: dict, item_ids: IdMap, path: Path, *, k: int, exclude_seen: bool) -> None:
+def export_file(network: Served, weights: dict, item_ids: IdMap, path: Path, *, k: int, exclude_seen: bool) -> None:
     """Write the function items [batch N] -> (scores, items), [batch k] each, best first; and the raw ids beside it.
 
     Items are numbers (places in the list of raw ids), int32, oldest first; what is no item's is padding and may stand

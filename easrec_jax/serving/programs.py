@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from easrec_jax.models.network import Network, item_table
+from easrec_jax.models.kinds import Served
+from easrec_jax.models.network import item_table
 
 ITEMS = 1 << 17  # items scored at a time at most
 
@@ -26,7 +27,7 @@ class Programs(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def programs(network: Network) -> Programs:
+def programs(network: Served) -> Programs:
     """One set of programs a network, so that nothing recompiles."""
 
     def hidden(weights: dict, items: Array) -> Array:

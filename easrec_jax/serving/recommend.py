@@ -14,7 +14,8 @@ import numpy as np
 from easrec_jax.architecture import Architecture
 from easrec_jax.data.batches import bucket_lengths
 from easrec_jax.data.interactions import Interactions
-from easrec_jax.models.network import Network, item_table
+from easrec_jax.models.kinds import network_of
+from easrec_jax.models.network import item_table
 from easrec_jax.precision import methods_in_float32
 from easrec_jax.serving.answer import (
     Answers,
@@ -63,7 +64,7 @@ class Recommender:
         self.titles = model.titles
         self.popularity = model.popularity
         self.fingerprint = model.fingerprint
-        self.network = Network(model.architecture, len(model.item_ids))
+        self.network = network_of(model.architecture, len(model.item_ids))
         self._weights = jax.device_put(model.weights)
         self.programs = programs(self.network)
         self.lengths = bucket_lengths(self.architecture.max_length)

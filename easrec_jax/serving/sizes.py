@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, SupportsFloat
 import jax
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.cells import AnyArchitecture
 from easrec_jax.files import read_json
 from easrec_jax.models.corner import corner, is_corner
 from easrec_jax.typed import check
@@ -59,7 +60,7 @@ def sizes_to_json(sizes: Sequence[Size]) -> str:
     return json.dumps({"networks": [size.entry for size in sizes]}, indent=2) + "\n"
 
 
-def read_sizes(path: Path, largest: Architecture) -> tuple[Size, ...]:
+def read_sizes(path: Path, largest: AnyArchitecture) -> tuple[Size, ...]:
     """What front.json says, the cheapest first. `ValueError` names what is no corner of the largest, or no figure."""
     entries, sizes = read_json(path).get("networks"), []
     check(isinstance(entries, list) and len(entries) > 0, f"{path}: networks", "a list of at least one", entries)
@@ -67,7 +68,8 @@ def read_sizes(path: Path, largest: Architecture) -> tuple[Size, ...]:
         where = f"{path}: networks[{number}]"
         check(isinstance(entry, dict), where, "an object", entry)
         size = Size(Architecture.from_json(entry, source=where), entry)
-        check(is_corner(size.architecture, largest), where, f"a corner of {largest}", size.architecture)
+        fits = isinstance(largest, Architecture) and is_corner(size.architecture, largest)
+        check(fits, where, f"a corner of {largest}", size.architecture)
         for name in NUMBERS:
             value = entry.get(name)
             known = isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from easrec_jax.architecture import Architecture
+from easrec_jax.cells import AnyArchitecture
 from easrec_jax.files import read_arrays, write_arrays
+from easrec_jax.models.kinds import Served
 from easrec_jax.models.network import Network, UserState
 from easrec_jax.serving.shapes import rounded_up
 
@@ -36,7 +37,7 @@ class Stream(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def _programs(network: Network) -> tuple[Any, Any]:
+def _programs(network: Served) -> tuple[Any, Any]:
     def begin(weights: dict, items: Array) -> tuple[Array, UserState]:
         return network.start(weights, items)
 
@@ -51,9 +52,9 @@ def _programs(network: Network) -> tuple[Any, Any]:
     return jax.jit(begin), jax.jit(step)
 
 
-def new_stream(network: Network, weights: dict, histories: list[np.ndarray]) -> Stream:
+def new_stream(network: Served, weights: dict, histories: list[np.ndarray]) -> Stream:
     """The stream of users with these histories of inner ids, each cut to its last N."""
-    if not network.architecture.causal:
+    if isinstance(network, Network) and not network.architecture.causal:
         attention = network.architecture.attention
         raise ValueError(f"attention {attention!r} cannot stream: a new event changes earlier outputs")
     length = network.architecture.max_length
@@ -66,7 +67,7 @@ def new_stream(network: Network, weights: dict, histories: list[np.ndarray]) -> 
     return Stream(hidden, state, recent, np.count_nonzero(recent, 1))
 
 
-def check_stream(stream: Stream, architecture: Architecture) -> None:
+def check_stream(stream: Stream, architecture: AnyArchitecture) -> None:
     """Raise `ValueError` where a stream is another network's, as of another size of an elastic model."""
     there = len(stream.state.blocks), stream.hidden.shape[-1], stream.recent.shape[-1]
     here = architecture.depth, architecture.width, architecture.max_length
@@ -78,7 +79,7 @@ def check_stream(stream: Stream, architecture: Architecture) -> None:
         )
 
 
-def push(network: Network, weights: dict, stream: Stream, items: np.ndarray) -> Stream:
+def push(network: Served, weights: dict, stream: Stream, items: np.ndarray) -> Stream:
     """The stream after one more event a user, inner ids [users]; 0 leaves a user as it is."""
     begin, step = _programs(network)
     recent, count = stream.recent.copy(), stream.count.copy()
@@ -106,7 +107,7 @@ def save_stream(path: Path, stream: Stream, fingerprint: str) -> None:
     write_arrays(path, arrays | {"format": np.array([FORMAT, fingerprint])})
 
 
-def load_stream(path: Path, network: Network, weights: dict, fingerprint: str) -> Stream:
+def load_stream(path: Path, network: Served, weights: dict, fingerprint: str) -> Stream:
     """What `save_stream` wrote; `ValueError` names a file that is damaged, or of another model."""
     found = read_arrays(path)
     if found.get("format", np.array(["?"]))[0] != FORMAT or "recent" not in found:

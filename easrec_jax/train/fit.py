@@ -85,18 +85,18 @@ def fit(
         epochs=settings.epochs,
         patience=settings.patience,
         evaluate_start=evaluate_start,
-        run=_named(run, encoder, task, settings),
+        run=_named(run, encoder, task, settings, objective.about or {}),
     )
     return Fitted(loop.kept, int(loop.best_epoch), float(loop.best), bool(loop.finished))
 
 
-def _named(run: Run, encoder: Encoder, task: Task, settings: RetrainConfig) -> Run:
+def _named(run: Run, encoder: Encoder, task: Task, settings: RetrainConfig, about: dict) -> Run:
     """The run whose checkpoints know what they are of."""
     if run.checkpoints is None:
         return run
     known = {name: value for name, value in dataclasses.asdict(settings).items() if name not in OF_THE_COMMAND}
     model = {"network": encoder.name, "dropout": encoder.dropout} | encoder.architecture.to_json()
-    named = run.checkpoints.of_run(known | {"seed": task.seed} | model | task.split.data.identity())
+    named = run.checkpoints.of_run(known | {"seed": task.seed} | model | about | task.split.data.identity())
     return run._replace(checkpoints=named)
 
 

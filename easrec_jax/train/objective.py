@@ -21,6 +21,7 @@ class Objective(NamedTuple):
 
     step: Step  # (state, batch, key, data, *, encoder, tx)
     data: Any = None
+    about: dict[str, Any] | None = None  # what tells its checkpoints from others of the same settings; makes JSON
 
 
 FULL = Objective(train_step)  # softmax over all items

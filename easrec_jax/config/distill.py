@@ -1,0 +1,38 @@
+"""Settings of learning from a teacher: a larger network that is trained first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from easrec_jax.typed import check, check_least, settle_types
+
+Mapping = Literal["emd", "left", "right", "left_jump", "right_jump", "random"]
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """What a network learns from a teacher, in `bin/retrain.py` and in the adarec search; the teacher is in WORKDIR/teacher."""
+
+    share: float = 0.0
+    """gamma: the weight of the teacher's three terms (embedding, hidden states, scores), 1 - gamma that of the labels. 0: no
+    teacher."""
+    mapping: Mapping = "emd"
+    """Which teacher layer a layer learns from: emd: as many as the earth mover's distance says, by weights that adapt; left: layer
+    i from layer i; right: the last ones; left_jump, right_jump: evenly spaced ones; random: fixed ones, drawn once."""
+    teacher: Literal["nextitnet", "sasrec"] = "nextitnet"
+    """What the teacher is; it is trained once, before anything that needs it."""
+    width: int = 256
+    """Hidden size of the teacher, channels."""
+    layers: int = 8
+    """Layers of the teacher: groups of two residual blocks (nextitnet), transformer layers (sasrec)."""
+    epochs: int = 30
+    """Most epochs of its training; batches, schedule and patience are those of retrain.*."""
+    learning_rate: float = 0.001
+    """Adam's highest rate in its training."""
+
+    def __post_init__(self) -> None:
+        settle_types(self, "distill")
+        check(0.0 <= self.share <= 1.0, "distill.share", "a share in [0, 1]", self.share)
+        check_least(self, "distill", 1, "width", "layers", "epochs")
+        check(self.learning_rate > 0, "distill.learning_rate", "a number above 0", self.learning_rate)
