@@ -27,6 +27,8 @@ class Arguments:
     """Model folder, e.g. runs/demo/model."""
     budget: float | None = None
     """Of an elastic model: its most accurate network of at most so many FLOPs over the largest one's, in (0, 1]."""
+    per_user: bool = False
+    """Of an elastic model with a router (bin/route.py): answer each user by the size that it chooses."""
     history: str | None = None
     """Raw item ids of one user in time order, separated by blanks."""
     histories: Path | None = None
@@ -115,7 +117,7 @@ def print_some(arguments: Arguments) -> None:
     from easrec_jax.serving.listing import check_some_known, listing
     from easrec_jax.serving.recommend import Recommender
 
-    recommender = Recommender.load(arguments.model, arguments.budget)
+    recommender = Recommender.load(arguments.model, arguments.budget, per_user=arguments.per_user)
     options = {"exclude_seen": not arguments.include_seen, "on_unknown": arguments.on_unknown}
     started = time.perf_counter()
     if arguments.history is not None:
@@ -149,7 +151,7 @@ def write_everyones(arguments: Arguments, out: Path) -> None:
         part_events=arguments.part_events,
     )  # fmt: skip
     spare_memory()
-    recommender = Recommender.load(arguments.model, arguments.budget)
+    recommender = Recommender.load(arguments.model, arguments.budget, per_user=arguments.per_user)
     started = time.perf_counter()
     with UserProgress() as progress:
         done = recommend_file(

@@ -18,6 +18,8 @@ class Arguments:
     """Model folder, e.g. runs/demo/model."""
     budget: float | None = None
     """Of an elastic model: serve its most accurate network of at most so many FLOPs over the largest one's, in (0, 1]."""
+    per_user: bool = False
+    """Of an elastic model with a router (bin/route.py): answer each user by the size that it chooses."""
     host: str = "127.0.0.1"
     """Address to listen on: loopback, unless told otherwise."""
     port: int = 8000
@@ -52,6 +54,7 @@ def command() -> None:
         cors=arguments.cors,
         root_path=arguments.root_path,
         budget=arguments.budget,
+        per_user=arguments.per_user,
     )
     if token is None and not local:
         print(f"warning: anyone who reaches {arguments.host} may ask: EASREC_TOKEN is not set", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A small elastic model with random weights, saved: three sizes of one network."""
+"""A small elastic model with random weights, saved: three sizes of one network, and a router over them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from easrec_jax.architecture import Architecture
@@ -15,7 +16,9 @@ from easrec_jax.config_files import to_json
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.models.cost import request_flops
 from easrec_jax.models.network import Network
+from easrec_jax.models.router import Router
 from easrec_jax.serving.artifact import Model, save_model
+from easrec_jax.serving.route import Route
 from easrec_jax.serving.sizes import Size
 
 IDS = tuple(f"i{k}" for k in range(1, 31))
@@ -62,4 +65,26 @@ def save_elastic(folder: Path, front: tuple[Size, ...] = FRONT) -> Path:
     """The model as a folder."""
     described = entry(LARGEST, 0.9) | {"chosen_by": {"method": "elastic"}}
     save_model(folder, elastic_model(front), architecture=described, config=to_json(Config()), metrics="")
+    return folder
+
+
+def route() -> Route:
+    """A router of drawn weights, which does not give everyone the same size."""
+    router, rng = Router.beside(LARGEST, len(IDS), len(SIZES), width=8), np.random.default_rng(1)
+    items = rng.integers(1, len(IDS) + 1, (64, LARGEST.max_length))
+    features = np.asarray(router.features(router.reader(weights()), jnp.asarray(items)))
+    kernel = rng.normal(size=(features.shape[1], len(SIZES)))
+    kernel /= features.std(0)[:, None] + 1e-3
+    head = {"kernel": kernel.astype(np.float32), "bias": -(features.mean(0) @ kernel).astype(np.float32)}
+    shares = [one.to_json() | {"cost": 0.1 * number, "share": 1 / 3} for number, one in enumerate(SIZES, 1)]
+    figures = {part: {"full": {"ndcg@10": 0.5}} for part in ("validation", "test")}
+    cost = {"validation": 0.3, "test": 0.25}
+    lengths = [{"from": 1, "to": 8, "users": 9, "shares": [1 / 3, 1 / 3, 1 / 3]}]
+    return Route(SIZES, head, {"networks": shares, "router": {"width": 8}, "cost": cost, "lengths": lengths} | figures)
+
+
+def save_routed(folder: Path) -> Path:
+    """The elastic model with that router as a folder."""
+    model = elastic_model()._replace(route=route())
+    save_model(folder, model, architecture=entry(LARGEST, 0.9), config=to_json(Config()), metrics="")
     return folder

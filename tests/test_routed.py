@@ -14,7 +14,6 @@ from easrec_jax.models.router import SIGNS, Router
 from easrec_jax.serving.programs import programs
 from easrec_jax.serving.routed import RoutedNetworks
 from easrec_jax.serving.shapes import flat
-from easrec_jax.serving.streaming import new_stream, push
 
 ITEMS, LENGTH = 30, 6
 LARGEST = Architecture(16, 24, 3, 2, LENGTH, "recent_linrec", 2, conv_width=3)
@@ -75,22 +74,23 @@ def test_the_choice_is_the_best_score_and_does_not_depend_on_who_else_asks(route
         assert choice[user] == int(np.argmax(scores)) == routed.choose(*flat([history]))[0]
 
 
-def test_a_stream_keeps_its_network_until_the_history_is_cut_and_answers_as_that_network(routed, weights):
+def test_a_stream_keeps_its_network_until_its_events_double_or_are_cut_and_answers_as_that_network(routed, weights):
     users = histories(24, LENGTH)
     stream, rng = routed.start(users), np.random.default_rng(3)
-    own = [new_stream(n, w, users) for n, w in zip(routed.networks, routed.weights, strict=True)]
+    own = [one.start(users) for one in routed.networks]
     counted, changed = [list(history) for history in users], 0
     for _ in range(2 * LENGTH):
         items = np.where(rng.random(len(users)) < 0.7, rng.integers(1, ITEMS + 1, len(users)), 0).astype(np.int32)
         before = stream.choice
         cut = [len(history) == LENGTH and item > 0 for history, item in zip(counted, items, strict=True)]
+        doubled = [len(history) in (1, 2, 4) and item > 0 for history, item in zip(counted, items, strict=True)]
         for user in np.flatnonzero(cut):
             counted[user] = counted[user][-(LENGTH // 2) :]
-        stream = routed.push(stream, items)
         again = routed.choose(*flat([np.array(history, np.int32) for history in counted]))
-        assert stream.choice.tolist() == np.where(cut, again, before).tolist()
+        stream = routed.push(stream, items)
+        assert stream.choice.tolist() == np.where(np.logical_or(cut, doubled), again, before).tolist()
         changed += int((stream.choice != before).sum())
-        own = [push(n, w, s, items) for n, w, s in zip(routed.networks, routed.weights, own, strict=True)]
+        own = [one.push(s, items) for one, s in zip(routed.networks, own, strict=True)]
         for user, item in enumerate(items.tolist()):
             counted[user] += [item] if item else []
         for number, group in enumerate(stream.groups):
@@ -104,6 +104,7 @@ def test_a_stream_keeps_its_network_until_the_history_is_cut_and_answers_as_that
                     for row, count in zip(group.stream.recent[real], group.stream.count[real], strict=True)
                 ]
     assert changed > 0
+    assert [row[:n].tolist() for row, n in zip(stream.recent, stream.count, strict=True)] == counted
     scores, best = routed.top_from(stream, 4)
     for user, history in enumerate(counted):
         wanted = alone(weights, stream.choice[user], np.array(history, np.int32), 4)
@@ -122,3 +123,20 @@ def test_users_without_events_wait_for_their_first(routed):
 def test_as_many_networks_as_scores(routed, weights):
     with pytest.raises(ValueError, match="networks: expected 3"):
         RoutedNetworks(weights, NETWORKS[:2], routed.router, routed.head, ITEMS)
+
+
+def test_a_stream_is_kept_on_disk_with_the_network_of_each_user(routed, tmp_path):
+    stream = routed.push(routed.start(histories(9, 3)), np.full(9, 4, np.int32))
+    routed.save(tmp_path / "stream.npz", stream, "me")
+    again = routed.load(tmp_path / "stream.npz", "me")
+    assert again.choice.tolist() == stream.choice.tolist() and again.recent.tolist() == stream.recent.tolist()
+    np.testing.assert_allclose(routed.top_from(again, 3)[0], routed.top_from(stream, 3)[0], rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="another model's stream"):
+        routed.load(tmp_path / "stream.npz", "you")
+    with pytest.raises(ValueError, match="a network each"):
+        routed.check(routed.networks[0].start(histories(2, 3)))
+    routed.networks[0].save(tmp_path / "one.npz", routed.networks[0].start(histories(2, 3)), "me")
+    with pytest.raises(ValueError, match="expected a stream of format"):
+        routed.load(tmp_path / "one.npz", "me")
+    with pytest.raises(ValueError, match="at least one user"):
+        routed.start([])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from elastic import FRONT, save_elastic
+from elastic import FRONT, save_elastic, save_routed
 
 from easrec_jax.config import Config
 from easrec_jax.config_files import to_json
@@ -48,6 +48,14 @@ def test_a_report_slides_offline(tmp_path):
         assert f'<label for="sizes-{number}">' in page and f"getElementById('sizes-{number}')" in page
     assert page.count(SCRIPT) == 2 and "src=" not in page.replace('src="data:', "")
     assert page.count("<circle") == 6
+
+
+def test_a_report_says_who_gets_which_size(tmp_path):
+    save_routed(tmp_path / "run" / "model")
+    write_page(read_runs([tmp_path / "run"], latency=False), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("33%") == 6 and "1 to 8 events" in page
+    assert "Mean FLOPs 0.250 of the largest network&#x27;s" in page and "full 0.5000" in page
 
 
 def test_a_report_of_other_models_has_no_slider(tmp_path):

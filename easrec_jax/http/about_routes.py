@@ -73,7 +73,8 @@ def catalogue_routes(service: Service) -> APIRouter:
         """What is served: the network, the number of items, the checksum of the weights, and the limits of requests.
 
         Of an elastic model: the network's cost (FLOPs over the largest one's), the budget that chose it, the number of sizes
-        and the place of the one served among them, from 0 (null: the largest, where a cheaper one is as good).
+        and the place of the one served among them, from 0 (null: the largest, where a cheaper one is as good). Where a router
+        answers each user by a size, `per_user` says how often it chooses which, and for which history lengths.
         """
         limits = {
             "k": min(service.limits.k, len(order)),
@@ -89,6 +90,7 @@ def catalogue_routes(service: Service) -> APIRouter:
             "budget": service.budget,
             "sizes": len(recommender.front),
             "size": next((n for n, size in enumerate(recommender.front) if size.cost == recommender.cost), None),
+            "per_user": recommender.results["per_user"] if recommender.routed else None,
             "weights_sha256": recommender.fingerprint,
             "limits": limits,
         }

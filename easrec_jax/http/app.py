@@ -32,18 +32,19 @@ def create_app(
     cors: Sequence[str] = (),
     root_path: str = "",
     budget: float | None = None,
+    per_user: bool = False,
 ) -> Any:
     """The application over the model in `folder`; it listens at once and is ready after its warm-up.
 
     With a `token`, all but the page, its documents and the probes need `Authorization: Bearer TOKEN`. `allowed_hosts`: Host
     headers that are answered (none: any). `cors`: origins whose pages may ask. `root_path`: the prefix that a proxy adds,
-    whether or not it strips it. `budget`: as `Recommender.load` has it. Errors of the folder are raised here
+    whether or not it strips it. `budget`, `per_user`: as `Recommender.load` has them. Errors of the folder are raised here
     (`FileNotFoundError`, `ValueError`).
     """
     origins = [check_origin(origin) for origin in cors]
     if root_path and (not root_path.startswith("/") or root_path.endswith("/")):
         raise ValueError(f"root_path: expected a path such as /api, got {root_path!r}")
-    service = Service(Path(folder), limits or Limits(), budget)
+    service = Service(Path(folder), limits or Limits(), budget, per_user)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:

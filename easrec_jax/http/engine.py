@@ -20,6 +20,7 @@ from easrec_jax.http.settings import Limits
 from easrec_jax.models.network import item_table
 from easrec_jax.serving.answer import fetched, finite, hidden_states, most_popular
 from easrec_jax.serving.recommend import Recommender
+from easrec_jax.serving.routed import histories_of
 from easrec_jax.serving.shapes import flat, padded_ids, rounded_up, row_counts, user_batches
 
 SMALL_K = 16  # most requests ask for no more; larger k are answered from a second size
@@ -87,7 +88,8 @@ class EndSession:
 class _Row(NamedTuple):
     """One user whose best items are asked for."""
 
-    hidden: np.ndarray
+    network: int
+    hidden: np.ndarray  # of that network's width
     seen: np.ndarray
     selection: Selection
 
@@ -98,15 +100,17 @@ class Engine:
     def __init__(self, recommender: Recommender, limits: Limits) -> None:
         self._recommender = recommender
         self._weights, self._programs = recommender.weights, recommender.programs
+        self._routed = recommender.routed
+        self._networks = (recommender.one,) if self._routed is None else self._routed.networks
         architecture = recommender.architecture
         length = architecture.max_length
-        self._width = architecture.width
         self.row_counts = row_counts(limits.batch)
         self._most = limits.batch
         self.rows = self.row_counts[0]  # of a device call, at most; grows with the warm-up
         self._num_items = len(recommender.item_ids)
         self._ks = self._sizes(SMALL_K, limits.k, self._num_items)
         self._seen = self._sizes(length, max(length, limits.history))
+        # a network's own table is its first columns
         self._table = np.asarray(item_table(self._weights))
         self._popularity = recommender.popularity.astype(np.float32)
         self.sessions: Sessions | None = None
@@ -136,10 +140,10 @@ class Engine:
         for number in whole:
             job = jobs[number]
             if isinstance(job, Score):
-                answers[number] = self._score(job, next(hidden)[0])
+                answers[number] = self._score(job, next(hidden)[0][1])
             else:
                 waiting.append((number, len(rows), len(job.histories)))
-                rows += [_Row(state, seen, job.selection) for state, seen in islice(hidden, len(job.histories))]
+                rows += [_Row(*state, seen, job.selection) for state, seen in islice(hidden, len(job.histories))]
         best = self.best(rows)
         for number, first, count in waiting:
             found = best[first : first + count]
@@ -172,20 +176,21 @@ class Engine:
             except KeyError as error:
                 answers[number] = error
         after = self._advance.advance(list(found.values()), [jobs[n].events for n in found], self.rows)
-        for number, stream in zip(found, after, strict=True):
-            job = jobs[number]
-            self.sessions.put(job.name, stream, job.client if job.fresh else None)
+        for number, held in zip(found, after, strict=True):
+            job, stream = jobs[number], held.stream
+            self.sessions.put(job.name, held, job.client if job.fresh else None)
             answers[number] = (int(stream.count),)
             if job.selection is None:
                 answers[number] += (None,)
             else:
                 waiting.append((number, len(rows), 1))
-                rows.append(_Row(np.asarray(stream.hidden), stream.recent[: stream.count], job.selection))
+                state = held.network, np.asarray(stream.hidden)
+                rows.append(_Row(*state, stream.recent[: stream.count], job.selection))
 
     def _score(self, job: Score, hidden: np.ndarray) -> np.ndarray:
         if not len(job.history):
             return self._popularity[job.candidates]
-        return finite(self._table[job.candidates] @ hidden)
+        return finite(self._table[job.candidates, : len(hidden)] @ hidden)
 
     def _run_similar(self, jobs: Sequence[Any], answers: list) -> None:
         chosen = [n for n, job in enumerate(jobs) if isinstance(job, Similar)]
@@ -206,20 +211,35 @@ class Engine:
 
     # ----------------------------------------------------------------------------------------------------------- device calls
 
-    def encode(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        """float32 [histories width], the hidden state after each history (inner ids); zeros after an empty one."""
+    def encode(self, histories: Sequence[np.ndarray]) -> list[tuple[int, np.ndarray]]:
+        """(network, its hidden state [width]) after each history (inner ids); zeros after an empty one."""
         items, ends = flat(histories)
         rows = self.rows  # which the warm-up raises meanwhile
-        batches = user_batches(items, ends, self._recommender.lengths, lambda length: rows)
-        return hidden_states(self._programs, self._weights, batches, len(histories))
+
+        def most(length: int) -> int:
+            return rows
+
+        choice = np.zeros(len(histories), np.int64)
+        if self._routed is not None:
+            choice = self._routed.choose(items, ends, most)
+        found: list[Any] = [None] * len(histories)
+        for number in np.unique(choice).tolist():
+            one, users = self._networks[number], np.flatnonzero(choice == number)
+            theirs = (items, ends) if len(users) == len(histories) else histories_of(items, ends, users)
+            states = hidden_states(one.programs, one.weights, user_batches(*theirs, one.lengths, most), len(users))
+            for user, state in zip(users.tolist(), states, strict=True):
+                found[user] = number, state
+        return found
 
     def best(self, rows: Sequence[_Row]) -> list[TopItems]:
         """The best items of each user; those without a known event are answered by popularity."""
         answers: list[Any] = [None] * len(rows)
-        groups: dict[int, list[int]] = {}  # users whose scores get the same offsets share device calls
+        groups: dict[
+            tuple[int, int], list[int]
+        ] = {}  # users of a network whose scores get the same offsets share device calls
         for number, row in enumerate(rows):
             if len(row.seen):
-                groups.setdefault(id(row.selection.offsets), []).append(number)
+                groups.setdefault((row.network, id(row.selection.offsets)), []).append(number)
             else:
                 answers[number] = self._most_popular(row.selection)
         most = self.rows
@@ -231,7 +251,8 @@ class Engine:
         return answers
 
     def _best(self, rows: list[_Row]) -> list[TopItems]:
-        hidden = np.zeros((rounded_up(len(rows), self._most), self._width), np.float32)
+        one = self._networks[rows[0].network]
+        hidden = np.zeros((rounded_up(len(rows), self._most), len(rows[0].hidden)), np.float32)
         hidden[: len(rows)] = [row.hidden for row in rows]
         unseen = np.zeros(0, np.int32)
         histories = [row.seen if row.selection.exclude_seen else unseen for row in rows]
@@ -240,7 +261,7 @@ class Engine:
         offsets = rows[0].selection.offsets
         added = self._recommender.no_offsets if offsets is None else offsets
         size = self._size(self._ks, max(ks))
-        return _unpack(self._programs.top_of_hidden(self._weights, hidden, seen, added, k=size), ks)
+        return _unpack(one.programs.top_of_hidden(one.weights, hidden, seen, added, k=size), ks)
 
     def _most_popular(self, selection: Selection) -> TopItems:
         best = most_popular(self._recommender.ranking, selection.k, selection.offsets)
@@ -261,18 +282,18 @@ class Engine:
 
     def programs_of(self, rows: int) -> list[Callable[[], Any]]:
         """Calls that compile all that device calls of so many rows need, one program each."""
-        hidden = np.zeros((rows, self._width), np.float32)
-        ones = np.ones(rows, np.int32)
-        calls: list[Callable[[], Any]] = [
-            partial(self._programs.hidden, self._weights, np.ones((rows, length), np.int32))
-            for length in self._recommender.lengths
-        ]
-        no_offsets = self._recommender.no_offsets
-        for k in self._ks:
-            calls.append(partial(self._programs.nearest, self._weights, ones, k=k))
-            for size in self._seen:
-                seen = np.ones((rows, size), np.int32)
-                calls.append(partial(self._programs.top_of_hidden, self._weights, hidden, seen, no_offsets, k=k))
+        ones, no_offsets = np.ones(rows, np.int32), self._recommender.no_offsets
+        whole = [np.ones((rows, length), np.int32) for length in self._recommender.lengths]
+        calls: list[Callable[[], Any]] = [partial(self._programs.nearest, self._weights, ones, k=k) for k in self._ks]
+        if self._routed is not None:
+            calls += [partial(self._routed.choices, batch) for batch in whole]
+        for one in self._networks:
+            hidden = np.zeros((rows, one.network.architecture.width), np.float32)
+            calls += [partial(one.programs.hidden, one.weights, batch) for batch in whole]
+            for k in self._ks:
+                for size in self._seen:
+                    seen = np.ones((rows, size), np.int32)
+                    calls.append(partial(one.programs.top_of_hidden, one.weights, hidden, seen, no_offsets, k=k))
         if self.sessions is not None:
             calls += self._advance.programs_of(rows)
         return calls

@@ -36,9 +36,9 @@ PROGRESS_SECONDS = 5.0  # between two lines of a warm-up
 class Service:
     """A model and what answers for it: the state behind the endpoints."""
 
-    def __init__(self, folder: Path, limits: Limits, budget: float | None = None) -> None:
+    def __init__(self, folder: Path, limits: Limits, budget: float | None = None, per_user: bool = False) -> None:
         self.budget = budget
-        self.recommender = Recommender.load(folder, budget)
+        self.recommender = Recommender.load(folder, budget, per_user=per_user)
         longest = max(map(len, self.recommender.item_ids.raw))
         self.limits = limits = replace(limits, id_length=max(limits.id_length, longest))
         self.metrics = Metrics()

@@ -112,6 +112,8 @@ def _run(run: RunRecords, slider: str) -> list[str]:
     )
     if run.sizes:
         body += [tag("h3", "One network, any size"), sizes_html(run.sizes, slider)]
+    if run.per_user:
+        body += [tag("h3", "A size for each user"), _per_user(run.per_user)]
     body += _search(architecture, run)
     if run.search:
         body += [tag("h3", "Search"), drawn(
@@ -124,6 +126,30 @@ def _run(run: RunRecords, slider: str) -> list[str]:
         )]  # fmt: skip
     body.append(f"<details><summary>Full config</summary><pre>{html.escape(to_json(run.config))}</pre></details>")
     return body
+
+
+def _per_user(route: dict) -> str:
+    """Who is answered by which size: shares of all users, and by how many events count."""
+    quarters = route["lengths"]
+    head = [
+        "network",
+        "FLOPs over the largest's",
+        "of all users",
+        *(f"{q['from']} to {q['to']} events" for q in quarters),
+    ]
+    rows = [
+        [network_name(one), f"{one['cost']:.3f}", f"{one['share']:.0%}", *(f"{q['shares'][n]:.0%}" for q in quarters)]
+        for n, one in enumerate(route["networks"])
+    ]
+    note = (
+        f"Mean FLOPs {route['cost']['test']:.3f} of the largest network's, the router included (test items). NDCG@10: "
+    )
+    largest = _dict(_dict(route, "largest"), "test")
+    figures = [
+        f"{name} {_show(figures, 'ndcg@10', form='.4f')} (the largest for all: {_show(largest, name, 'ndcg@10', form='.4f')})"
+        for name, figures in route["test"].items()
+    ]
+    return table(head, rows) + tag("p", note + "; ".join(figures) + ". Served with --per_user.", "note")
 
 
 IN_TABLES = ("finalists", "shares", "p", "q")  # of `chosen_by`: what `_search` shows

@@ -15,6 +15,7 @@ from easrec_jax.config_files import from_json
 from easrec_jax.files import read_json
 from easrec_jax.runs.workdir import MetricsLog
 from easrec_jax.serving.artifact import FRONT
+from easrec_jax.serving.route import ROUTE, read_described
 from easrec_jax.serving.sizes import read_sizes
 
 
@@ -31,6 +32,7 @@ class RunRecords:
     training: list[dict]  # lines of retrain/metrics.jsonl
     latency: dict  # `request_latency`
     sizes: list[dict]  # networks of model/front.json, of an elastic model
+    per_user: dict  # model/route.json, of one with a router
 
 
 def read_runs(folders: Sequence[Path], *, latency: bool) -> list[RunRecords]:
@@ -53,7 +55,7 @@ def _read_run(name: str, folder: Path, latency: bool) -> RunRecords:
         MetricsLog(folder / "search" / "metrics.jsonl").records(),
         MetricsLog(folder / "retrain" / "metrics.jsonl").records(),
         request_latency(folder / "model") if latency and results.is_file() else {},
-        _sizes(folder / "model"),
+        _sizes(folder / "model"), _per_user(folder / "model"),
     )  # fmt: skip
 
 
@@ -62,9 +64,18 @@ def _sizes(folder: Path) -> list[dict]:
     path = folder / FRONT
     if not path.is_file():
         return []
+    return [size.entry for size in read_sizes(path, _largest(folder))]
+
+
+def _per_user(folder: Path) -> dict:
+    """The route.json of an elastic model with a router; nothing of any other."""
+    path = folder / ROUTE
+    return read_described(path, _largest(folder))[0] if path.is_file() else {}
+
+
+def _largest(folder: Path) -> Architecture:
     source = folder / "architecture.json"
-    largest = Architecture.from_json(read_json(source), source=str(source))
-    return [size.entry for size in read_sizes(path, largest)]
+    return Architecture.from_json(read_json(source), source=str(source))
 
 
 def request_latency(folder: Path, *, calls: int = 300) -> dict:

@@ -1,8 +1,7 @@
-"""WORKDIR/route/ on disk: what a router chooses from, whom it gives what, and what that is worth."""
+"""An elastic model's router: the model is read from its folder, and written back with what chooses a size for each user."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,45 +12,40 @@ from easrec_jax.config import Config
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.data.split import Part, Split
 from easrec_jax.evaluate.metrics import metrics
-from easrec_jax.files import read_json, write_text
+from easrec_jax.files import read_json
 from easrec_jax.models.cost import request_flops
-from easrec_jax.models.encoder import Weights
-from easrec_jax.models.router import Router
 from easrec_jax.nas.routing import Elastic, Routed, all_ranks, choose, route_features, route_scores
 from easrec_jax.runs.described import data_counts
-from easrec_jax.runs.start import start_elastic
-from easrec_jax.serving.artifact import load_tree, save_tree
-from easrec_jax.serving.routed import RoutedNetworks
+from easrec_jax.serving.artifact import Model, load_model, save_model
+from easrec_jax.serving.route import Route
+from easrec_jax.serving.sizes import HOW_TO
 from easrec_jax.train.task import make_evaluator
 
 QUARTERS = 4  # of history lengths, of which the shares are told
 PARTS: tuple[Part, Part] = ("validation", "test")
 
 
-def load_elastic(folder: Path, config: Config, data: Interactions) -> Elastic:
-    """The elastic network of a finished search and the networks on its front; item rows follow their items by id.
+def load_elastic(folder: Path, data: Interactions) -> tuple[Elastic, Model]:
+    """(the elastic network and the sizes of its front, the whole model) of a model folder.
 
-    Raises what `start_elastic` raises.
+    Raises what `load_model` raises, and `ValueError` where the model has one size, or other items than the data.
     """
-    start = start_elastic(folder, config, data)
-    assert isinstance(start.architecture, Architecture)
-    return Elastic(start.architecture, start.weights, start.sizes, data.num_items)
+    model = load_model(folder)
+    if not model.front or not isinstance(model.architecture, Architecture):
+        raise ValueError(f"{folder}: expected an elastic model, this one has one size; {HOW_TO}")
+    if model.item_ids.raw != data.item_ids.raw:
+        raise ValueError(f"{folder}: expected the model of these data, its items are others: make it from them first")
+    sizes = tuple(size.architecture for size in model.front)
+    return Elastic(model.architecture, model.weights, sizes, data.num_items), model
 
 
-def write_route(folder: Path, elastic: Elastic, routed: Routed, config: Config, split: Split) -> dict:
-    """Write route.json and router.npz; what the first holds: the networks, whom they answer, figures of both parts."""
+def add_route(folder: Path, model: Model, elastic: Elastic, routed: Routed, config: Config, split: Split) -> dict:
+    """Write the model's folder again, with the router; what route.json holds: whom each size answers, figures of both parts."""
     described = describe_route(elastic, routed, config, split)
-    save_tree(folder / "router.npz", routed.head)
-    write_text(folder / "route.json", json.dumps(described, indent=2) + "\n")
+    route = Route(routed.networks, routed.head, described)
+    as_it_was = {"config": (folder / "config.json").read_text(), "metrics": (folder / "metrics.jsonl").read_text()}
+    save_model(folder, model._replace(route=route), architecture=read_json(folder / "architecture.json"), **as_it_was)
     return described
-
-
-def load_route(folder: Path, weights: Weights, largest: Architecture, num_items: int) -> RoutedNetworks:
-    """The networks that `write_route` wrote, ready to answer; `weights` are the elastic network's."""
-    tree = read_json(folder / "route.json")
-    networks = [Architecture.from_json(one, source=str(folder / "route.json")) for one in tree["networks"]]
-    router = Router.beside(largest, num_items, len(networks), width=tree["router"]["width"])
-    return RoutedNetworks(weights, networks, router, load_tree(folder / "router.npz"), num_items)
 
 
 def describe_route(elastic: Elastic, routed: Routed, config: Config, split: Split) -> dict[str, Any]:

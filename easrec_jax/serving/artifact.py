@@ -5,6 +5,7 @@ architecture.json   what network it is, its FLOPs and parameters, how it was cho
 weights.npz         the parameters, one array a name (`blocks_0/query/kernel`)
 items.json          raw item ids by inner id (from 1), how often each was trained on, titles to show (may be none)
 front.json          of an elastic model alone: the networks that its weights hold, corners of the largest (see `serving.sizes`)
+route.json, router.npz    of an elastic model with a router: who is answered by which of them (see `serving.route`)
 config.json, results.json, metrics.jsonl    how it came about, figures with their protocol, the training curve
 """
 
@@ -32,6 +33,7 @@ from easrec_jax.files import (
 )
 from easrec_jax.models.kinds import network_of
 from easrec_jax.precision import check_float32, in_float32
+from easrec_jax.serving.route import ROUTE, ROUTER, Route, read_route, write_route
 from easrec_jax.serving.sizes import Size, read_sizes, sizes_to_json
 
 FORMAT = "easrec_jax model"
@@ -51,6 +53,7 @@ class Model(NamedTuple):
     titles: dict[str, str] = {}  # raw item id -> text to show
     fingerprint: str = ""  # checksum of the weights; filled in by `load_model`
     front: tuple[Size, ...] = ()  # of an elastic model: the networks that its weights hold, the cheapest first
+    route: Route | None = None  # of an elastic model: what chooses one of them for each user
 
 
 def save_tree(path: Path, tree: dict) -> None:
@@ -78,6 +81,8 @@ def save_model(folder: str | Path, model: Model, *, architecture: dict, config: 
         write_text(aside / "results.json", json.dumps(model.results, indent=2) + "\n")
         if model.front:
             write_text(aside / FRONT, sizes_to_json(model.front))
+        if model.route:
+            write_route(aside, model.route)
         write_text(aside / "config.json", config)
         write_text(aside / "metrics.jsonl", metrics)
         manifest = {"format": FORMAT, "version": VERSION, "sha256": file_digests(aside)}
@@ -115,7 +120,8 @@ def _read_model(folder: Path) -> Model:
         got = f"{manifest.get('format')!r} version {manifest.get('version')!r}"
         raise ValueError(f"{path}: expected {FORMAT!r} version {VERSION}, got {got[:200]}")
     elastic = (folder / FRONT).exists()
-    needed = (*NEEDED, FRONT) if elastic else NEEDED
+    routed = (folder / ROUTE).exists()
+    needed = (*NEEDED, *((FRONT,) if elastic else ()), *((ROUTE, ROUTER) if routed else ()))
     check_digests(folder, manifest.get("sha256"), source=path, needed=needed)
     path = folder / "architecture.json"
     architecture = architecture_from_json(read_json(path), source=str(path))
@@ -129,6 +135,7 @@ def _read_model(folder: Path) -> Model:
         titles=titles,
         fingerprint=manifest["sha256"]["weights.npz"],
         front=read_sizes(folder / FRONT, architecture) if elastic else (),
+        route=read_route(folder, architecture, len(item_ids)) if routed else None,
     )
 
 

@@ -140,6 +140,8 @@ def _identity(recommender: Recommender) -> str:
     """A checksum of all of the model that answers: with the same weights, other ids or titles are another model."""
     ids, titles = recommender.item_ids.raw, sorted(recommender.titles.items())
     about = [recommender.architecture.to_json(), ids, recommender.popularity.tolist(), titles]
+    if recommender.routed is not None and recommender.route is not None:
+        about.append(recommender.route.fingerprint(""))
     digest = hashlib.sha256(json.dumps(about).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(recommender.weights):
         digest.update(jax.tree_util.keystr(path).encode())

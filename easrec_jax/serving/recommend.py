@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, SupportsFloat, SupportsIndex
@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from easrec_jax.architecture import Architecture
-from easrec_jax.data.batches import bucket_lengths
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.models.kinds import network_of
 from easrec_jax.models.network import item_table
@@ -21,22 +20,23 @@ from easrec_jax.serving.answer import (
     Answers,
     by_popularity,
     fetched,
-    hidden_states,
     most_popular,
     named,
     offsets_of,
-    pipelined,
 )
 from easrec_jax.serving.arguments import check_ids, whole_k
 from easrec_jax.serving.artifact import Model, load_model
 from easrec_jax.serving.export import export_file
 from easrec_jax.serving.forks import refuse_fork
 from easrec_jax.serving.ids import OnUnknown, encode_histories, encode_ids, is_lost
-from easrec_jax.serving.programs import programs
-from easrec_jax.serving.shapes import flat, padded_ids, rounded_up, row_counts, rows_of_events, seen_items, user_batches
+from easrec_jax.serving.one import OneNetwork
+from easrec_jax.serving.route import HOW_TO
+from easrec_jax.serving.routed import RoutedNetworks, RoutedStream
+from easrec_jax.serving.shapes import flat, padded_ids, rounded_up, row_counts
 from easrec_jax.serving.sizes import Size, cut, fingerprint_of, size_within
-from easrec_jax.serving.streaming import Stream, check_stream, load_stream, new_stream, push, save_stream
+from easrec_jax.serving.streaming import Stream
 
+AnyStream = Stream | RoutedStream
 LARGEST_WEIGHT = 1e15  # products of larger ones leave float32
 
 
@@ -46,18 +46,22 @@ class Recommender:
 
     Attributes: `architecture`, `item_ids` (raw ids and inner ids), `results` (figures with their protocol), `titles`
     (raw id -> text to show, may be empty), `popularity` (interactions by inner id), `front` (the sizes of an elastic model,
-    the cheapest first), `cost` (FLOPs over the largest size's). It pickles; in a process forked after JAX had started it
+    the cheapest first), `cost` (FLOPs over the largest size's), `route` (what chooses a size for each user, if there is one) and
+    `routed` (that, where it answers). It pickles; in a process forked after JAX had started it
     raises `RuntimeError`.
     """
 
-    def __init__(self, model: Model, whole: Recommender | None = None) -> None:
-        """`whole`: that of the largest size, of which the model is another."""
+    def __init__(self, model: Model, whole: Recommender | None = None, routed: RoutedNetworks | None = None) -> None:
+        """`whole`: that of the largest size, of which the model is another. `routed`: what answers, a network for each user."""
         refuse_fork()
         if whole is None:
             _check_values(model.weights)
         self._whole = whole or self
         self._sizes: dict[Architecture, Recommender] = {}  # of the whole: its others, once asked for
+        self._per_user: Recommender | None = None  # the same
         self.front = model.front
+        self.route = model.route
+        self.routed = routed
         self.architecture = model.architecture
         self.item_ids = model.item_ids
         self.results = model.results
@@ -65,16 +69,35 @@ class Recommender:
         self.popularity = model.popularity
         self.fingerprint = model.fingerprint
         self.network = network_of(model.architecture, len(model.item_ids))
-        self._weights = jax.device_put(model.weights)
-        self.programs = programs(self.network)
-        self.lengths = bucket_lengths(self.architecture.max_length)
-        self.no_offsets = jax.device_put(np.zeros(len(self.item_ids) + 1, np.float32))
+        self.one = OneNetwork(self.network, model.weights)
+        self.programs, self.lengths, self.no_offsets = self.one.programs, self.one.lengths, self.one.no_offsets
 
     @classmethod
-    def load(cls, folder: str | Path, budget: SupportsFloat | None = None) -> Recommender:
-        """Read a model folder that `bin/retrain.py` wrote, and take `with_budget` of it; errors name the file at fault."""
+    def load(cls, folder: str | Path, budget: SupportsFloat | None = None, *, per_user: bool = False) -> Recommender:
+        """Read a model folder that `bin/retrain.py` wrote, and take `with_budget` of it, or `per_user`; errors name the file."""
         refuse_fork()
-        return cls(load_model(folder)).with_budget(budget)
+        if per_user and budget is not None:
+            raise ValueError(f"budget: expected none with per_user, whose router has one of its own, got {budget!r}")
+        whole = cls(load_model(folder))
+        return whole.per_user() if per_user else whole.with_budget(budget)
+
+    def per_user(self) -> Recommender:
+        """An elastic model that answers each history by the size that its router chooses, of `bin/route.py`.
+
+        It shares ids, titles and popularity, `results` are its own ("per_user": who gets what), and it is the same object each
+        time. `recommend`, `score` and streams go by the router; `embed`, `item_vectors`, `similar` and `export` are the largest
+        network's. Raises `ValueError` where the model has no router.
+        """
+        whole = self._whole
+        if whole.route is None:
+            raise ValueError(f"per_user: this model has no router; {HOW_TO}")
+        if whole._per_user is None:
+            assert isinstance(whole.architecture, Architecture)
+            routed = whole.route.ready(whole.weights, whole.architecture, len(whole.item_ids))
+            about = whole.route.results(whole.results), whole.titles, whole.route.fingerprint(whole.fingerprint)
+            shared = (whole.item_ids, whole.popularity, *about, whole.front, whole.route)
+            whole._per_user = Recommender(Model(whole.architecture, whole.weights, *shared), whole, routed)
+        return whole._per_user
 
     def with_budget(self, budget: SupportsFloat | None) -> Recommender:
         """The most accurate network of an elastic model that costs at most `budget` of the largest one's FLOPs; None: the largest.
@@ -98,14 +121,20 @@ class Recommender:
 
     @property
     def cost(self) -> float:
-        """FLOPs of a request over those of the largest network of its model."""
+        """FLOPs of a request over those of the largest network of its model; the mean of the test's users where a router chooses."""
+        if self.routed is not None and self.route is not None:
+            return self.route.described["cost"]["test"]
         return next((size.cost for size in self.front if size.architecture == self.architecture), 1.0)
 
     @property
     def weights(self) -> dict:
-        """The parameters, on the device: what every call begins with."""
-        refuse_fork()
-        return self._weights
+        """The parameters, on the device."""
+        return self.one.weights
+
+    @property
+    def answering(self) -> Any:
+        """What answers by the network, or by each user's: `OneNetwork` or `RoutedNetworks`."""
+        return self.routed or self.one
 
     @cached_property
     def ranking(self) -> np.ndarray:
@@ -113,10 +142,12 @@ class Recommender:
         return by_popularity(self.popularity)
 
     def __reduce__(self) -> tuple:
+        if self.routed is not None:
+            return Recommender.per_user, (self._whole,)
         if self._whole is not self:
             return Recommender.with_budget, (self._whole, self.cost)
         weights = jax.tree.map(np.asarray, self.weights)
-        about = (self.popularity, self.results, self.titles, self.fingerprint, self.front)
+        about = (self.popularity, self.results, self.titles, self.fingerprint, self.front, self.route)
         return Recommender, (Model(self.architecture, weights, self.item_ids, *about),)
 
     def __repr__(self) -> str:
@@ -171,31 +202,11 @@ class Recommender:
         Inner ids in, inner ids out; score -inf where nothing is left or the history is empty. `offsets` [items + 1] are
         added to all scores.
         """
-        offsets = self.no_offsets if offsets is None else offsets
-        scores = np.full((len(ends) - 1, k), -np.inf, np.float32)
-        best = np.zeros((len(ends) - 1, k), np.int32)
-        size = rounded_up(k, len(self.item_ids))
-
-        def calls() -> Iterator[tuple[np.ndarray, Any]]:
-            for index, batch in self.batches(items, ends):
-                unseen = np.zeros((len(batch), 1), np.int32)
-                seen = seen_items(items, ends, index, batch) if exclude_seen else unseen
-                yield index, self.programs.top(self.weights, batch, seen, offsets, k=size)
-
-        for index, top in pipelined(calls()):
-            scores[index], best[index] = fetched(top, len(index), k)
-        return scores, best
-
-    def batches(self, items: np.ndarray, ends: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(indices of users, inner ids [rows length]) in static shapes: lengths in four sizes, rows in powers of two.
-
-        The arguments are those of `top_items`; users without events are left out.
-        """
-        return user_batches(items, ends, self.lengths, rows_of_events)
+        return self.answering.top_items(items, ends, k, exclude_seen=exclude_seen, offsets=offsets)
 
     def hidden(self, items: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """As `embed`, float32 [users width], with the arguments of `top_items`."""
-        return hidden_states(self.programs, self.weights, self.batches(items, ends), len(ends) - 1)
+        return self.one.hidden(items, ends)
 
     def embed(self, histories: Sequence[Sequence[Any]], *, on_unknown: OnUnknown = "skip") -> np.ndarray:
         """float32 [histories width]: what each history is to the model; its inner product with an item vector is a score.
@@ -219,8 +230,9 @@ class Recommender:
         inner = encode_ids(self.item_ids, candidates, on_unknown, "candidates")
         known = encode_histories(self.item_ids, [history], on_unknown)
         if len(known[0]):
-            vectors = np.asarray(self.programs.vectors(self.weights, padded_ids(inner)))[: len(inner)]
-            scores = vectors @ self.hidden(*flat(known))[0]
+            one = self.one if self.routed is None else self.routed.networks[self.routed.choose(*flat(known))[0]]
+            vectors = np.asarray(one.programs.vectors(one.weights, padded_ids(inner)))[: len(inner)]
+            scores = vectors @ one.hidden(*flat(known))[0]
         elif is_lost(0, len(history), on_unknown):
             return [None] * len(inner)
         else:
@@ -240,33 +252,33 @@ class Recommender:
 
     # --------------------------------------------------------------------------------------------------- one event at a time
 
-    def start(self, histories: Sequence[Sequence[Any]], *, on_unknown: OnUnknown = "popular") -> Stream:
+    def start(self, histories: Sequence[Sequence[Any]], *, on_unknown: OnUnknown = "popular") -> AnyStream:
         """A batch of users after their histories (empty ones too), from which `update` goes on at constant work an event.
 
         A history without a known item begins like an empty one. Raises `ValueError` where the attention is bidirectional:
         it cannot stream.
         """
         encoded = encode_histories(self.item_ids, histories, "popular" if on_unknown == "skip" else on_unknown)
-        return new_stream(self.network, self.weights, encoded)
+        return self.answering.start(encoded)
 
-    def update(self, stream: Stream, items: Sequence[Any], *, on_unknown: OnUnknown = "skip") -> Stream:
+    def update(self, stream: AnyStream, items: Sequence[Any], *, on_unknown: OnUnknown = "skip") -> AnyStream:
         """The users after one more event each; None leaves a user as it is, an unknown id too, with a warning.
 
         Answers equal those of `recommend` on the same events. When a history has grown to N events, it is cut to its
         latest N/2 and goes on from there, so work and memory stay bounded; `stream.count` says how many events count.
         """
-        check_stream(stream, self.architecture)
+        self.answering.check(stream)
         check_ids(items, "items")
         if len(items) != len(stream.count):
             raise ValueError(f"items: expected one for each of {len(stream.count)} users, got {len(items)}")
         given = [item for item in items if item is not None]
         inner = np.zeros(len(items), np.int32)
         inner[[item is not None for item in items]] = encode_ids(self.item_ids, given, on_unknown, "items")
-        return push(self.network, self.weights, stream, inner)
+        return self.answering.push(stream, inner)
 
     def recommend_from(
         self,
-        stream: Stream,
+        stream: AnyStream,
         k: SupportsIndex = 10,
         *,
         exclude_seen: bool = True,
@@ -277,26 +289,23 @@ class Recommender:
 
         Users without an event yet are answered by popularity, without a warning: a session begins like that.
         """
-        check_stream(stream, self.architecture)
+        self.answering.check(stream)
         k = whole_k(k, len(self.item_ids))
         offsets = self._offsets(allow, deny, "skip")
-        seen = stream.recent if exclude_seen else np.zeros((len(stream.count), 1), np.int32)
-        added = self.no_offsets if offsets is None else offsets
-        size = rounded_up(k, len(self.item_ids))
-        top = self.programs.top_of_hidden(self.weights, stream.hidden, seen, added, k=size)
-        answers = named(self.item_ids, *fetched(top, len(stream.count), k))
+        found = self.answering.top_from(stream, k, exclude_seen=exclude_seen, offsets=offsets)
+        answers = named(self.item_ids, *found)
         for number in np.flatnonzero(stream.count == 0):
             answers[number] = self._popular(k, offsets)
         return answers
 
-    def save_stream(self, path: str | Path, stream: Stream) -> None:
+    def save_stream(self, path: str | Path, stream: AnyStream) -> None:
         """Write a stream to one .npz file, aside and renamed."""
-        check_stream(stream, self.architecture)
-        save_stream(Path(path), stream, self.fingerprint)
+        self.answering.check(stream)
+        self.answering.save(Path(path), stream, self.fingerprint)
 
-    def load_stream(self, path: str | Path) -> Stream:
+    def load_stream(self, path: str | Path) -> AnyStream:
         """Read what `save_stream` wrote. Raises `ValueError` naming the file if it is damaged or another model's."""
-        return load_stream(Path(path), self.network, self.weights, self.fingerprint)
+        return self.answering.load(Path(path), self.fingerprint)
 
     def export(self, path: str | Path, k: SupportsIndex = 10, *, exclude_seen: bool = True) -> None:
         """Write one `jax.export` file that answers without this library, and the item ids beside it (see `easrec_jax.serving.export`)."""

@@ -1,13 +1,15 @@
 """Answering each user by the network that a router chooses: users grouped by network, each group by that network's programs.
 
-A masked batch would cost what the largest network costs; a group costs what its own does. A stream keeps the network it began
-with until its history is cut, when its state is computed anew anyway; then the router chooses again.
+A masked batch would cost what the largest network costs; a group costs what its own does. A stream keeps its network; the router
+chooses again where the events that count have doubled, and where the history is cut, whose state is computed anew anyway. So
+what this costs stays in proportion to the events.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,14 +19,18 @@ from jax import Array
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.data.batches import bucket_lengths
+from easrec_jax.files import read_arrays, write_arrays
 from easrec_jax.models.corner import corner
 from easrec_jax.models.network import Network
 from easrec_jax.models.router import Router
 from easrec_jax.precision import methods_in_float32
 from easrec_jax.serving.answer import fetched, pipelined
-from easrec_jax.serving.programs import Programs, programs
-from easrec_jax.serving.shapes import flat, rounded_up, rows_of_events, seen_items, user_batches
-from easrec_jax.serving.streaming import Stream, new_stream, push
+from easrec_jax.serving.forks import refuse_fork
+from easrec_jax.serving.one import OneNetwork, Top, nothing
+from easrec_jax.serving.shapes import Rows, flat, rounded_up, rows_of_events, user_batches
+from easrec_jax.serving.streaming import Stream
+
+FORMAT = "easrec_jax stream, a network each, 1"
 
 
 class Group(NamedTuple):
@@ -40,6 +46,23 @@ class RoutedStream(NamedTuple):
     choice: np.ndarray  # int64 [users], whose network it is
     groups: tuple[Group | None, ...]  # of each network; None: nobody's
 
+    @property
+    def recent(self) -> np.ndarray:
+        """int32 [users N], the counted events, left-aligned, 0 padding."""
+        return self._of_users(lambda stream: stream.recent)
+
+    @property
+    def count(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """int64 [users], how many events count."""
+        return self._of_users(lambda stream: stream.count)
+
+    def _of_users(self, of: Any) -> np.ndarray:
+        there = [group for group in self.groups if group is not None]
+        found = np.zeros((len(self.choice), *of(there[0].stream).shape[1:]), of(there[0].stream).dtype)
+        for users, stream in there:
+            found[users[users >= 0]] = of(stream)[users >= 0]
+        return found
+
 
 @lru_cache(maxsize=16)
 def _chooser(router: Router) -> Any:
@@ -47,6 +70,12 @@ def _chooser(router: Router) -> Any:
         return jnp.argmax(router.scores(head, router.features(reader, items)), -1)
 
     return jax.jit(best)
+
+
+def chosen_again(most: int) -> np.ndarray:
+    """bool [most + 1]: whether the router chooses before the next event of a user with so many events, of `most` at most."""
+    count = np.arange(most + 1)
+    return (count == most) | ((count > 0) & (count & (count - 1) == 0))
 
 
 @methods_in_float32
@@ -59,39 +88,38 @@ class RoutedNetworks:
         """`weights` are the elastic network's, `head` the router's, `networks` in the order of its scores."""
         if len(networks) != router.choices:
             raise ValueError(f"networks: expected {router.choices}, as many as the router scores, got {len(networks)}")
-        self.networks = tuple(Network(architecture, num_items) for architecture in networks)
-        self.weights = tuple(jax.device_put(corner(weights, architecture)) for architecture in networks)
-        self.programs: tuple[Programs, ...] = tuple(programs(network) for network in self.networks)
+        self.networks = tuple(OneNetwork(Network(one, num_items), corner(weights, one)) for one in networks)
         self.router, self.head = router, jax.device_put(head)
         self.reader = jax.device_put(router.reader(weights))
-        self.max_length, self.num_items = networks[0].max_length, num_items
+        self.max_length = networks[0].max_length
         self.lengths = bucket_lengths(self.max_length)
-        self.no_offsets = jax.device_put(np.zeros(num_items + 1, np.float32))
+        self.chooses = chosen_again(self.max_length)
 
-    def choose(self, items: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    def choose(self, items: np.ndarray, ends: np.ndarray, rows: Rows = rows_of_events) -> np.ndarray:
         """int64 [users]: the network for each history `items[ends[u]:ends[u + 1]]`; the first for an empty one."""
-        chooser, choice = _chooser(self.router), np.zeros(len(ends) - 1, np.int64)
-        batches = user_batches(items, ends, self.lengths, rows_of_events)
-        for index, found in pipelined((index, chooser(self.reader, self.head, batch)) for index, batch in batches):
+        choice = np.zeros(len(ends) - 1, np.int64)
+        calls = ((index, self.choices(batch)) for index, batch in user_batches(items, ends, self.lengths, rows))
+        for index, found in pipelined(calls):
             choice[index] = np.asarray(found)[: len(index)]
         return choice
 
+    def choices(self, batch: np.ndarray) -> Array:
+        """int32 [rows], the network for each row of inner ids [rows length]: one device call."""
+        refuse_fork()
+        return _chooser(self.router)(self.reader, self.head, batch)
+
     def top_items(
         self, items: np.ndarray, ends: np.ndarray, k: int, *, exclude_seen: bool = True, offsets: Any = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(scores, inner ids), [users k] each, as `Recommender.top_items`, each user's by the network chosen for it."""
-        scores = np.full((len(ends) - 1, k), -np.inf, np.float32)
-        best = np.zeros((len(ends) - 1, k), np.int32)
-        added = self.no_offsets if offsets is None else offsets
-        choice, size = self.choose(items, ends), rounded_up(k, self.num_items)
+    ) -> Top:
+        """As `OneNetwork.top_items`, each user's by the network chosen for it."""
+        scores, best = nothing(len(ends) - 1, k)
+        choice = self.choose(items, ends)
 
         def calls() -> Iterator[tuple[np.ndarray, Any]]:
             for number in np.unique(choice):
                 users = np.flatnonzero(choice == number)
-                theirs = _histories(items, ends, users)
-                for index, batch in user_batches(*theirs, self.lengths, rows_of_events):
-                    seen = seen_items(*theirs, index, batch) if exclude_seen else np.zeros((len(batch), 1), np.int32)
-                    top = self.programs[number].top(self.weights[number], batch, seen, added, k=size)
+                theirs = histories_of(items, ends, users)
+                for index, top in self.networks[number].calls(*theirs, k, exclude_seen=exclude_seen, offsets=offsets):
                     yield users[index], top
 
         for users, top in pipelined(calls()):
@@ -100,11 +128,7 @@ class RoutedNetworks:
 
     def start(self, histories: Sequence[np.ndarray]) -> RoutedStream:
         """The stream of users with these histories of inner ids; each is chosen a network for."""
-        choice = self.choose(*flat(histories))
-        groups = [
-            self._begin(number, np.flatnonzero(choice == number), histories) for number in range(len(self.networks))
-        ]
-        return RoutedStream(choice, tuple(groups))
+        return self._begin_all(self.choose(*flat(histories)), histories)
 
     def push(self, stream: RoutedStream, items: np.ndarray) -> RoutedStream:
         """The stream after one more event a user, inner ids [users]; 0 leaves a user as it is."""
@@ -113,26 +137,54 @@ class RoutedNetworks:
         for number, group in enumerate(groups):
             if group is not None:
                 theirs = np.where(group.users >= 0, items[group.users], 0).astype(np.int32)
-                moved = push(self.networks[number], self.weights[number], group.stream, theirs)
-                groups[number] = group._replace(stream=moved)
+                groups[number] = group._replace(stream=self.networks[number].push(group.stream, theirs))
         return stream._replace(groups=tuple(groups))
 
-    def top_from(
-        self, stream: RoutedStream, k: int, *, exclude_seen: bool = True, offsets: Any = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def top_from(self, stream: RoutedStream, k: int, *, exclude_seen: bool = True, offsets: Any = None) -> Top:
         """As `top_items`, for the users of a stream; `exclude_seen` leaves out the events that the stream still counts."""
-        scores = np.full((len(stream.choice), k), -np.inf, np.float32)
-        best = np.zeros((len(stream.choice), k), np.int32)
-        added, size = self.no_offsets if offsets is None else offsets, rounded_up(k, self.num_items)
-        for number, group in enumerate(stream.groups):
+        scores, best = nothing(len(stream.choice), k)
+        for network, group in zip(self.networks, stream.groups, strict=True):
             if group is None:
                 continue
-            seen = group.stream.recent if exclude_seen else np.zeros((len(group.users), 1), np.int32)
-            top = self.programs[number].top_of_hidden(self.weights[number], group.stream.hidden, seen, added, k=size)
+            found = network.top_from(group.stream, k, exclude_seen=exclude_seen, offsets=offsets)
             real = np.flatnonzero((group.users >= 0) & (group.stream.count > 0))
-            found = fetched(top, len(group.users), k)
             scores[group.users[real]], best[group.users[real]] = (values[real] for values in found)
         return scores, best
+
+    def check(self, stream: Any) -> None:
+        """Raise `ValueError` where a stream is another model's."""
+        if not isinstance(stream, RoutedStream) or len(stream.groups) != len(self.networks):
+            raise ValueError(
+                "stream: expected one of this model, whose users have a network each: use the recommender that started it, or "
+                "start anew from the histories"
+            )
+
+    def save(self, path: Path, stream: RoutedStream, fingerprint: str) -> None:
+        """Write a stream: the events that count, and whose network it is; states are computed anew from them."""
+        arrays = {"choice": stream.choice, "recent": stream.recent, "count": stream.count}
+        write_arrays(path, arrays | {"format": np.array([FORMAT, fingerprint])})
+
+    def load(self, path: Path, fingerprint: str) -> RoutedStream:
+        """What `save` wrote; `ValueError` names a file that is damaged, or of another model."""
+        found = read_arrays(path)
+        if found.get("format", np.array(["?"]))[0] != FORMAT or not {"choice", "recent", "count"} <= found.keys():
+            raise ValueError(f"{path}: expected a stream of format {FORMAT!r}")
+        if found["format"][1] != fingerprint:
+            raise ValueError(f"{path}: another model's stream; start anew from the histories")
+        choice, recent, count = (found[name] for name in ("choice", "recent", "count"))
+        fits = choice.ndim == count.ndim == 1 and recent.shape == (len(choice), self.max_length) and len(choice) > 0
+        fits = fits and len(count) == len(choice) and all(x.dtype.kind == "i" for x in (choice, recent, count))
+        fits = fits and bool(((choice >= 0) & (choice < len(self.networks)) & (count >= 0)).all())
+        if not fits or not bool(((recent >= 0) & (recent <= self.router.network.num_items)).all()):
+            raise ValueError(f"{path}: its arrays do not fit this model")
+        return self._begin_all(choice, [row[:n] for row, n in zip(recent, count.tolist(), strict=True)])
+
+    def _begin_all(self, choice: np.ndarray, histories: Sequence[np.ndarray]) -> RoutedStream:
+        if not len(choice):
+            raise ValueError("histories: expected at least one user")
+        numbers = range(len(self.networks))
+        groups = [self._begin(number, np.flatnonzero(choice == number), histories) for number in numbers]
+        return RoutedStream(choice, tuple(groups))
 
     def _begin(
         self, number: int, users: np.ndarray, histories: Sequence[np.ndarray] | dict[int, np.ndarray]
@@ -140,16 +192,18 @@ class RoutedNetworks:
         if not len(users):
             return None
         filled = np.pad(users, (0, rounded_up(len(users)) - len(users)), constant_values=-1)
-        theirs = [histories[user] if user >= 0 else np.zeros(0, np.int32) for user in filled]
-        return Group(filled, new_stream(self.networks[number], self.weights[number], theirs))
+        theirs = [histories[user] if user >= 0 else np.zeros(0, np.int32) for user in filled.tolist()]
+        return Group(filled, self.networks[number].start(theirs))
 
     def _chosen_again(self, stream: RoutedStream, items: np.ndarray) -> RoutedStream:
-        """The stream with the users whose history the next event cuts in the groups that the router now chooses."""
+        """The stream with the users whom the router chooses for before the next event in the groups of its choice."""
         kept: dict[int, np.ndarray] = {}
         for group in filter(None, stream.groups):
-            full = (group.users >= 0) & (group.stream.count == self.max_length)
-            for row in np.flatnonzero(full & (items[group.users] > 0)):
-                kept[int(group.users[row])] = group.stream.recent[row, self.max_length - self.max_length // 2 :]
+            now = (group.users >= 0) & self.chooses[group.stream.count] & (items[group.users] > 0)
+            for row in np.flatnonzero(now):
+                count = int(group.stream.count[row])
+                first = count - count // 2 if count == self.max_length else 0
+                kept[int(group.users[row])] = group.stream.recent[row, first:count]
         if not kept:
             return stream
         again, choice = np.array(sorted(kept)), stream.choice.copy()
@@ -163,7 +217,7 @@ class RoutedNetworks:
         return RoutedStream(choice, tuple(groups))
 
 
-def _histories(items: np.ndarray, ends: np.ndarray, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def histories_of(items: np.ndarray, ends: np.ndarray, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The histories of some users, as `shapes.flat` has them."""
     lengths = ends[users + 1] - ends[users]
     theirs = np.concatenate([[0], np.cumsum(lengths)])

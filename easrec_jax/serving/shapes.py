@@ -12,6 +12,9 @@ from easrec_jax.data.batches import Samples
 EVENTS = 4096
 
 
+Rows = Callable[[int], int]  # of a batch at most, by its length
+
+
 def rounded_up(number: int, most: int | None = None) -> int:
     """The next power of two, at most `most`: how many rows or items a device call has for so many (1 or more)."""
     power = 1 << (number - 1).bit_length()
@@ -38,7 +41,7 @@ def flat(histories: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def user_batches(
-    items: np.ndarray, ends: np.ndarray, lengths: Sequence[int] | np.ndarray, rows: Callable[[int], int]
+    items: np.ndarray, ends: np.ndarray, lengths: Sequence[int] | np.ndarray, rows: Rows
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(indices of users, their last events as inner ids [rows length]); users without events are left out.
 

@@ -8,6 +8,7 @@ values for N positions, the linear modes a matrix a head.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,7 +53,7 @@ def _programs(network: Served) -> tuple[Any, Any]:
     return jax.jit(begin), jax.jit(step)
 
 
-def new_stream(network: Served, weights: dict, histories: list[np.ndarray]) -> Stream:
+def new_stream(network: Served, weights: dict, histories: Sequence[np.ndarray]) -> Stream:
     """The stream of users with these histories of inner ids, each cut to its last N."""
     if isinstance(network, Network) and not network.architecture.causal:
         attention = network.architecture.attention
@@ -67,8 +68,12 @@ def new_stream(network: Served, weights: dict, histories: list[np.ndarray]) -> S
     return Stream(hidden, state, recent, np.count_nonzero(recent, 1))
 
 
-def check_stream(stream: Stream, architecture: AnyArchitecture) -> None:
+def check_stream(stream: Any, architecture: AnyArchitecture) -> None:
     """Raise `ValueError` where a stream is another network's, as of another size of an elastic model."""
+    if not isinstance(stream, Stream):
+        raise ValueError(
+            "stream: expected one of this network: use the recommender that started it, or start anew from the histories"
+        )
     there = len(stream.state.blocks), stream.hidden.shape[-1], stream.recent.shape[-1]
     here = architecture.depth, architecture.width, architecture.max_length
     if there != here:

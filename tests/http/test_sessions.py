@@ -20,7 +20,7 @@ from serving import (
 )
 
 from easrec_jax.http.app import create_app
-from easrec_jax.http.sessions import Sessions, UnknownSession
+from easrec_jax.http.sessions import Held, Sessions, UnknownSession
 from easrec_jax.serving.streaming import Stream
 
 
@@ -66,7 +66,7 @@ def test_clicks_of_one_user_in_one_batch_stay_apart_and_all_count(client):
 def test_sessions_are_bounded_in_number_and_age():
     now = 0.0
     sessions = Sessions(3, 10.0, clock=lambda: now)
-    blank = Stream(*(np.zeros(0) for _ in range(4)))
+    blank = Held(0, Stream(*(np.zeros(0) for _ in range(4))))
     for name in "abc":
         sessions.put(name, blank, "someone")
     assert sessions.get("a") is blank  # used now: b gives way
@@ -81,7 +81,7 @@ def test_sessions_are_bounded_in_number_and_age():
 
 
 def test_nobody_pushes_out_the_sessions_of_others():
-    sessions, blank = Sessions(10, 10.0, clock=lambda: 0.0), Stream(*(np.zeros(0) for _ in range(4)))
+    sessions, blank = Sessions(10, 10.0, clock=lambda: 0.0), Held(0, Stream(*(np.zeros(0) for _ in range(4))))
     for number in range(4):
         sessions.put(f"quiet {number}", blank, "quiet")
     for number in range(1000):

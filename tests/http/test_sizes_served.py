@@ -5,8 +5,8 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
-from elastic import FRONT, LARGEST, SIZES, save_elastic
-from serving import LIMITS, good, running, save_small_model
+from elastic import FRONT, LARGEST, SIZES, save_elastic, save_routed
+from serving import LIMITS, check, good, running, save_small_model
 
 from easrec_jax.http.app import create_app
 from easrec_jax.serving.recommend import Recommender
@@ -63,3 +63,36 @@ def test_a_model_of_one_size_has_no_picture_of_sizes_and_no_budget(tmp_path):
         create_app(folder, LIMITS, budget=0.5)
     with pytest.raises(ValueError, match=r"budget: expected a number in \(0, 1\]"):
         create_app(folder, LIMITS, budget=1.5)
+
+
+def test_a_router_answers_each_user_by_a_size_in_batches_and_in_sessions(tmp_path):
+    folder = save_routed(tmp_path / "model")
+    routed = Recommender.load(folder, per_user=True)
+    histories = [[f"i{a}", f"i{b}"] for a in range(1, 9) for b in (2, 11)]
+    with running(create_app(folder, LIMITS, per_user=True)) as client:
+        about = good(client.get("/model"))
+        assert (about["per_user"]["cost"], about["cost"]) == ({"validation": 0.3, "test": 0.25}, 0.25)
+        assert about["weights_sha256"] == routed.fingerprint
+        for start in range(0, len(histories), 4):
+            some = histories[start : start + 4]
+            answers = good(client.post("/recommend", json={"histories": some, "k": 5}))["results"]
+            for answer, expected in zip(answers, routed.recommend(some, 5), strict=True):
+                check(answer, expected)
+            scores = good(client.post("/score", json={"history": some[0], "candidates": ["i5", "i9"]}))["scores"]
+            assert scores == pytest.approx(routed.score(some[0], ["i5", "i9"]), abs=1e-4)
+        clicks = [f"i{n}" for n in (3, 9, 27, 4, 16, 30, 8, 2, 5, 11, 21)]
+        name = good(client.post("/sessions", json={}), 201)["session"]
+        stream, numbers = routed.start([[]]), set()
+        for size in (1, 2, 1, 3, 1, 1, 2):  # several events at once too: as one after the other
+            events, clicks = clicks[:size], clicks[size:]
+            for event in events:
+                stream = routed.update(stream, [event])
+            answer = good(client.post(f"/sessions/{name}/events", json={"items": events, "k": 5}))["results"]
+            check(answer, routed.recommend_from(stream, 5)[0])
+            numbers.add(int(stream.choice[0]))
+        assert len(numbers) > 1
+
+
+def test_a_model_without_a_router_names_what_adds_one(folder):
+    with pytest.raises(ValueError, match="no router; bin/route.py"):
+        create_app(folder, LIMITS, per_user=True)

@@ -191,13 +191,17 @@ function watch() {
 }
 
 // The sizes of an elastic model: the slider begins at the one that answers, and says what the others would cost.
-function showSizes({ sizes, size }, text) {
+function showSizes({ sizes, size, per_user }, text) {
   const picture = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
   byId("sizes").querySelector("svg")?.remove();
   byId("sizes").append(picture);
   byId("size").max = sizes - 1;
   byId("size").value = size ?? sizes - 1;
   byId("served").textContent = size === null ? "the largest answers" : `number ${size + 1} of ${sizes} answers`;
+  if (per_user) {
+    const shares = per_user.networks.map((one) => `${one.depth} x ${one.width} ${Math.round(100 * one.share)} % of users`);
+    byId("served").textContent = `a router chooses one for each user: ${shares.join(", ")}`;
+  }
   slide(byId("size"), byId("size-text"), picture);
   byId("sizes").hidden = false;
 }
