@@ -133,9 +133,11 @@ def test_another_length_or_shape_is_one_clear_line(known, model, tmp_path):
         find_start(longer, tmp_path, known)
     with pytest.raises(ValueError, match=r"model\.max_length: expected 40, which the model .* reads, got 50"):
         find_start(with_retrain(longer, from_model=str(model)), tmp_path, known)
-    save_tree(
-        tmp_path / "search" / "supernet.npz", weights | {"tables": weights["tables"] | {"items": np.zeros((7, 16))}}
-    )
+    deeper = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, layers=CONFIG.model.layers + 1))
+    with pytest.raises(ValueError, match=r"supernet\.npz: .*: missing \(the search was of another config"):
+        find_start(deeper, tmp_path, known)
+    short = weights["tables"] | {"items": np.zeros((7, 16), np.float32)}
+    save_tree(tmp_path / "search" / "supernet.npz", weights | {"tables": short})
     with pytest.raises(ValueError, match=r"supernet\.npz: tables/items: expected shape .*, got \(7, 16\)"):
         find_start(CONFIG, tmp_path, known)
 

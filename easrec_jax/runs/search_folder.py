@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from flax.traverse_util import unflatten_dict
+
 from easrec_jax.architecture import Architecture
 from easrec_jax.cells import AnyArchitecture, CellArchitecture, architecture_from_json
 from easrec_jax.config import ADAREC, Config, SearchConfig
 from easrec_jax.data.interactions import IdMap, Interactions
-from easrec_jax.files import file_digest, read_json, write_text
+from easrec_jax.files import file_digest, read_arrays, read_json, write_text
 from easrec_jax.models.cost import parameter_count, request_flops
 from easrec_jax.models.encoder import Weights
 from easrec_jax.nas.adarec import FoundCell, students_of
@@ -18,7 +20,7 @@ from easrec_jax.nas.finalists import Finalist
 from easrec_jax.nas.front import front
 from easrec_jax.nas.search import Found, supernet_of
 from easrec_jax.runs.described import describe_architecture, describe_flops
-from easrec_jax.serving.artifact import load_tree, save_tree
+from easrec_jax.serving.artifact import check_arrays, save_tree
 from easrec_jax.space import Space, space_of
 from easrec_jax.typed import check
 
@@ -124,12 +126,17 @@ def load_cut(
     path, named = folder / "supernet.npz", folder / "items.json"
     if not path.is_file():
         return None
-    weights = load_tree(path)
-    num_items = len(weights["tables"]["items"]) - 1
-    if isinstance(architecture, CellArchitecture):
-        cut = students_of(config, num_items).cut(weights, architecture)
-    else:
-        cut = supernet_of(space_of(config), num_items, 0.0, sharing).cut(weights, architecture)
+    arrays = read_arrays(path)
+    if "tables/items" not in arrays:
+        raise ValueError(f"{path}: tables/items: missing, so this is no supernet")
+    num_items = len(arrays["tables/items"]) - 1
+    supernet: Any = (
+        students_of(config, num_items)
+        if isinstance(architecture, CellArchitecture)
+        else supernet_of(space_of(config), num_items, 0.0, sharing)
+    )
+    check_arrays(path, arrays, supernet.init, " (the search was of another config: use that one, or search again)")
+    cut = supernet.cut(unflatten_dict(arrays, sep="/"), architecture)
     if not named.is_file():
         raise ValueError(
             f"{named}: missing, so nobody knows which items the rows of supernet.npz belong to (an older version's search): "

@@ -12,12 +12,14 @@ config.json, results.json, metrics.jsonl    how it came about, figures with thei
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import Array
 
 from easrec_jax.cells import AnyArchitecture, CellArchitecture, architecture_from_json
 from easrec_jax.data.interactions import IdMap
@@ -168,15 +170,21 @@ def _read_weights(path: Path, architecture: AnyArchitecture, num_items: int) -> 
     depth = len({name.split("/")[0] for name in arrays if name.startswith(layer)})
     if depth != architecture.depth:  # before a network of any depth is traced
         raise ValueError(f"{path}: expected weights of {architecture.depth} layers, got {depth}")
-    network = network_of(architecture, num_items)
-    expected: dict[str, Any] = flatten_dict(jax.eval_shape(network.init, jax.random.key(0)), sep="/")
-    for name in expected.keys() ^ arrays.keys():
-        raise ValueError(f"{path}: {name}: {'missing' if name in expected else 'not a weight of this architecture'}")
+    check_arrays(path, arrays, network_of(architecture, num_items).init)
+    return unflatten_dict(arrays, sep="/")
+
+
+def check_arrays(path: Path, arrays: dict[str, np.ndarray], init: Callable[[Array], Any], hint: str = "") -> None:
+    """Raise `ValueError` naming the first of a file's arrays that is not as `init(key)` makes it, or not finite."""
+    expected: dict[str, Any] = flatten_dict(jax.eval_shape(init, jax.random.key(0)), sep="/")
+    for name in sorted(expected.keys() ^ arrays.keys()):
+        raise ValueError(
+            f"{path}: {name}: {'missing' if name in expected else 'not a weight of this architecture'}{hint}"
+        )
     for name, want in expected.items():
         got = arrays[name]
         if got.shape != want.shape or got.dtype != want.dtype:
             shapes = f"{want.dtype} of shape {want.shape}, got {got.dtype} of shape {got.shape}"
-            raise ValueError(f"{path}: {name}: expected {shapes}")
+            raise ValueError(f"{path}: {name}: expected {shapes}{hint}")
         if not np.isfinite(got).all():
             raise ValueError(f"{path}: {name}: expected finite numbers, got NaN or infinity")
-    return unflatten_dict(arrays, sep="/")
