@@ -199,8 +199,8 @@ function showSizes({ sizes, size, per_user }, text) {
   byId("size").value = size ?? sizes - 1;
   byId("served").textContent = size === null ? "the largest answers" : `number ${size + 1} of ${sizes} answers`;
   if (per_user) {
-    const shares = per_user.networks.map((one) => `${one.depth} x ${one.width} ${Math.round(100 * one.share)} % of users`);
-    byId("served").textContent = `a router chooses one for each user: ${shares.join(", ")}`;
+    const shares = per_user.networks.map((one) => `${Math.round(100 * one.share)} % ${one.depth} x ${one.width}`);
+    byId("served").textContent = `a router chooses one for each user: of the test's users ${shares.join(", ")}`;
   }
   slide(byId("size"), byId("size-text"), picture);
   byId("sizes").hidden = false;
