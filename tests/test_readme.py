@@ -1,4 +1,4 @@
-"""The README's recipes, run as they are written (only installations are left out, and trainings are cut short)."""
+"""The recipes of README and tutorial, run as they are written (installations are left out, and trainings are cut short)."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from easrec_jax.models.network import Network
 from easrec_jax.serving.artifact import Model, save_model
 
 ROOT = Path(__file__).parent.parent
+TUTORIAL = "docs/tutorial.md"
 SHORT = [
     "--search.epochs=2",
     "--search.warmup_epochs=1",
@@ -90,13 +91,33 @@ def cache(tmp_path_factory) -> Path:
 def test_own_data_and_the_next_night(folder, cache):
     """Half a minute: a search, two trainings and a recommendation, each the process that the README says."""
     out = ""
-    for line in block("head -3 clicks.csv").splitlines():
+    for line in block("head -3 clicks.csv", TUTORIAL).splitlines():
         if not line.startswith("pip"):
             out = run(line, folder, cache, *(SHORT if "configs/" in line else ()))
     assert len(out.splitlines()) == 11
     assert "0 fresh" in run(
-        block("python bin/retrain.py configs/demo.py --workdir runs/tonight"), folder, cache, *SHORT
+        block("python bin/retrain.py configs/demo.py --workdir runs/tonight", TUTORIAL), folder, cache, *SHORT
     )
+
+
+def test_the_commands_of_the_front_page(folder, cache):
+    """They are those of the tutorial's own data, at the demo's length."""
+    lines = block("python bin/search.py    configs/demo.py").splitlines()
+    longer = [
+        re.sub(r" --model.max_length 100", "", line) for line in block("head -3 clicks.csv", TUTORIAL).splitlines()
+    ]
+    assert [line.split("#")[0].split() for line in lines[:3]] == [line.split() for line in longer[2:]]
+    assert "bin/serve.py" in lines[3] and "bin/report.py" in lines[4]
+    page = folder / "report.html"
+    run(lines[4].replace("report.html", str(page)), folder, cache)
+    assert page.stat().st_size > 10_000
+
+
+def test_the_demo_is_three_commands_of_the_tutorial():
+    told = run("python bin/demo.py --help", ROOT, ROOT)
+    steps = [line.split("#")[0].split() for line in told.splitlines() if line.startswith("  python bin/")]
+    (chain,) = block("python bin/search.py configs/demo.py &&", TUTORIAL).splitlines()
+    assert [" ".join(step) for step in steps] == [" ".join(shlex.split(part)) for part in chain.split("&&")]
 
 
 def test_reading_in_python(folder, monkeypatch):
@@ -109,13 +130,13 @@ def test_reading_in_python(folder, monkeypatch):
 @pytest.mark.parametrize("first", ["recommender = Recommender.load", "stream = recommender.start"])
 def test_recommending_in_python(folder, monkeypatch, first):
     monkeypatch.chdir(folder)
-    code = block("recommender = Recommender.load")
+    code = block("recommender = Recommender.load", TUTORIAL)
     names: dict = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unknown ids and empty histories are part of the recipe
         exec(code, names)
         if first != "recommender = Recommender.load":
-            *lines, last = block(first).splitlines()
+            *lines, last = block(first, TUTORIAL).splitlines()
             exec("\n".join(lines), names)
             (answer, _) = eval(last.partition("#")[0], names)
             assert len(answer) == 10
@@ -152,7 +173,7 @@ def test_one_file(folder, monkeypatch):
 
 
 def test_everyone_an_index_a_report(folder, cache):
-    for line in block("python bin/serve.py runs/demo/model").splitlines():
+    for line in block("python bin/serve.py runs/demo/model", TUTORIAL).splitlines():
         if "serve.py" not in line and "report.py" not in line:
             run(line, folder, cache)
     assert len(pl.read_parquet(folder / "recs.parquet")) == 200
@@ -160,7 +181,7 @@ def test_everyone_an_index_a_report(folder, cache):
 
 
 def test_a_server(folder, cache):
-    (line,) = [x for x in block("python bin/serve.py runs/demo/model").splitlines() if "serve.py" in x]
+    (line,) = [x for x in block("python bin/serve.py runs/demo/model", TUTORIAL).splitlines() if "serve.py" in x]
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONUNBUFFERED": "1"}
     log = folder / "serve.log"
     with log.open("w") as out:
@@ -205,8 +226,12 @@ def test_the_document_of_results_is_made_from_the_files_beside_it():
 
 
 def test_the_front_page_is_short_and_its_table_stands_in_the_pages_behind_it():
-    lines = (ROOT / "README.md").read_text().splitlines()
-    assert len(lines) <= 200
+    text = (ROOT / "README.md").read_text()
+    lines = text.splitlines()
+    assert len(lines) <= 120 and len(re.findall(r"\.\d{4}\b", text)) <= 20 and "p <" not in text
+    prose = re.sub(r"(?m)^(    |#|!).*$|\]\(\S+\)|\*", "", text)  # no code, headings and pictures
+    sentences = re.split(r"[.:?!](?:\s|$)|\n\n|\||\n- ", prose)
+    assert not [one for one in sentences if len(one.split()) > 20]
     behind = (ROOT / "docs" / "results" / "movielens-1m.md").read_text().splitlines()
     figures = [line for line in lines if re.match(r"\|.* \.\d{4} ", line)]
     assert figures and not [line for line in figures if line not in behind]
@@ -216,7 +241,11 @@ def test_the_front_page_is_short_and_its_table_stands_in_the_pages_behind_it():
     "name",
     [
         "README.md",
+        "docs/tutorial.md",
         "docs/guide.md",
+        "docs/design.md",
+        "docs/extend.md",
+        "docs/results/elastic.md",
         "docs/experiments.md",
         "docs/results.md",
         "docs/results/movielens-1m.md",
