@@ -6,6 +6,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from easrec_jax.config import Config
 from easrec_jax.files import write_bytes
 from easrec_jax.runs.searched import factors
@@ -115,11 +117,16 @@ def training_figure(records: list[dict], path: Path | BytesIO, *, select_by: str
 def comparison_figure(
     points: list[tuple[str, float, float | None, float | None]], path: Path | BytesIO, *, title: str
 ) -> None:
-    """Models as (name, accuracy, FLOPs, milliseconds) over both costs, as a PNG; without a cost, a model is a line across."""
-    figure, axes = new_figure(1, 2, (12.0, 4.2))
+    """Models as (name, accuracy, FLOPs, milliseconds) over both costs, as a PNG; without a cost, a model is a line across.
+
+    Milliseconds that nobody measured have no panel.
+    """
     names, accuracies, flops, milliseconds = zip(*points, strict=True)
     mega = [None if count is None else count / 1e6 for count in flops]
-    for axis, costs, label in ((axes[0], mega, "MFLOPs a request"), (axes[1], milliseconds, "ms a request, median")):
+    panels = [(mega, "MFLOPs a request")] + [(milliseconds, "ms a request, median")] * any(milliseconds)
+    figure, axes = new_figure(1, len(panels), (6.0 * len(panels), 4.2))
+    axes = np.atleast_1d(axes)
+    for axis, (costs, label) in zip(axes, panels, strict=True):
         for number, (name, accuracy, cost) in enumerate(zip(names, accuracies, costs, strict=True)):
             if cost:
                 axis.plot(cost, accuracy, "o", color=f"C{number % 10}", label=name)
