@@ -10,6 +10,7 @@ from serving import LIMITS, check, good, running, save_small_model
 
 from easrec_jax.http.app import create_app
 from easrec_jax.serving.recommend import Recommender
+from easrec_jax.serving.shapes import flat
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +74,16 @@ def test_a_router_answers_each_user_by_a_size_in_batches_and_in_sessions(tmp_pat
         about = good(client.get("/model"))
         assert (about["per_user"]["cost"], about["cost"]) == ({"validation": 0.3, "test": 0.25}, 0.25)
         assert about["weights_sha256"] == routed.fingerprint
-        for start in range(0, len(histories), 4):
-            some = histories[start : start + 4]
+        mixed = 0
+        for start in range(4):
+            some = histories[start::4]
+            mixed += len(set(routed.routed.choose(*flat([routed.item_ids.encode(one) for one in some])).tolist())) > 1
             answers = good(client.post("/recommend", json={"histories": some, "k": 5}))["results"]
             for answer, expected in zip(answers, routed.recommend(some, 5), strict=True):
                 check(answer, expected)
             scores = good(client.post("/score", json={"history": some[0], "candidates": ["i5", "i9"]}))["scores"]
             assert scores == pytest.approx(routed.score(some[0], ["i5", "i9"]), abs=1e-4)
+        assert mixed
         clicks = [f"i{n}" for n in (3, 9, 27, 4, 16, 30, 8, 2, 5, 11, 21)]
         name = good(client.post("/sessions", json={}), 201)["session"]
         stream, numbers = routed.start([[]]), set()
