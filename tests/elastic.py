@@ -16,7 +16,7 @@ from easrec_jax.config_files import to_json
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.models.cost import request_flops
 from easrec_jax.models.network import Network
-from easrec_jax.models.router import Router
+from easrec_jax.models.router import SIGNS, Router
 from easrec_jax.serving.artifact import Model, save_model
 from easrec_jax.serving.route import Route
 from easrec_jax.serving.sizes import Size
@@ -71,10 +71,14 @@ def save_elastic(folder: Path, front: tuple[Size, ...] = FRONT) -> Path:
 def route() -> Route:
     """A router of drawn weights, which does not give everyone the same size."""
     router, rng = Router.beside(LARGEST, len(IDS), len(SIZES), width=8), np.random.default_rng(1)
-    items = rng.integers(1, len(IDS) + 1, (64, LARGEST.max_length))
+    lengths = rng.integers(1, LARGEST.max_length + 1, (256, 1))
+    items = np.where(
+        np.arange(LARGEST.max_length) < lengths, rng.integers(1, len(IDS) + 1, (256, LARGEST.max_length)), 0
+    )
     features = np.asarray(router.features(router.reader(weights()), jnp.asarray(items)))
     kernel = rng.normal(size=(features.shape[1], len(SIZES)))
     kernel /= features.std(0)[:, None] + 1e-3
+    kernel[-SIGNS:] = 0.0  # not by length alone
     head = {"kernel": kernel.astype(np.float32), "bias": -(features.mean(0) @ kernel).astype(np.float32)}
     shares = [one.to_json() | {"cost": 0.1 * number, "share": 1 / 3} for number, one in enumerate(SIZES, 1)]
     figures = {part: {"full": {"ndcg@10": 0.5}} for part in ("validation", "test")}
