@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 from elastic import FRONT, LARGEST, SIZES, save_elastic, save_routed
-from serving import LIMITS, check, good, running, save_small_model
+from serving import LIMITS, check, good, running, save_small_model, warmed_up
 
 from easrec_jax.http.app import create_app
 from easrec_jax.serving.recommend import Recommender
@@ -71,6 +71,7 @@ def test_a_router_answers_each_user_by_a_size_in_batches_and_in_sessions(tmp_pat
     routed = Recommender.load(folder, per_user=True)
     histories = [[f"i{a}", f"i{b}"] for a in range(1, 9) for b in (2, 11)]
     with running(create_app(folder, LIMITS, per_user=True)) as client:
+        warmed_up(client)  # users of several networks in one batch
         about = good(client.get("/model"))
         assert (about["per_user"]["cost"], about["cost"]) == ({"validation": 0.3, "test": 0.25}, 0.25)
         assert about["weights_sha256"] == routed.fingerprint
