@@ -15,11 +15,12 @@ from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.evaluate.latency import compare_costs
 from easrec_jax.evaluate.metrics import compare_seeds, gains_of_seeds
 from easrec_jax.models.network import network_scores
+from easrec_jax.runs.described import other_split
 from easrec_jax.serving.recommend import Recommender
 
 UNKNOWN_TO_THE_MODEL = (
     "left out: {items} items unknown to the model, their {events} events, and "
-    "{users} users of whom fewer than 3 events are known"
+    "{users} users of whom fewer than {least} events are known"
 )
 
 
@@ -43,6 +44,10 @@ class Evaluation(NamedTuple):
     """Seconds to read and prepare the data."""
     evaluate_s: float
     """Seconds to rank, compilation included."""
+    least_events: int = 3
+    """Of a user, for the split of the data."""
+    splits: tuple[str, ...] = ()
+    """Models that were trained with another split, a line each."""
 
     def record(self) -> dict[str, Any]:
         """The figures and counts, without times, for JSON."""
@@ -57,8 +62,16 @@ class Evaluation(NamedTuple):
         }
 
     def remarks(self) -> list[str]:
-        """What was left out, a line each."""
-        return [*self.notes, *([UNKNOWN_TO_THE_MODEL.format(**self.left_out)] if any(self.left_out.values()) else [])]
+        """What was left out, and what makes figures doubtful, a line each."""
+        return [
+            *self.splits,
+            *self.notes,
+            *(
+                [UNKNOWN_TO_THE_MODEL.format(**self.left_out, least=self.least_events)]
+                if any(self.left_out.values())
+                else []
+            ),
+        ]
 
 
 def evaluate_models(
@@ -95,7 +108,7 @@ def evaluate_models(
     mine, theirs = (gains_of_seeds(of, settings.ks) for of in ranks)
     networks = [[one.network for one in side] for side in sides]
     return Evaluation(
-        users=known.num_users,
+        users=len(next(iter(evaluators.values())).users),
         left_out=left_out,
         dropped_users=everything.dropped_users,
         notes=everything.notes,
@@ -104,6 +117,8 @@ def evaluate_models(
         costs=compare_costs(*networks) if theirs else {},
         prepare_s=prepared - started,
         evaluate_s=evaluated - prepared,
+        least_events=3 if known.part_ends is None else 1,
+        splits=tuple(filter(None, (other_split(path, data) for path in (*models, *against)))),
     )
 
 
