@@ -47,20 +47,51 @@ def _count_full(
     protocols: tuple[Protocol, ...],
 ):
     """Counts by protocol, among all items; targets are [batch most], (seen_row, seen_item) pairs, item 0 is filling in both."""
-    values = scores(weights, items)
-    row = jnp.arange(values.shape[0])[:, None]
-    none = jnp.zeros(values.shape, bool)
-    other = ~none.at[row, targets].set(True) & (jnp.arange(values.shape[1]) > 0)[None, :]
-    found = {}
+    values = jnp.asarray(scores(weights, items))
+    other, found = ~_marked(values, targets), {}
     for protocol in protocols:
-        ranked, scored = other, values
-        if protocol.window:
-            ranked = other & ~none.at[row, items].set(True)
-        elif protocol.reads_history:
-            seen = none.at[seen_row, seen_item].set(True)
-            ranked, scored = (other, jnp.where(seen & other, 0, values)) if protocol.zero else (other & ~seen, values)
-        found[protocol.name] = _count(scored, jnp.take_along_axis(values, targets, 1), ranked)
+        scored, ranked = _as_ranked(values, items, targets, seen_row, seen_item, protocol=protocol)
+        found[protocol.name] = _count(scored, jnp.take_along_axis(values, targets, 1), ranked & other)
     return values, found
+
+
+def _marked(values: Array, items: Array) -> Array:
+    """bool like `values` [batch columns]: the `items` [batch any] of each row, padding among them."""
+    row = jnp.arange(values.shape[0])[:, None]
+    return jnp.zeros(values.shape, bool).at[row, items].set(True).at[:, 0].set(True)
+
+
+def _as_ranked(
+    values: Array, items: Array, targets: Array, seen_row: Array, seen_item: Array, *, protocol: Protocol
+) -> tuple[Array, Array]:
+    """(scores, which items are ranked), both [batch columns], of a protocol without sampled negatives; targets always are."""
+    real = (jnp.arange(values.shape[1]) > 0)[None, :] & jnp.ones(values.shape, bool)
+    if not (protocol.window or protocol.reads_history):
+        return values, real
+    seen = (
+        _marked(values, items) if protocol.window else jnp.zeros(values.shape, bool).at[seen_row, seen_item].set(True)
+    )
+    seen &= ~_marked(values, targets)
+    return (jnp.where(seen, 0, values), real) if protocol.zero else (values, real & ~seen)
+
+
+@partial(jax.jit, static_argnames=("scores", "protocol", "k"))
+def _top_items(
+    weights: Any,
+    items: Array,
+    targets: Array,
+    seen_row: Array,
+    seen_item: Array,
+    *,
+    scores: ScoreFunction,
+    protocol: Protocol,
+    k: int,
+) -> Array:
+    """int32 [batch k]: the ranked items of the highest scores, 0 where there are no more."""
+    values = jnp.asarray(scores(weights, items))
+    scored, ranked = _as_ranked(values, items, targets, seen_row, seen_item, protocol=protocol)
+    best, found = jax.lax.top_k(jnp.where(ranked, scored, -jnp.inf), k)
+    return jnp.where(best > -jnp.inf, found, 0)
 
 
 def _count(values: Array, targets: Array, ranked: Array) -> _Counts:
@@ -125,10 +156,8 @@ class Evaluator:
         full = tuple(p for p in parsed if not p.negatives)
         pending = []
         for index, samples, length, rows in self._batches():
-            batch, width = samples.batch(index, length, rows), _width(sets[index])
-            target = np.zeros((rows, width), np.int32)
-            target[: len(index)] = sets[index, :width]
-            pairs = self._seen_pairs(index) if any(p.reads_history for p in full) else np.zeros((2, 1), np.int32)
+            batch, target = samples.batch(index, length, rows), _padded(sets[index], rows)
+            pairs = self._seen_pairs(index, full)
             values, counts = _count_full(weights, batch.items, target, *pairs, scores=scores, protocols=full)
             for p in parsed:
                 if p.negatives:
@@ -151,13 +180,34 @@ class Evaluator:
         return {name: metrics(ranks, self.ks) for name, ranks in self.ranks(scores, weights).items()}
 
     @in_float32
+    def top_items(self, scores: ScoreFunction, weights: Any, protocol: str, k: int) -> np.ndarray:
+        """int32 [users k]: the first k items of each user's list, the higher score first, then the lower inner id; 0: no more.
+
+        `ValueError` for a protocol that ranks a sample of the items.
+        """
+        parsed = parse_protocol(protocol)
+        if parsed.negatives:
+            raise ValueError(f"{protocol}: expected a protocol that ranks all items, such as full_unseen")
+        sets: np.ndarray = self._targets[self._rows]  # type: ignore[attr-defined]
+        pending = []
+        k = min(k, self.split.data.num_items)
+        for index, samples, length, rows in self._batches():
+            batch, target = samples.batch(index, length, rows), _padded(sets[index], rows)
+            pairs = self._seen_pairs(index, (parsed,))
+            found = _top_items(weights, batch.items, target, *pairs, scores=scores, protocol=parsed, k=k)
+            pending.append((index, found))
+        lists = np.zeros((len(sets), k), np.int32)
+        for index, found in pending:
+            lists[index] = np.asarray(found)[: len(index)]
+        return lists
+
+    @in_float32
     def of_users(self, compute: Callable[[Array], Array]) -> np.ndarray:
-        """What `compute(items [batch length]) -> [batch ...]` gives for each user's history, [users ...]."""
+        """What `compute(items [batch length]) -> [batch ...]` gives for each user's history, float32 [users ...]."""
         pending = []
         for index, samples, length, rows in self._batches():
             pending.append((index, compute(jnp.asarray(samples.batch(index, length, rows).items))))
-        first = np.asarray(pending[0][1])
-        found = np.zeros((len(self.users), *first.shape[1:]), first.dtype)
+        found = np.zeros((len(self.users), *pending[0][1].shape[1:]), np.float32)
         for index, values in pending:
             found[index] = np.asarray(values)[: len(index)]
         return found
@@ -172,8 +222,11 @@ class Evaluator:
         ):
             yield index, samples, length, rows
 
-    def _seen_pairs(self, users: np.ndarray) -> np.ndarray:
-        """int32 [2 pairs]: (row in batch, item) for everything the users have seen, padded to a power of two."""
+    def _seen_pairs(self, users: np.ndarray, protocols: tuple[Protocol, ...]) -> np.ndarray:
+        """int32 [2 pairs]: (row in batch, item) for everything the users have seen, padded to a power of two; where none of the
+        `protocols` asks for it, a pair of filling."""
+        if not any(protocol.reads_history for protocol in protocols):
+            return np.zeros((2, 1), np.int32)
         stride = self.split.data.num_items + 1
         users = self._rows[users]  # type: ignore[attr-defined]
         seen: np.ndarray = self._seen  # type: ignore[attr-defined]
@@ -186,7 +239,10 @@ class Evaluator:
         return pairs
 
 
-def _width(sets: np.ndarray) -> int:
-    """Columns that a batch's targets need, a power of two or all: each width is compiled."""
+def _padded(sets: np.ndarray, rows: int) -> np.ndarray:
+    """int32 [rows columns]: a batch's targets in as many columns as they need, a power of two or all: each width is compiled."""
     most = int((sets > 0).sum(1).max())
-    return min(sets.shape[1], 1 << (most - 1).bit_length())
+    width = min(sets.shape[1], 1 << (most - 1).bit_length())
+    padded = np.zeros((rows, width), np.int32)
+    padded[: len(sets)] = sets[:, :width]
+    return padded
