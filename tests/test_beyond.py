@@ -34,12 +34,16 @@ def test_diversity_is_the_mean_distance_of_pairs():
     many = np.tile(lists, (50, 1))
     assert diversity(many, features) == pytest.approx(diversity(lists, features))
     assert np.isnan(diversity(lists[2:], features))
-    assert beyond_accuracy(lists, np.arange(6), (3,), features)["diversity@3"] == pytest.approx(diversity(lists, features))
+    assert beyond_accuracy(lists, np.arange(6), (3,), features)["diversity@3"] == pytest.approx(
+        diversity(lists, features)
+    )
 
 
 def test_the_command_says_it_only_where_asked(call, folder, rows, tmp_path):  # noqa: F811
     path, items = write(tmp_path / "a.csv", rows), tmp_path / "a.item"
-    items.write_text("item_id:token\tclass:token_seq\n" + "".join(f"i{k}\t{'x' if k % 2 else 'y'} z\n" for k in range(30)))
+    items.write_text(
+        "item_id:token\tclass:token_seq\n" + "".join(f"i{k}\t{'x' if k % 2 else 'y'} z\n" for k in range(30))
+    )
     plain = json.loads(call(folder, "--data.path", path, *PROTOCOLS, "--json"))
     more = json.loads(call(folder, "--data.path", path, *PROTOCOLS, "--json", "--beyond", "--data.features", items))
     assert "beyond" not in plain and plain["figures"] == more["figures"]
@@ -55,7 +59,19 @@ def test_the_command_says_it_only_where_asked(call, folder, rows, tmp_path):  # 
 @pytest.mark.parametrize("split", ["leave-one-out", "ratio:0.6/0.2/0.2"])
 def test_the_file_of_all_users_holds_the_figures(call, folder, rows, tmp_path, name, split):  # noqa: F811
     path, out = write(tmp_path / "a.csv", rows), tmp_path / name
-    arguments = (folder, folder, "--data.path", path, *PROTOCOLS, "--data.split", split, "--evaluate.ks", "3", "10", "--json")
+    arguments = (
+        folder,
+        folder,
+        "--data.path",
+        path,
+        *PROTOCOLS,
+        "--data.split",
+        split,
+        "--evaluate.ks",
+        "3",
+        "10",
+        "--json",
+    )
     plain, done = json.loads(call(*arguments)), json.loads(call(*arguments, "--out", out))
     assert plain["figures"] == done["figures"]
     frame = pl.read_parquet(out) if name.endswith("parquet") else pl.read_ndjson(out)

@@ -50,7 +50,10 @@ def test_search_retrain_evaluate_and_go_on(call_here, data, tmp_path, monkeypatc
     assert f"data: split {split}: " in printed and "validation targets of" in printed
     results = json.loads((tmp_path / "run/model/results.json").read_text())
     known = results["data"]
-    assert known["settings"]["split"] == split and known["held_out"]["test"]["targets"] > known["held_out"]["test"]["users"]
+    assert (
+        known["settings"]["split"] == split
+        and known["held_out"]["test"]["targets"] > known["held_out"]["test"]["users"]
+    )
     assert "/" not in known["settings"]["valid"] + known["settings"]["test"]
     metrics = {f"{name}@10" for name in ("recall", "hit", "mrr", "map", "ndcg")}
     for row in (results, *(results["baselines"][name] for name in names)):
@@ -77,5 +80,7 @@ def test_search_retrain_evaluate_and_go_on(call_here, data, tmp_path, monkeypatc
     on = json.loads((tmp_path / "on/model/results.json").read_text())
     assert on["data"]["held_out"] == known["held_out"]
     assert on["baselines"]["popularity"] == results["baselines"]["popularity"]
-    with pytest.warns(UserWarning, match="was trained with data.split .*: it may have been trained on items held out here"):
+    with pytest.warns(
+        UserWarning, match="was trained with data.split .*: it may have been trained on items held out here"
+    ):
         call_here("retrain", DEMO, *other, *SMALL, *more, "--overwrite")

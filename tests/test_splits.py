@@ -73,8 +73,8 @@ def test_ratio_is_a_share_of_each_history():
     for user, parts in lists(Split(data)).items():
         size = len(by_user(data)[user])
         assert list(map(len, parts)) == [size * 7 // 10, size * 9 // 10 - size * 7 // 10, size - size * 9 // 10]
-    ten = read_interactions([("u", f"i{k}", k) for k in range(10)], split="ratio:0.3/0.3/0.4")
-    assert list(map(len, lists(Split(ten))["u"])) == [3, 3, 4]  # 0.3 * 10 is a little less in float64
+    twenty = read_interactions([("u", f"i{k}", k) for k in range(20)], split="ratio:0.1/0.7/0.2")
+    assert list(map(len, lists(Split(twenty))["u"])) == [2, 14, 4]  # 0.1 + 0.7 is a little less than 0.8 in float64
 
 
 def files(tmp_path, train, valid, test):

@@ -27,7 +27,9 @@ def parted(
     until = np.cumsum(rule.shares)[:2]
     begin, lengths = data.offsets[:-1, None], data.lengths[:, None]
     if rule.kind == "ratio":
-        ends = begin + np.floor(lengths * until[None, :] + 1e-9).astype(np.int64)  # 0.3 * 10 is less than 3 in float64
+        ends = begin + np.floor(lengths * until[None, :] + 1e-9).astype(
+            np.int64
+        )  # 0.1 + 0.7 is less than 0.8 in float64
     else:
         if rule.kind == "time":
             if times is None:

@@ -127,15 +127,7 @@ def evaluate_models(
         [evaluators[one.architecture.max_length].ranks(network_scores(one.network), one.weights) for one in side]
         for side in sides
     ]
-    lists = [
-        {
-            name: evaluators[one.architecture.max_length].top_items(
-                network_scores(one.network), one.weights, name, max(settings.ks)
-            )
-            for name in protocols
-        }
-        for one in sides[0]
-    ]
+    lists = [_lists(one, evaluators[one.architecture.max_length], protocols) for one in sides[0]]
     evaluated = time.perf_counter()
     mine, theirs = (gains_of_seeds(of, settings.ks) for of in ranks)
     if wanted.out is not None:
@@ -170,6 +162,12 @@ def _of_all_items(settings: EvaluateConfig, wanted: Wanted) -> list[str]:
         expected = "one that ranks all items, such as full_unseen (coverage, novelty and diversity are of lists)"
         raise ValueError(f"evaluate.protocols: expected {expected}, got {', '.join(settings.protocols)}")
     return found if wanted.beyond or wanted.out is not None else []
+
+
+def _lists(model: Recommender, evaluator: Evaluator, protocols: Sequence[str]) -> dict[str, np.ndarray]:
+    """The first items of each user's list, int32 [users max(ks)], by protocol."""
+    scores, k = network_scores(model.network), max(evaluator.ks)
+    return {name: evaluator.top_items(scores, model.weights, name, k) for name in protocols}
 
 
 def _features(data: DataConfig, known: Interactions, truth: Any) -> ItemFeatures | None:
