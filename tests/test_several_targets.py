@@ -8,10 +8,14 @@ from itertools import permutations
 import numpy as np
 import pytest
 from test_evaluate import by_last_item, constant
+from tiny import SPLIT, TINY
 
 from easrec_jax.data.split import Split
 from easrec_jax.evaluate.evaluator import Evaluator, parse_protocol, sample_negatives
 from easrec_jax.evaluate.metrics import gains, metrics
+from easrec_jax.models.rivals.popularity import popularity_scores
+from easrec_jax.runs.retrain import evaluate_both
+from easrec_jax.train.task import task_of
 
 N, KS = 6, (1, 3, 10)
 PROTOCOLS = ("full", "full_unseen", "uni5", "uni5_unseen", "pop7", "pop7_unseen")
@@ -181,3 +185,11 @@ def test_a_sample_of_users_is_a_part_of_all(several, weights):
     again, other = (Evaluator(several, "validation", N, seed=seed, sample=9).users.tolist() for seed in (3, 4))
     assert again == some.users.tolist() != other
     assert len(Evaluator(several, "validation", N, sample=1000).users) == len(whole.users)
+
+
+def test_a_sample_chooses_and_final_figures_are_of_all():
+    few = dataclasses.replace(TINY, evaluate=dataclasses.replace(TINY.evaluate, users=9))
+    assert len(task_of(few, SPLIT).evaluator.users) == 9 and len(task_of(TINY, SPLIT).evaluator.users) == 60
+    popularity = SPLIT.popularity().astype(np.float32)
+    some, every = (evaluate_both(config, SPLIT, popularity_scores, popularity) for config in (few, TINY))
+    assert some[:2] == every[:2] and all(len(ranks) == 60 for ranks in some[2].values())
