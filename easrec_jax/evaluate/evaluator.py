@@ -51,7 +51,7 @@ def _count_full(
     other, found = ~_marked(values, targets), {}
     for protocol in protocols:
         scored, ranked = _as_ranked(values, items, targets, seen_row, seen_item, protocol=protocol)
-        found[protocol.name] = _count(scored, jnp.take_along_axis(values, targets, 1), ranked & other)
+        found[protocol.name] = _count(scored, jnp.take_along_axis(values, targets, 1), _most(targets), ranked & other)
     return values, found
 
 
@@ -94,25 +94,35 @@ def _top_items(
     return jnp.where(best > -jnp.inf, found, 0)
 
 
-def _count(values: Array, targets: Array, ranked: Array) -> _Counts:
-    """Counts among `values` where `ranked`, both [batch columns], for the scores of targets [batch most], one after the other."""
+def _count(values: Array, targets: Array, most: Array, ranked: Array) -> _Counts:
+    """Counts among `values` where `ranked`, both [batch columns], for the scores of the first `most` targets [batch targets]."""
 
-    def one(target: Array) -> tuple[Array, Array]:
+    def one(target: Array) -> _Counts:
         above = ~(values <= target[:, None]) & ranked  # NaN stands above: it must not look good
-        return jnp.sum(above, 1), jnp.sum((values == target[:, None]) & ranked, 1)
+        return _Counts(jnp.sum(above, 1), jnp.sum((values == target[:, None]) & ranked, 1))
 
     if targets.shape[1] == 1:  # compiles faster than a loop
-        above, equal = one(targets[:, 0])
-        return _Counts(above[:, None], equal[:, None])
-    above, equal = jax.lax.map(one, targets.T)
-    return _Counts(above.T, equal.T)
+        return _Counts(*(count[:, None] for count in one(targets[:, 0])))
+
+    def step(number: Array, counts: _Counts) -> _Counts:
+        return _Counts(
+            *(whole.at[:, number].set(of) for whole, of in zip(counts, one(targets[:, number]), strict=True))
+        )
+
+    none = jnp.zeros(targets.shape, int)
+    return jax.lax.fori_loop(0, most, step, _Counts(none, none))
+
+
+def _most(targets: Array) -> Array:
+    """How many targets the user with the most has, of [batch targets], 0 where there are no more."""
+    return jnp.max(jnp.sum(targets > 0, 1))
 
 
 @jax.jit
 def _count_sampled(values: Array, targets: Array, negatives: Array) -> _Counts:
     """Counts over each user's negatives [batch negatives]; 0 is filling."""
     sampled = jnp.take_along_axis(values, negatives, 1)
-    return _count(sampled, jnp.take_along_axis(values, targets, 1), negatives > 0)
+    return _count(sampled, jnp.take_along_axis(values, targets, 1), _most(targets), negatives > 0)
 
 
 @dataclass(frozen=True)
@@ -174,8 +184,7 @@ class Evaluator:
                 ties = np.asarray(equal)[: len(index)]
                 hidden = ties if self.ties == "pessimistic" else 0
                 found = np.stack([np.asarray(above)[: len(index)] + hidden, ties - hidden], 1)
-                width = found.shape[2]
-                ranks[name][index, :, :width] = np.where(sets[index, None, :width] > 0, found, -1)
+                ranks[name][index] = np.where(sets[index, None] > 0, found, -1)
         return {name: of[:, :, 0] if sets.shape[1] == 1 else of for name, of in ranks.items()}
 
     def __call__(self, scores: ScoreFunction, weights: Any) -> dict[str, dict[str, float]]:
@@ -243,9 +252,7 @@ class Evaluator:
 
 
 def _padded(sets: np.ndarray, rows: int) -> np.ndarray:
-    """int32 [rows columns]: a batch's targets in as many columns as they need, a power of two or all: each width is compiled."""
-    most = int((sets > 0).sum(1).max())
-    width = min(sets.shape[1], 1 << (most - 1).bit_length())
-    padded = np.zeros((rows, width), np.int32)
-    padded[: len(sets)] = sets[:, :width]
+    """int32 [rows targets]: a batch's targets, 0 in rows of filling."""
+    padded = np.zeros((rows, sets.shape[1]), np.int32)
+    padded[: len(sets)] = sets
     return padded
