@@ -31,6 +31,10 @@ class Arguments:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     seed: int = 0
     """Seed of planted data: that of the training."""
+    beyond: bool = False
+    """Also of the lists: catalogue coverage, novelty, share of popular items and, with --data.features, diversity."""
+    out: Path | None = None
+    """File for figures and lists of every user: .parquet or .jsonl, a row for each model, protocol and user."""
     json: bool = False
     """Print figures, comparisons, counts and settings as one line of JSON instead of tables."""
 
@@ -39,7 +43,7 @@ def command() -> None:
     arguments = tyro.cli(Arguments, description=__doc__, use_underscores=True)
 
     from easrec_jax.evaluate.latency import BULK_USERS
-    from easrec_jax.runs.evaluation import evaluate_models
+    from easrec_jax.runs.evaluation import Wanted, evaluate_models
     from easrec_jax.runs.tables import comparison_table, costs_table, metrics_table
 
     done = evaluate_models(
@@ -50,6 +54,7 @@ def command() -> None:
         part=arguments.part,
         seed=arguments.seed,
         budget=arguments.budget,
+        wanted=Wanted(arguments.beyond, arguments.out),
     )
     if arguments.json:
         settings = {"settings": dataclasses.asdict(arguments.evaluate)}
@@ -57,6 +62,8 @@ def command() -> None:
         print(json.dumps({"part": arguments.part} | done.record() | settings | timing | machine()))
         return
     print(metrics_table(done.figures))
+    if done.beyond:
+        print(f"\n{metrics_table(done.beyond)}\n")
     if done.against:
         print(f"\nagainst {', '.join(map(str, arguments.against))}, user by user\n{comparison_table(done.against)}")
         print(f"\nin batches of {BULK_USERS} users of N events\n{costs_table(done.costs)}\n")

@@ -97,4 +97,4 @@ def _measured(elastic: Elastic, routed: Routed, config: Config, split: Split) ->
 
 def _lengths(config: Config, split: Split, part: Part) -> np.ndarray:
     """How many events of each user count."""
-    return np.minimum(split.history_end(part) - split.start, config.model.max_length)
+    return np.minimum(split.history_lengths(part), config.model.max_length)

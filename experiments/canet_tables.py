@@ -100,7 +100,7 @@ def _slices(found: Finished) -> list[dict[str, Any]]:
 
 def _shares(found: Finished, config: Config, split: Split) -> list[dict[str, Any]]:
     """Whom the router gives what: the share of each slice among the users of each quarter of history lengths, on test histories."""
-    lengths = np.minimum(split.history_end("test") - split.start, config.model.max_length)
+    lengths = np.minimum(split.history_lengths("test"), config.model.max_length)
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, QUARTERS + 1)[1:-1]))
     quarter = np.searchsorted(edges, lengths)
     rows = []

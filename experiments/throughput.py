@@ -21,7 +21,7 @@ K = 10
 
 def users_per_second(elastic: Elastic, routed: Routed, split: Split) -> dict[str, list[float] | float]:
     """`networks`: one a slice; `router`: users grouped by its choices, choosing included."""
-    lengths = split.history_end("test") - split.start
+    lengths = split.history_lengths("test")
     ends = np.concatenate([[0], np.cumsum(lengths)])
     at = np.arange(ends[-1]) + np.repeat(split.start - ends[:-1], lengths)
     items = np.concatenate([split.data.items[at], np.zeros(1, np.int32)])

@@ -246,6 +246,7 @@ def test_the_front_page_is_short_and_its_table_stands_in_the_pages_behind_it():
         "docs/design.md",
         "docs/extend.md",
         "docs/results/elastic.md",
+        "docs/evaluate.md",
         "docs/experiments.md",
         "docs/results.md",
         "docs/results/movielens-1m.md",

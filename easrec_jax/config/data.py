@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from easrec_jax.config.splits import FILES, LEAVE_ONE_OUT, parse_split
 from easrec_jax.typed import check, check_least, settle_types
 
 
@@ -62,6 +63,13 @@ class DataConfig:
     """Rows without a user or item id: an error that names the first, or left out and counted."""
     min_history: int = 3
     """Users with fewer interactions are dropped (leave-one-out needs 3)."""
+    split: str = "leave-one-out"
+    """leave-one-out: each user's last item is the test item, the one before it the validation item; time:0.8/0.1/0.1: by time
+    over all users; ratio:0.8/0.1/0.1: the first 80 % of each user's events are for training; files: data.valid and data.test."""
+    valid: str = ""
+    """File or folder of validation events, read as data.path is, which then holds the training events alone; needs data.test."""
+    test: str = ""
+    """File or folder of test events; their users are among those of data.path."""
     k_core: int = 0
     """Drop users and items with fewer interactions than this, until none is left."""
     duplicates: Literal["keep", "drop"] = "keep"
@@ -80,7 +88,22 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         settle_types(self, "data")
-        expected = "at least 3 (train, validation and test item)"
-        check(self.min_history >= 3, "data.min_history", expected, self.min_history)
+        self._check_split()
         check_least(self, "data", 0, "k_core")
         check(len(self.feature_columns) >= 1, "data.feature_columns", "at least one column", self.feature_columns)
+
+    def _check_split(self) -> None:
+        for mine, other in (("valid", "test"), ("test", "valid")):
+            if getattr(self, mine):
+                check(bool(getattr(self, other)), f"data.{other}", f"a file beside data.{mine}", getattr(self, other))
+        if self.valid:
+            expected = f"{FILES} with data.valid and data.test"
+            check(self.split in (FILES, LEAVE_ONE_OUT), "data.split", expected, self.split)
+            check(bool(self.path), "data.path", "a file of training events beside data.valid and data.test", self.path)
+            object.__setattr__(self, "split", FILES)
+        check(bool(self.valid) or self.split != FILES, "data.valid", "a file of validation events", self.valid)
+        parse_split(self.split)
+        if self.split == LEAVE_ONE_OUT:
+            expected = "at least 3 (train, validation and test item)"
+            check(self.min_history >= 3, "data.min_history", expected, self.min_history)
+        check_least(self, "data", 1, "min_history")

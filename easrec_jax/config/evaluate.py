@@ -14,11 +14,11 @@ class EvaluateConfig:
     """How validation and test figures are measured."""
 
     protocols: tuple[str, ...] = ("pop100", "pop100_unseen", "full", "full_unseen")
-    """Protocols of the final figures: full, uniN or popN, each also with _unseen."""
+    """Protocols of the final figures: full, uniN or popN, each also with _unseen; full_unseen_window, full_seen_zero."""
     select_by: str = "full"
     """Protocol whose validation NDCG@10 chooses the epoch."""
     ks: tuple[int, ...] = (10,)
-    """Cut-offs K of Recall, MRR and NDCG; 10 is added where it is missing (the choice of epochs uses NDCG@10)."""
+    """Cut-offs K of the metrics; 10 is added where it is missing (the choice of epochs uses NDCG@10)."""
     ties: Literal["expected", "pessimistic", "half"] = "expected"
     """Items that score as the target does: the average over their orders, or all above it ("half": an older name of "expected")."""
     batch_size: int = 32
@@ -26,7 +26,9 @@ class EvaluateConfig:
     buckets: int = 4
     """Static lengths of batches up to model.max_length; more waste less padding, each is compiled."""
     negatives_seed: int = 2000
-    """Seed of the sampled negatives."""
+    """Seed of the sampled negatives, and of the users of evaluate.users."""
+    users: int = 0
+    """Users whose validation items choose epochs and networks, a fixed sample (faster); 0: all. Final figures are of all users."""
 
     def __post_init__(self) -> None:
         settle_types(self, "evaluate")
@@ -37,3 +39,4 @@ class EvaluateConfig:
             warnings.warn("evaluate.ks: 10 added: the choice of epochs uses NDCG@10", stacklevel=2)
             object.__setattr__(self, "ks", tuple(sorted({*self.ks, 10})))
         check_least(self, "evaluate", 1, "batch_size", "buckets")
+        check_least(self, "evaluate", 0, "users")

@@ -65,10 +65,13 @@ def training_samples(split: Split, *, max_length: int, targets: str, windows: st
     non-empty prefix. A user with a single training item gives no sample; `ValueError` if that is everyone.
     """
     begin, end = split.start, split.train_end
-    count = end - begin - 1  # targets of each user
+    count = np.maximum(end - begin - 1, 0)  # targets of each user
     if not count.any():
+        none = f"no training target is left: none of {len(count)} users has"
+        if split.data.part_ends is not None:
+            raise ValueError(f"{none} 2 training events or more (a target needs one before it); expected another split")
         raise ValueError(
-            f"no training target is left: none of {len(count)} users has 4 interactions or more (the last two are held out, "
+            f"{none} 4 interactions or more (the last two are held out, "
             "and a target needs one before it); expected longer histories"
         )
     if targets == "last":
@@ -83,9 +86,9 @@ def training_samples(split: Split, *, max_length: int, targets: str, windows: st
 
 
 def scoring_samples(split: Split, part: Part, *, max_length: int) -> Samples:
-    """Each user's last `max_length` events before the held-out item of `part`, which is the target."""
-    stop = split.history_end(part)
-    return Samples(split.data.items, np.maximum(split.start, stop - max_length), stop, False)
+    """Each evaluated user's last `max_length` events before the first held-out item of `part`, which is the target."""
+    stop, start = split.history_end(part), split.start[split.evaluated(part)]
+    return Samples(split.data.items, np.maximum(start, stop - max_length), stop, False)
 
 
 BUCKETS = 4

@@ -31,10 +31,10 @@ def read_events(data: Any, how: Reading) -> tuple[Table, Columns]:
     """
     asked, missing_ids = how.columns, how.missing_ids
     if not isinstance(data, (str, os.PathLike, bytes, bytearray, memoryview)) and not hasattr(data, "read"):
-        return _joined([_select(in_memory(data), asked, missing_ids)])
+        return joined([_select(in_memory(data), asked, missing_ids)])
     files = input_files(data)
     layout = common_layout(files, how.format, how.separator, asked)
-    return _joined([_read_file(file, layout, asked, missing_ids, warn=not n) for n, file in enumerate(files)])
+    return joined([_read_file(file, layout, asked, missing_ids, warn=not n) for n, file in enumerate(files)])
 
 
 def _read_file(
@@ -141,8 +141,11 @@ def _ids(table: Table, name: str) -> pl.Series:
     return found["value"].alias(name)
 
 
-def _joined(parts: list[tuple[Table, Columns]]) -> tuple[Table, Columns]:
-    """The parts one after the other, under the names of the first; whole numbers written with .0 are those numbers."""
+def joined(parts: list[tuple[Table, Columns]]) -> tuple[Table, Columns]:
+    """The parts one after the other, under the names of the first; whole numbers written with .0 are those numbers.
+
+    `ValueError` where some have times and others none.
+    """
     (table, chosen), *others = parts
     if others:
         for other, columns in others:

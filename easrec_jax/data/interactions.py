@@ -80,10 +80,12 @@ class Interactions:
     item_ids: IdMap
     dropped_users: int = 0  # users of the file that k_core or min_history removed
     notes: tuple[str, ...] = ()  # what the reader left out, a line each
+    part_ends: np.ndarray | None = None  # int64 [users 2], where training and validation end; None: leave-one-out
 
     def __post_init__(self) -> None:
-        self.items.setflags(write=False)
-        self.offsets.setflags(write=False)
+        for array in (self.items, self.offsets, self.part_ends):
+            if array is not None:
+                array.setflags(write=False)
         if self.offsets.shape != (self.num_users + 1,) or self.offsets[-1] != len(self.items):
             raise ValueError(
                 f"offsets: expected {self.num_users + 1} from 0 to {len(self.items)}, got shape "
@@ -120,17 +122,18 @@ class Interactions:
         """The events of the items that another id map knows, a trained model's, under that map; and what is left out.
 
         Left out: `items` that it does not know, their `events`, and `users` of whom fewer than 3 events are known
-        (leave-one-out needs 3). ValueError if that is everyone.
+        (leave-one-out needs 3; in other splits, users of whom none is). ValueError if that is everyone.
         """
         inner = item_ids.encode(self.item_ids.raw)
         items = np.concatenate([[0], inner]).astype(np.int32)[self.items]
         known = items > 0
         user = np.repeat(np.arange(self.num_users), self.lengths)
         lengths = np.bincount(user[known], minlength=self.num_users)
-        stay = lengths >= 3
+        least = 3 if self.part_ends is None else 1
+        stay = lengths >= least
         if not stay.any():
             raise ValueError(
-                f"no user has 3 events or more of the model's {len(item_ids)} items ({np.count_nonzero(inner)} of the "
+                f"no user has {least} events or more of the model's {len(item_ids)} items ({np.count_nonzero(inner)} of the "
                 f"data's {self.num_items} items are among them); expected data like those it was trained on (--data.path)"
             )
         users = tuple(raw for raw, stays in zip(self.user_ids.raw, stay.tolist(), strict=True) if stays)
@@ -140,16 +143,22 @@ class Interactions:
             "events": int(np.count_nonzero(~known)),
             "users": int(np.count_nonzero(~stay)),
         }
-        kept = items[known & stay[user]]
-        return Interactions(kept, offsets, IdMap(users), item_ids, self.dropped_users + left_out["users"]), left_out
+        ends = None
+        if self.part_ends is not None:
+            before = np.concatenate([[0], np.cumsum(known & stay[user])])  # known events before each position
+            ends = before[self.part_ends][stay]
+        kept, dropped = items[known & stay[user]], self.dropped_users + left_out["users"]
+        return Interactions(kept, offsets, IdMap(users), item_ids, dropped, part_ends=ends), left_out
 
     def fingerprint(self) -> str:
-        """SHA-256, hex, of the user ids, the item ids and the histories: the same for the same interactions."""
+        """SHA-256, hex, of the user ids, the item ids, the histories and their parts: the same for the same interactions."""
         digest = hashlib.sha256()
         for raw in (self.user_ids.raw, self.item_ids.raw):
             digest.update(json.dumps(raw).encode())
         for array, kind in ((self.offsets, "<i8"), (self.items, "<i4")):
             digest.update(array.astype(kind).tobytes())
+        if self.part_ends is not None:
+            digest.update(self.part_ends.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def identity(self) -> dict[str, Any]:

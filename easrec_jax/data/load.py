@@ -9,6 +9,7 @@ from easrec_jax.config import DataConfig
 from easrec_jax.data import catalog
 from easrec_jax.data.features import ItemFeatures, read_item_features
 from easrec_jax.data.interactions import Interactions
+from easrec_jax.data.parts import parted
 from easrec_jax.data.read import Options, read_interactions
 
 
@@ -21,7 +22,7 @@ def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
         from easrec_jax.data.synthetic import planted  # here, not above: it alone needs JAX
 
         made = planted(**dataclasses.asdict(config.planted), seed=seed)
-        return made.data, made.truth
+        return parted(made.data, config.split), made.truth
     path: Any = config.path
     options = {field.name: getattr(config, field.name) for field in dataclasses.fields(Options)}
     if path.startswith("catalog:"):

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from easrec_jax.data.columns import excerpt
-from easrec_jax.data.events import read_events
+from easrec_jax.config.splits import FILES, LEAVE_ONE_OUT, parse_split
+from easrec_jax.data.columns import Columns, excerpt
+from easrec_jax.data.events import joined, read_events
 from easrec_jax.data.id_rules import DROP
 from easrec_jax.data.interactions import IdMap, Interactions
 from easrec_jax.data.order import history_order
+from easrec_jax.data.parts import parted
 from easrec_jax.data.reading import Reading
 from easrec_jax.data.table import Table
 from easrec_jax.data.times import parse_times
@@ -37,6 +39,12 @@ class Options(Reading):
     """Users and items with fewer interactions are dropped, again and again."""
     duplicates: str = "keep"
     """drop: the earliest interaction of each user with each item stays alone."""
+    split: str = LEAVE_ONE_OUT
+    """How validation and test items are held out (`parts.parted`); files where `valid` and `test` are given."""
+    valid: Any = ""
+    """Validation events, in any form that the training events may have."""
+    test: Any = ""
+    """Test events."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,27 +54,45 @@ class Options(Reading):
             raise ValueError(f"k_core: expected 0 or more, got {self.k_core}")
         if self.duplicates not in DUPLICATES:
             raise ValueError(f"duplicates: expected one of {', '.join(DUPLICATES)}, got {self.duplicates!r}")
+        rule = parse_split(self.split)
+        if _is_given(self.valid) != _is_given(self.test):
+            raise ValueError("valid and test: expected both or neither")
+        kinds = (FILES, LEAVE_ONE_OUT) if self.files else (LEAVE_ONE_OUT, "time", "ratio")
+        if rule.kind not in kinds:
+            raise ValueError(f"data.split: expected {FILES} with valid and test and only with them, got {self.split!r}")
+
+    @property
+    def files(self) -> bool:
+        """Whether each part is a file of its own."""
+        return _is_given(self.valid)
+
+
+def _is_given(data: Any) -> bool:
+    return not (isinstance(data, str) and data == "")
 
 
 def read_interactions(data: Any, **options: Any) -> Interactions:
     """Read interactions: a file, a folder of parts, a table in memory (polars, pandas, Arrow), or rows (user, item[, time]).
 
     `options` are the fields of `Options`: format, separator, user_column, item_column, time_column, history_column,
-    equal_times, missing_ids, min_history, k_core, duplicates.
+    equal_times, missing_ids, min_history, k_core, duplicates, split, valid, test.
 
     Users are numbered in the order of their ids. A history is in time order; events of one user at the same time are in
     the order of a fixed hash, so that the order of the rows counts for nothing (equal_times="file": in row order), and
     without times the row order is the time order. Items are numbered as they come in these histories. Before that, in
     this order: missing_ids="drop" leaves out rows without an id (else an error); duplicates="drop" keeps the earliest
     interaction of each user with each item; k_core drops users and items with fewer interactions, again and again;
-    min_history drops users with fewer (leave-one-out needs 3). What is left out is in `notes`.
+    min_history drops users with fewer (leave-one-out needs 3). What is left out is in `notes`. `split` is made of what is
+    left; of `valid` and `test` a user's events come after his training events, whatever their times.
     ValueError names file, line and column of bad input; FileNotFoundError for a missing file. Formats: `readers.READERS`.
     """
     how = Options(**options)
-    table, columns = read_events(data, how)
+    table, columns, part = _read_parts(data, how)
     coded = Coded(table.path, *encode_column(table, columns.user, ordered=True), *encode_column(table, columns.item))
     times = parse_times(table, columns.time) if columns.time else None
-    coded = in_time_order(coded, times, how.equal_times)
+    coded = in_time_order(coded._replace(times=times, part=part), how.equal_times)
+    if part is not None:
+        _check_users(coded)
     notes = [f"{table.dropped:,} rows without a user or item id dropped (missing_ids=drop)"] if table.dropped else []
     if how.duplicates == "drop":
         coded, noted = without_repeats(coded)
@@ -74,7 +100,29 @@ def read_interactions(data: Any, **options: Any) -> Interactions:
     coded, noted = in_core(coded, how.k_core)
     notes += noted
     coded, noted = long_enough(coded, how.min_history)
-    return numbered(coded, (*notes, *noted))
+    split = FILES if how.files else how.split
+    return parted(numbered(coded, (*notes, *noted)), split, times=coded.times, part=coded.part)
+
+
+def _read_parts(data: Any, how: Options) -> tuple[Table, Columns, np.ndarray | None]:
+    """The table, its columns, and of a split by files for each row 0, 1 or 2: training, validation or test event."""
+    if not how.files:
+        return *read_events(data, how), None
+    read = [read_events(source, how) for source in (data, how.valid, how.test)]
+    sizes = [len(table.columns[columns.user]) for table, columns in read]
+    return *joined(read), np.repeat(np.arange(3), sizes)
+
+
+def _check_users(coded: Coded) -> None:
+    """Raise `ValueError` where a user of the validation or test events has no training event."""
+    assert coded.part is not None
+    unknown = np.setdiff1d(coded.user, coded.user[coded.part == 0])
+    if len(unknown):
+        first = excerpt(coded.users[int(unknown[0])])
+        raise ValueError(
+            f"{coded.path}: {len(unknown):,} users of the validation and test events have no training event (the first is "
+            f"{first}); expected users of the training file"
+        )
 
 
 class Coded(NamedTuple):
@@ -85,10 +133,13 @@ class Coded(NamedTuple):
     users: pl.Series  # text or integers [codes]
     item: np.ndarray
     items: pl.Series
+    times: np.ndarray | None = None
+    part: np.ndarray | None = None  # 0, 1 or 2 of training, validation and test events, where they are files
 
     def at(self, rows: np.ndarray) -> Coded:
         """The events of these rows (by number or by mask) alone; the codes stay."""
-        return self._replace(user=self.user[rows], item=self.item[rows])
+        times, part = (None if one is None else one[rows] for one in (self.times, self.part))
+        return self._replace(user=self.user[rows], item=self.item[rows], times=times, part=part)
 
 
 def encode_column(table: Table, name: str, *, ordered: bool = False) -> tuple[np.ndarray, pl.Series]:
@@ -112,13 +163,14 @@ def encode_column(table: Table, name: str, *, ordered: bool = False) -> tuple[np
     return code, raw
 
 
-def in_time_order(coded: Coded, times: np.ndarray | None, equal_times: str) -> Coded:
-    """The events with each user's history in order; warns where the order of many ties in the file is not kept."""
-    user, item = coded.user, coded.item
-    if times is None and np.all(user[1:] >= user[:-1]):
+def in_time_order(coded: Coded, equal_times: str) -> Coded:
+    """The events with each user's history in order, part by part; warns where the order of many ties in the file is not kept."""
+    user, item, times = coded.user, coded.item, coded.times
+    histories = user if coded.part is None else user.astype(np.int64) * 3 + coded.part
+    if times is None and np.all(histories[1:] >= histories[:-1]):
         return coded
     order, tied, in_order = history_order(
-        user,
+        histories,
         times,
         lambda rows: coded.users.gather(user[rows]),
         lambda rows: coded.items.gather(item[rows]),

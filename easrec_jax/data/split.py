@@ -1,4 +1,5 @@
-"""Leave-one-out by time: last item test, the one before it validation, the rest training."""
+"""Training, validation and test parts of every history: leave-one-out by time (last item test, the one before it validation),
+or where the data say that the parts end (`data.parts`)."""
 
 from __future__ import annotations
 
@@ -16,18 +17,28 @@ Part = Literal["validation", "test"]
 class Split:
     """Views into one `Interactions`; nothing is copied.
 
-    User u trains on `items[start[u]:train_end[u]]`; its validation target is `items[train_end[u]]`, its test target the
-    item after that. Every history has at least three items.
+    User u trains on `items[start[u]:train_end[u]]`; its validation targets follow, then its test targets: one each in
+    leave-one-out, where every history has at least three items. In other splits a user may have several targets in a part, or
+    none; `evaluated` are those that have a target and an event before it.
     """
 
     data: Interactions
 
     def __post_init__(self) -> None:
-        shortest = int(self.data.lengths.min())
-        if shortest < 3:
-            raise ValueError(
-                f"leave-one-out needs histories of at least 3 items, the shortest has {shortest}: use data.min_history"
-            )
+        if self.data.part_ends is None:
+            shortest = int(self.data.lengths.min())
+            if shortest < 3:
+                raise ValueError(
+                    f"leave-one-out needs histories of at least 3 items, the shortest has {shortest}: use data.min_history"
+                )
+            return
+        parts: tuple[Part, Part] = ("validation", "test")
+        for part in parts:
+            if not len(self.evaluated(part)):
+                raise ValueError(
+                    f"data.split: the {part} part has no target of a user with an earlier event, nothing could be measured: "
+                    "expected other shares or files"
+                )
 
     @property
     def start(self) -> np.ndarray:
@@ -36,19 +47,67 @@ class Split:
 
     @property
     def train_end(self) -> np.ndarray:
-        """int64 [users], where the training items end: the position of the validation item."""
-        return self.data.offsets[1:] - 2
+        """int64 [users], where the training items end: the position of the first validation item, if there is one."""
+        ends = self.data.part_ends
+        return self.data.offsets[1:] - 2 if ends is None else ends[:, 0]
 
-    def targets(self, part: Part) -> np.ndarray:
-        """int32 [users], the held-out item of each user."""
-        return self.data.items[self.history_end(part)]
+    def known_end(self, part: Part) -> np.ndarray:
+        """int64 [users], where the targets of `part` end."""
+        ends = self.data.part_ends
+        if part == "test":
+            return self.data.offsets[1:]
+        return self.data.offsets[1:] - 1 if ends is None else ends[:, 1]
+
+    def evaluated(self, part: Part) -> np.ndarray:
+        """int64 [evaluated], the users that have a target in `part` and an event before it, in order."""
+        if self.data.part_ends is None:
+            return np.arange(self.data.num_users)
+        begin = self._begin(part)
+        return np.flatnonzero((self.known_end(part) > begin) & (begin > self.start))
+
+    def _begin(self, part: Part) -> np.ndarray:
+        return self.train_end if part == "validation" else self.known_end("validation")
 
     def history_end(self, part: Part) -> np.ndarray:
-        """int64 [users]; at test time the history includes the validation item."""
-        return self.train_end + (part == "test")
+        """int64 [evaluated], where the first target stands; at test time the history includes the validation items."""
+        return self._begin(part)[self.evaluated(part)]
+
+    def history_lengths(self, part: Part) -> np.ndarray:
+        """int64 [evaluated], events before the first target."""
+        return self.history_end(part) - self.start[self.evaluated(part)]
+
+    def targets(self, part: Part) -> np.ndarray:
+        """int32 [evaluated], the first held-out item of each."""
+        return self.data.items[self.history_end(part)]
+
+    def target_sets(self, part: Part) -> np.ndarray:
+        """int32 [evaluated most], the distinct held-out items of each in any order, 0 where there are no more."""
+        if self.data.part_ends is None:
+            return self.targets(part)[:, None]
+        begin, rows = self.history_end(part), len(self.evaluated(part))
+        count = self.known_end(part)[self.evaluated(part)] - begin
+        at = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count - begin, count)
+        keys = np.unique(np.repeat(np.arange(rows), count) * (self.data.num_items + 1) + self.data.items[at])
+        row, item = np.divmod(keys, self.data.num_items + 1)
+        count = np.bincount(row, minlength=rows)
+        sets = np.zeros((rows, count.max()), np.int32)
+        sets[row, np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)] = item
+        return sets
 
     def popularity(self) -> np.ndarray:
         """int64 [items + 1], training interactions of each inner id."""
-        counts = np.bincount(self.data.items, minlength=self.data.num_items + 1)
-        held_out = np.concatenate([self.targets("validation"), self.targets("test")])
-        return counts - np.bincount(held_out, minlength=self.data.num_items + 1)
+        training = np.arange(len(self.data.items)) < np.repeat(self.train_end, self.data.lengths)
+        return np.bincount(self.data.items[training], minlength=self.data.num_items + 1)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Of each held-out part: users with a target, those among them that are evaluated, targets."""
+        found = {}
+        parts: tuple[Part, Part] = ("validation", "test")
+        for part in parts:
+            size = self.known_end(part) - self._begin(part)
+            found[part] = {
+                "users": int(np.count_nonzero(size)),
+                "evaluated": len(self.evaluated(part)),
+                "targets": int(size.sum()),
+            }
+        return found

@@ -103,7 +103,8 @@ def outcomes(
     both = dataclasses.replace(evaluator, protocols=tuple(dict.fromkeys((protocol, GUIDE))))
     ranks = all_ranks(elastic, both, tell)
     worth = np.stack([gains(of)["ndcg@10"] for of in ranks[protocol]], 1)
-    hits = gains(ranks[GUIDE][0])["recall@10"] > 0.5
+    guided = gains(ranks[GUIDE][0])
+    hits = guided.get("hit@10", guided["recall@10"]) > 0.5
     return Outcomes(route_features(router, router.reader(elastic.weights), evaluator), worth, hits)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from easrec_jax.architecture import full_architecture, sasrec_architecture
 from easrec_jax.cells import AnyArchitecture
-from easrec_jax.config import Config
+from easrec_jax.config import Config, DataConfig
+from easrec_jax.config.splits import LEAVE_ONE_OUT
 from easrec_jax.data.split import Split
+from easrec_jax.files import read_json
 from easrec_jax.models.cost import all_positions_flops, parameter_count, request_flops
 
 
@@ -40,6 +42,20 @@ def data_counts(config: Config, split: Split) -> dict:
     """What the figures were measured on: counts, and how targets are made."""
     source = Path(config.data.path).name or "planted"
     settings = dataclasses.asdict(config.data) | {"path": source, "titles": Path(config.data.titles).name}
-    settings |= {"features": Path(config.data.features).name}
+    settings |= {name: Path(getattr(config.data, name)).name for name in ("features", "valid", "test")}
     known = split.data.counts() | {"fingerprint": split.data.fingerprint()}
+    if config.data.split != LEAVE_ONE_OUT:
+        known |= {"held_out": split.counts()}
     return {"source": source} | known | {"settings": settings}
+
+
+def other_split(folder: Path, data: DataConfig) -> str:
+    """Words on a search or model in `folder` that was trained with another split than `data` has; empty where it was not."""
+    path = folder / "config.json"
+    there = read_json(path).get("data", {}) if path.is_file() else {}
+    theirs, mine = there.get("split", LEAVE_ONE_OUT), data.split
+    names = ("valid", "test")
+    if theirs == mine and all(Path(there.get(name, "")).name == Path(getattr(data, name)).name for name in names):
+        return ""
+    here = mine if theirs != mine else "other files"
+    return f"{folder} was trained with data.split {theirs}, this is {here}: it may have been trained on items held out here"

@@ -7,20 +7,38 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from easrec_jax.config import DataConfig, EvaluateConfig
-from easrec_jax.data.interactions import IdMap
-from easrec_jax.data.load import load_data
+from easrec_jax.data.features import ItemFeatures
+from easrec_jax.data.interactions import IdMap, Interactions
+from easrec_jax.data.load import load_data, load_features
 from easrec_jax.data.split import Part, Split
+from easrec_jax.evaluate.beyond import beyond_accuracy
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.evaluate.latency import compare_costs
 from easrec_jax.evaluate.metrics import compare_seeds, gains_of_seeds
+from easrec_jax.evaluate.protocols import parse_protocol
 from easrec_jax.models.network import network_scores
+from easrec_jax.runs.described import other_split
 from easrec_jax.serving.recommend import Recommender
 
 UNKNOWN_TO_THE_MODEL = (
     "left out: {items} items unknown to the model, their {events} events, and "
-    "{users} users of whom fewer than 3 events are known"
+    "{users} users of whom fewer than {least} events are known"
 )
+
+
+class Wanted(NamedTuple):
+    """What is asked for beside the figures."""
+
+    beyond: bool = False
+    """`beyond_accuracy` of the lists."""
+    out: Path | None = None
+    """A file for `write_users`."""
+
+
+NOTHING_MORE = Wanted()
 
 
 class Evaluation(NamedTuple):
@@ -43,6 +61,12 @@ class Evaluation(NamedTuple):
     """Seconds to read and prepare the data."""
     evaluate_s: float
     """Seconds to rank, compilation included."""
+    least_events: int = 3
+    """Of a user, for the split of the data."""
+    beyond: dict[str, dict[str, float]] = {}
+    """`beyond_accuracy` by protocol that ranks all items, means over the seeds; empty where it is not asked for."""
+    splits: tuple[str, ...] = ()
+    """Models that were trained with another split, a line each."""
 
     def record(self) -> dict[str, Any]:
         """The figures and counts, without times, for JSON."""
@@ -54,11 +78,19 @@ class Evaluation(NamedTuple):
             "figures": self.figures,
             "against": self.against,
             "costs": costs,
-        }
+        } | ({"beyond": self.beyond} if self.beyond else {})
 
     def remarks(self) -> list[str]:
-        """What was left out, a line each."""
-        return [*self.notes, *([UNKNOWN_TO_THE_MODEL.format(**self.left_out)] if any(self.left_out.values()) else [])]
+        """What was left out, and what makes figures doubtful, a line each."""
+        return [
+            *self.splits,
+            *self.notes,
+            *(
+                [UNKNOWN_TO_THE_MODEL.format(**self.left_out, least=self.least_events)]
+                if any(self.left_out.values())
+                else []
+            ),
+        ]
 
 
 def evaluate_models(
@@ -70,6 +102,7 @@ def evaluate_models(
     part: Part = "test",
     seed: int = 0,
     budget: float | None = None,
+    wanted: Wanted = NOTHING_MORE,
 ) -> Evaluation:
     """Measure the folders `models`, the seeds of one model, and compare them with those of `against`.
 
@@ -79,23 +112,31 @@ def evaluate_models(
     """
     if not models:
         raise ValueError("models: expected at least one model folder")
+    protocols = _of_all_items(settings, wanted)
     sides = [[Recommender.load(path, budget) for path in models], [Recommender.load(path) for path in against]]
     loaded = [*sides[0], *sides[1]]
     ids = _common_ids((*models, *against), loaded)
     started = time.perf_counter()
-    everything, _ = load_data(data, seed=seed)
+    everything, truth = load_data(data, seed=seed)
     known, left_out = everything.restricted_to(ids)
-    evaluators = _evaluators(loaded, Split(known), part, settings)
+    features = _features(data, known, truth if ids == everything.item_ids else None) if wanted.beyond else None
+    split = Split(known)
+    evaluators = _evaluators(loaded, split, part, settings)
     prepared = time.perf_counter()
     ranks = [
         [evaluators[one.architecture.max_length].ranks(network_scores(one.network), one.weights) for one in side]
         for side in sides
     ]
+    lists = [_lists(one, evaluators[one.architecture.max_length], protocols) for one in sides[0]]
     evaluated = time.perf_counter()
     mine, theirs = (gains_of_seeds(of, settings.ks) for of in ranks)
+    if wanted.out is not None:
+        from easrec_jax.runs.user_figures import write_users  # here, not above: it alone needs polars
+
+        write_users(wanted.out, models, ranks[0], lists, split, part, settings.ks)
     networks = [[one.network for one in side] for side in sides]
     return Evaluation(
-        users=known.num_users,
+        users=len(next(iter(evaluators.values())).users),
         left_out=left_out,
         dropped_users=everything.dropped_users,
         notes=everything.notes,
@@ -104,7 +145,45 @@ def evaluate_models(
         costs=compare_costs(*networks) if theirs else {},
         prepare_s=prepared - started,
         evaluate_s=evaluated - prepared,
+        beyond=_beyond(lists, split.popularity(), settings.ks, features) if wanted.beyond else {},
+        least_events=3 if known.part_ends is None else 1,
+        splits=tuple(filter(None, (other_split(path, data) for path in (*models, *against)))),
     )
+
+
+def _of_all_items(settings: EvaluateConfig, wanted: Wanted) -> list[str]:
+    """The protocols of which lists are made; `ValueError` where what is wanted needs one and there is none."""
+    if wanted.out is not None:
+        from easrec_jax.runs.user_figures import check_out
+
+        check_out(wanted.out)
+    found = [name for name in settings.protocols if not parse_protocol(name).negatives]
+    if wanted.beyond and not found:
+        expected = "one that ranks all items, such as full_unseen (coverage, novelty and diversity are of lists)"
+        raise ValueError(f"evaluate.protocols: expected {expected}, got {', '.join(settings.protocols)}")
+    return found if wanted.beyond or wanted.out is not None else []
+
+
+def _lists(model: Recommender, evaluator: Evaluator, protocols: Sequence[str]) -> dict[str, np.ndarray]:
+    """The first items of each user's list, int32 [users max(ks)], by protocol."""
+    scores, k = network_scores(model.network), max(evaluator.ks)
+    return {name: evaluator.top_items(scores, model.weights, name, k) for name in protocols}
+
+
+def _features(data: DataConfig, known: Interactions, truth: Any) -> ItemFeatures | None:
+    """Item features, where there are any."""
+    return load_features(data, known, truth) if data.features or truth is not None else None
+
+
+def _beyond(
+    lists: Sequence[dict[str, np.ndarray]], popularity: np.ndarray, ks: tuple[int, ...], features: ItemFeatures | None
+) -> dict[str, dict[str, float]]:
+    """`beyond_accuracy` by protocol, means over the models."""
+    found = {}
+    for protocol in lists[0]:
+        each = [beyond_accuracy(of[protocol], popularity, ks, features) for of in lists]
+        found[protocol] = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+    return found
 
 
 def _common_ids(paths: Sequence[Path], loaded: Sequence[Recommender]) -> IdMap:

@@ -87,7 +87,7 @@ def describe_route(elastic: Elastic, routed: Routed, config: Config, split: Spli
 
 def _by_length(choice: np.ndarray, split: Split, config: Config, networks: int) -> list[dict[str, Any]]:
     """Shares of the networks among users of each quarter of history lengths."""
-    lengths = np.minimum(split.history_end("test") - split.start, config.model.max_length)
+    lengths = np.minimum(split.history_lengths("test"), config.model.max_length)
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, QUARTERS + 1)[1:-1]))
     quarter = np.searchsorted(edges, lengths)
     rows = []

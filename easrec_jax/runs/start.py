@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from easrec_jax.models.kinds import network_of
 from easrec_jax.nas.finalists import Finalist
 from easrec_jax.nas.front import front
 from easrec_jax.precision import in_float32
+from easrec_jax.runs.described import other_split
 from easrec_jax.runs.search_folder import ELASTIC, load_cut, load_front, load_pick
 from easrec_jax.serving.artifact import load_model
 from easrec_jax.serving.sizes import short_cost
@@ -79,6 +81,10 @@ def find_start(config: Config, workdir: Path, data: Interactions) -> Start:
 
     `FileNotFoundError` or `ValueError` name the file that is missing or does not fit.
     """
+    source = Path(config.retrain.from_model or workdir / "search")
+    fresh = not config.retrain.from_model and config.retrain.architecture == "full"
+    if not fresh and (other := other_split(source, config.data)):
+        warnings.warn(other, stacklevel=2)
     if config.retrain.from_model:
         return start_from_model(Path(config.retrain.from_model), config, data)
     if config.retrain.architecture == "elastic":

@@ -31,7 +31,7 @@ class Task(NamedTuple):
 
 def task_of(config: Config, split: Split) -> Task:
     """The task that a config sets."""
-    evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,))
+    evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,), sample=config.evaluate.users)
     return Task(samples_of(config, split), evaluator, config.model.dropout, config.seed)
 
 
@@ -42,8 +42,10 @@ def samples_of(config: Config, split: Split) -> Samples:
     )
 
 
-def make_evaluator(config: Config, split: Split, part: Part, protocols: tuple[str, ...]) -> Evaluator:
-    """The evaluator that a config asks for."""
+def make_evaluator(
+    config: Config, split: Split, part: Part, protocols: tuple[str, ...], *, sample: int = 0
+) -> Evaluator:
+    """The evaluator that a config asks for, of all users or of a `sample` of so many."""
     settings = config.evaluate
     return Evaluator(
         split,
@@ -55,4 +57,5 @@ def make_evaluator(config: Config, split: Split, part: Part, protocols: tuple[st
         settings.batch_size,
         settings.negatives_seed,
         settings.buckets,
+        sample,
     )
