@@ -1,4 +1,7 @@
-"""The demo in one command: search, retrain and recommend on planted data, made in memory; 3 to 8 minutes on two cores."""
+"""The demo in one command: search, retrain and recommend on planted data, made in memory; 3 to 8 minutes on two cores.
+
+Stopped, it goes on where it was when it is started again.
+"""
 
 import subprocess
 import sys
@@ -24,7 +27,7 @@ def main() -> int:
         return 0 if sys.argv[1] in ("-h", "--help") else 2
     for number, (title, (program, *arguments)) in enumerate(STEPS, 1):
         print(f"[{number}/{len(STEPS)}] {title}: python {program} {' '.join(arguments)}", flush=True)
-        more = ["--overwrite"] if program != "bin/recommend.py" else []
+        more = ["--resume"] if program != "bin/recommend.py" else []
         arguments = [str(ROOT / word) if word.startswith("configs/") else word for word in arguments]
         done = subprocess.run([sys.executable, ROOT / program, *arguments, *more])
         if done.returncode:
