@@ -16,9 +16,8 @@ from easrec_jax.config import Config
 from easrec_jax.config_files import load_config
 from experiments.cells import Cells, Job
 from experiments.compare import Row
-from experiments.effort import alone_flops
 from experiments.show import FLOPS_NOTE, markdown, plus_minus, show_mflops
-from experiments.training import alone_cell, epoch_shapes
+from experiments.training import alone_cell
 
 SPARSE = Path(__file__).parents[1] / "configs" / "sparse.py"
 PROTOCOL = "full_unseen"
@@ -27,6 +26,10 @@ RECIPE = "recipe"
 # what is other than in the recipe, by part of the config
 ROWS: dict[str, dict[str, dict[str, Any]]] = {
     RECIPE: {},
+    "width 64": {"model": {"width": 64, "inner": 128, "heads": 2}},
+    "rate 0.001": {"retrain": {"learning_rate": 0.001}},
+    "no gates": {"model": {"gate_layers": 0}},
+    "all items": {"retrain": {"loss": "full"}},
 }
 # Recall@10 and NDCG@10 on the same file, seen items removed or nearly so; where they were read is in docs/results/field.md
 PUBLISHED: dict[str, dict[str, tuple[float, float]]] = {
@@ -49,10 +52,12 @@ def run_field(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] =
         changed = changed_config(config, ROWS[label])
         network = full_architecture(changed.model)
         for seed, name in enumerate(_names(label, seeds)):
-            jobs[name] = Job(partial(alone_cell, network, cells.split), dataclasses.replace(changed, seed=seed), network)
+            jobs[name] = Job(
+                partial(alone_cell, network, cells.split), dataclasses.replace(changed, seed=seed), network
+            )
     cells.run_all(jobs)
     found = {label: Row.finished(label, cells, _names(label, seeds)) for label in shown}
-    fields = [_fields(row, cells, changed_config(config, ROWS[label])) for label, row in found.items()]
+    fields = [_fields(row, changed_config(config, ROWS[label])) for label, row in found.items()]
     published = PUBLISHED.get(dataset, {})
     text = "\n\n".join([_table(found, fields, published), _note(dataset, seeds, config)])
     return cells.write("field", {"rows": fields, "published": published}, fields, text, seeds=seeds)
@@ -67,7 +72,9 @@ def field_config(config: Config) -> Config:
         sizes = {name: getattr(config.model, name) for name in ("width", "inner", "heads", "max_length")}
         recipe = changed_config(recipe, {"model": sizes, "retrain": kept})
     evaluate = dataclasses.replace(recipe.evaluate, protocols=(PROTOCOL, "full"), select_by=PROTOCOL)
-    return dataclasses.replace(config, model=recipe.model, search=recipe.search, retrain=recipe.retrain, evaluate=evaluate)
+    return dataclasses.replace(
+        config, model=recipe.model, search=recipe.search, retrain=recipe.retrain, evaluate=evaluate
+    )
 
 
 def changed_config(config: Config, changes: dict[str, dict[str, Any]]) -> Config:
@@ -80,24 +87,31 @@ def _names(label: str, seeds: int) -> list[str]:
     return [f"field-{label.replace(' ', '-')}-seed{seed}" for seed in range(seeds)]
 
 
-def _fields(row: Row, cells: Cells, config: Config) -> dict:
+def _fields(row: Row, config: Config) -> dict:
     """A row as plain numbers, means over seeds."""
-    shapes = epoch_shapes(config, cells.split, config.retrain)
-    network, items = full_architecture(config.model), cells.split.data.num_items
-    fields: dict[str, Any] = {"row": row.label, "network": network.describe(), "seeds": len(row.cells)}
+    network = full_architecture(config.model).describe()
+    fields: dict[str, Any] = {"row": row.label, "network": network, "seeds": len(row.cells)}
     for part in ("validation", "test"):
         for metric in METRICS:
             fields[f"{part} {metric}"] = sum(row.values(part, metric, PROTOCOL)) / len(row.cells)
     return fields | {
         "best_epochs": [cell["best_epoch"] for cell in row.cells],
         "flops": row.flops, "parameters": row.cells[0]["architecture"]["parameters"],
-        "epoch_gflops": alone_flops(network, items, shapes, every_position=True) / 1e9,
         "cpu_seconds": sum(cell["cpu_seconds"] for cell in row.cells) / len(row.cells),
     }  # fmt: skip
 
 
 def _table(found: dict[str, Row], fields: list[dict], published: dict[str, tuple[float, float]]) -> str:
-    head = ["", "network", "validation R@10 / NDCG@10", "test R@10 / NDCG@10", "best epoch", "MFLOPs", "parameters", "CPU min"]
+    head = [
+        "",
+        "network",
+        "validation R@10 / NDCG@10",
+        "test R@10 / NDCG@10",
+        "best epoch",
+        "MFLOPs",
+        "parameters",
+        "CPU min",
+    ]
     lines = []
     for row, known in zip(found.values(), fields, strict=True):
         figures = [

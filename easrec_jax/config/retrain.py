@@ -41,11 +41,6 @@ class RetrainConfig:
     """Decoupled weight decay (AdamW)."""
     clip_norm: float = 0.0
     """Highest norm of a step's whole gradient; a longer one is scaled down to it. 0: no limit."""
-    average: float = 0.0
-    """Decay a step of a moving average of the weights, which is what is evaluated and kept; 0: the weights themselves.
-    Needs loss=full."""
-    label_smoothing: float = 0.0
-    """Share of each target's probability that is spread evenly over all items. Needs loss=full."""
     loss: Literal["full", "sampled"] = "full"
     """Softmax over all items; or over each target and sampled negatives, for catalogues beyond some 10^5 items."""
     negatives: int = 1024
@@ -70,9 +65,6 @@ class RetrainConfig:
         expected = "copied with retrain.architecture = 'elastic', which trains nothing"
         check(self.architecture != "elastic" or self.weights == "copied", "retrain.weights", expected, self.weights)
         check_least(self, "retrain", 0, "warmup_steps", "weight_decay", "clip_norm")
-        for name in ("average", "label_smoothing"):
-            value, expected = getattr(self, name), "a number in [0, 1), and 0 with retrain.loss = 'sampled'"
-            check(0 <= value < 1 and (not value or self.loss == "full"), f"retrain.{name}", expected, value)
 
     @property
     def front_cost(self) -> float | None:

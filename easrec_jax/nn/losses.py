@@ -139,19 +139,6 @@ def _backward(chunk: int, gradients, upstream: Array):
 cross_entropy.defvjp(_forward, _backward)
 
 
-def smoothing(
-    hidden: Float[Array, "targets width"], table: Float[Array, "rows width"], targets: Int[Array, " targets"]
-) -> Float[Array, ""]:
-    """What label smoothing adds to a cross entropy, for a share of 1: the mean of a target's score less the mean of all scores.
-
-    `cross_entropy + share * smoothing` is the cross entropy with that share of each target spread evenly over all items
-    (Szegedy et al., 2016), as scores are linear in the rows: the mean of all scores is the score of the mean row.
-    """
-    apart = jnp.sum(hidden * (table[targets] - jnp.mean(table[1:], 0, keepdims=True)), -1)
-    real = targets > 0
-    return jnp.sum(jnp.where(real, apart, 0.0)) / jnp.maximum(jnp.sum(real), 1)
-
-
 def sampled_cross_entropy(
     hidden: Float[Array, "targets width"],
     table: Float[Array, "rows width"],

@@ -18,7 +18,6 @@ from easrec_jax.models.encoder import Encoder
 from easrec_jax.models.network import item_table, network_scores
 from easrec_jax.nn.losses import cross_entropy
 from easrec_jax.precision import check_float32, in_float32
-from easrec_jax.train.average import trained
 from easrec_jax.train.loop import QUIET, LoopState, Procedure, Run, run_epochs
 from easrec_jax.train.objective import Objective, objective_of
 from easrec_jax.train.step import TrainState, optimizer, rate_schedule
@@ -59,7 +58,7 @@ def fit(
     plan = {"max_length": max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
     steps = batches_per_epoch(task.samples, **plan)
     rate = settings.learning_rate, settings.schedule, settings.warmup_steps, steps * settings.epochs
-    tx = optimizer(*rate, settings.weight_decay, settings.clip_norm, settings.average)
+    tx = optimizer(*rate, settings.weight_decay, settings.clip_norm)
     key = jax.random.fold_in(jax.random.key(task.seed), 1)
     weights = jax.tree.map(jnp.array, weights)  # the step donates its state: never the caller's arrays
     start = TrainState(jnp.int32(0), weights, tx.init(weights))
@@ -71,11 +70,8 @@ def fit(
     def batches(epoch: int, skip: int) -> Iterator[Batch]:
         return epoch_batches(task.samples, **plan, seed=task.seed, epoch=epoch, skip=skip)
 
-    def keep(state: TrainState) -> dict:
-        return trained(state.weights, state.opt)
-
     def evaluate(state: TrainState) -> dict:
-        results = task.evaluator(network_scores(encoder), keep(state))
+        results = task.evaluator(network_scores(encoder), state.weights)
         return {"validation": results, "ndcg@10": results[task.evaluator.protocols[0]]["ndcg@10"]}
 
     def advice(step: int) -> str:
@@ -84,7 +80,7 @@ def fit(
 
     loop = run_epochs(
         LoopState.start(start, keep=weights),
-        Procedure(step, batches, evaluate, keep, advice),
+        Procedure(step, batches, evaluate, lambda state: state.weights, advice),
         steps_per_epoch=steps,
         epochs=settings.epochs,
         patience=settings.patience,

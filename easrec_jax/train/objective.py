@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 from jax import Array
@@ -11,7 +11,7 @@ from jax import Array
 from easrec_jax.config import RetrainConfig
 from easrec_jax.data.split import Split
 from easrec_jax.train.rows import make_sampler, sampled_step
-from easrec_jax.train.step import TrainState, softmax_loss, train_step
+from easrec_jax.train.step import TrainState, train_step
 
 Step = Callable[..., tuple[TrainState, dict[str, Array]]]
 
@@ -26,12 +26,6 @@ class Objective(NamedTuple):
 FULL = Objective(train_step)  # softmax over all items
 
 
-@lru_cache(maxsize=64)
-def smoothed(share: float) -> Objective:
-    """Softmax over all items, that share of each target spread over them; one a share, so that nothing recompiles."""
-    return Objective(partial(train_step, loss=partial(softmax_loss, smoothed=share)))
-
-
 def sampled(split: Split, negatives: int) -> Objective:
     """Softmax over each target and `negatives` negatives, drawn from the split's training interactions."""
     return Objective(partial(sampled_step, negatives=negatives), make_sampler(split))
@@ -39,6 +33,4 @@ def sampled(split: Split, negatives: int) -> Objective:
 
 def objective_of(settings: RetrainConfig, split: Split) -> Objective:
     """The one that the settings ask for."""
-    if settings.loss == "sampled":
-        return sampled(split, settings.negatives)
-    return smoothed(settings.label_smoothing) if settings.label_smoothing else FULL
+    return sampled(split, settings.negatives) if settings.loss == "sampled" else FULL

@@ -7,15 +7,13 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 from jax import Array
 
 from easrec_jax.data.batches import Batch
 from easrec_jax.models.encoder import Encoder
 from easrec_jax.models.network import item_table
-from easrec_jax.nn.losses import cross_entropy, smoothing
-from easrec_jax.train.average import averaged
+from easrec_jax.nn.losses import cross_entropy
 
 
 class TrainState(NamedTuple):
@@ -27,34 +25,24 @@ class TrainState(NamedTuple):
 
 
 def next_item_loss(
-    weights: dict,
-    encode: Callable[..., Array],
-    encode_last: Callable[..., Array],
-    batch: Batch,
-    smoothed: float = 0.0,
+    weights: dict, encode: Callable[..., Array], encode_last: Callable[..., Array], batch: Batch
 ) -> Array:
     """Cross entropy of the batch; both encoders are `items -> hidden`, and the shape of the targets says which applies."""
     hidden = encode_last(batch.items) if batch.targets.ndim == 1 else encode(batch.items)
-    flat, targets = hidden.reshape(-1, hidden.shape[-1]), batch.targets.reshape(-1)
-    loss: Any = cross_entropy(flat, item_table(weights), targets)
-    if smoothed:
-        loss += smoothed * smoothing(flat, item_table(weights), jnp.asarray(targets))
-    return loss
+    return cross_entropy(hidden.reshape(-1, hidden.shape[-1]), item_table(weights), batch.targets.reshape(-1))
 
 
 # (weights, encoder, batch, key, data) -> []; the key is consumed
 Loss = Callable[[Any, Encoder, Batch, Array, Any], Array]
 
 
-def softmax_loss(
-    weights: Any, encoder: Encoder, batch: Batch, key: Array, data: None = None, *, smoothed: float = 0.0
-) -> Array:
-    """`next_item_loss` of a network, with dropout; `smoothed` of each target is spread over all items."""
+def softmax_loss(weights: Any, encoder: Encoder, batch: Batch, key: Array, data: None = None) -> Array:
+    """`next_item_loss` of a network, with dropout."""
 
     def method(encode: Callable) -> Callable[[Array], Array]:
         return lambda items: encode(weights, items, key=key)
 
-    return next_item_loss(weights, method(encoder.encode), method(encoder.encode_last), batch, smoothed)
+    return next_item_loss(weights, method(encoder.encode), method(encoder.encode_last), batch)
 
 
 @partial(jax.jit, static_argnames=("encoder", "tx", "loss"), donate_argnames="state")
@@ -86,12 +74,10 @@ def optimizer(
     total_steps: int,
     weight_decay: float,
     clip_norm: float = 0.0,
-    average: float = 0.0,
 ) -> optax.GradientTransformation:
-    """Adam at the rate of `rate_schedule`, `clipped`; behind it the average of the weights."""
+    """Adam at the rate of `rate_schedule`, `clipped`."""
     rate = rate_schedule(learning_rate, schedule, warmup_steps, total_steps)
-    tx = clipped(optax.adamw(rate, weight_decay=weight_decay) if weight_decay else optax.adam(rate), clip_norm)
-    return averaged(tx, average) if average else tx
+    return clipped(optax.adamw(rate, weight_decay=weight_decay) if weight_decay else optax.adam(rate), clip_norm)
 
 
 def rate_schedule(learning_rate: float, schedule: str, warmup_steps: int, total_steps: int) -> optax.Schedule:
