@@ -12,7 +12,7 @@ config = Config(
     model=ModelConfig(width=128, inner=256, layers=1, heads=4, max_length=50, dropout=0.5),
     search=SearchConfig(prune=(0.0,)),
     retrain=RetrainConfig(
-        architecture="full", loss="sampled", negatives=1024, epochs=15, batch_size=24, learning_rate=0.003
+        architecture="full", loss="sampled", negatives=1024, epochs=12, batch_size=24, learning_rate=0.003
     ),
     evaluate=EvaluateConfig(protocols=("full_unseen", "full"), select_by="full_unseen", batch_size=128),
 )
