@@ -8,11 +8,9 @@ Score: not measured.
 
 from dataclasses import replace
 from pathlib import Path
+from runpy import run_path
 
 from easrec_jax.config import DataConfig
-from easrec_jax.config_files import load_config
 
-config = replace(
-    load_config(Path(__file__).with_name("sparse.py")),
-    data=DataConfig(path="catalog:amazon-video-games", format="pairs"),
-)
+sparse = run_path(str(Path(__file__).with_name("sparse.py")))["config"]
+config = replace(sparse, data=DataConfig(path="catalog:amazon-video-games", format="pairs"))
