@@ -11,8 +11,6 @@ from easrec_jax.config import Config, EvaluateConfig, ModelConfig, RetrainConfig
 config = Config(
     model=ModelConfig(width=128, inner=256, layers=1, heads=4, max_length=50, dropout=0.5),
     search=SearchConfig(prune=(0.0,)),
-    retrain=RetrainConfig(
-        architecture="full", loss="sampled", negatives=1024, epochs=12, batch_size=24, learning_rate=0.003
-    ),
+    retrain=RetrainConfig(architecture="full", epochs=8, batch_size=24, learning_rate=0.002),
     evaluate=EvaluateConfig(protocols=("full_unseen", "full"), select_by="full_unseen", batch_size=128),
 )
