@@ -3,7 +3,8 @@
     python bin/retrain.py configs/sparse.py --data.path FILE
 
 Device: two CPU cores, shared. Minutes: 4 of CPU time on Amazon Beauty, 9 of the clock. Peak memory: 1.2 GB.
-Score on Amazon Beauty: test Recall@10 / NDCG@10 .0860 / .0520 by `full_unseen`, one seed (docs/results/field.md), which is below the field's best.
+Score on Amazon Beauty: test Recall@10 / NDCG@10 .0860 / .0520 by `full_unseen`, one seed, below the field's best
+(docs/results/field.md).
 """
 
 from easrec_jax.config import Config, EvaluateConfig, ModelConfig, RetrainConfig, SearchConfig
