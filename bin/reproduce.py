@@ -5,7 +5,7 @@ buys over it, at equal FLOPs and at fewer, and what random search finds there. t
 their inference time and memory; table5: ablations; figure4: the weight lambda of the constraint, and budgets. headline:
 EASRec's pick against SASRec of one and of two layers, all from scratch. elastic: the networks of one elastic network as they
 stand, against each trained alone. canet: a router over the slices of an elastic network, against other ways to choose at equal
-FLOPs. compare: two models by their kept cells, printed.
+FLOPs. field: the recipe for sparse data beside published figures. compare: two models by their kept cells, printed.
 results: everything finished in WORKDIR as one document.
 """
 
@@ -37,6 +37,7 @@ class Arguments:
             "headline",
             "elastic",
             "canet",
+            "field",
             "compare",
             "results",
         ],

@@ -26,11 +26,11 @@ from easrec_jax.config import (
     SearchConfig,
 )
 
-Dataset = Literal["planted", "planted-check", "planted-douban", "ml-100k", "ml-1m", "gowalla", "video-games"]
+Dataset = Literal["planted", "planted-check", "planted-douban", "ml-100k", "ml-1m", "gowalla", "video-games", "beauty"]
 Scale = Literal["smoke", "cpu", "paper"]
-CATALOG_NAMES = {"video-games": "amazon-video-games"}
+CATALOG_NAMES = {"video-games": "amazon-video-games", "beauty": "amazon-beauty"}
 DATA_SEEDS = {"planted-check": 1}  # of planted data; 0 where there is none
-FEATURELESS = ("gowalla", "video-games")  # nothing is known of their items: no SASRecF, no FDSA
+FEATURELESS = ("gowalla", "video-games", "beauty")  # nothing is known of their items: no SASRecF, no FDSA
 HALVED = (0.0, 0.5, 0.75)  # candidates of all but MovieLens and the planted data
 
 
@@ -43,7 +43,7 @@ def recipe(dataset: Dataset, scale: Scale, *, path: str = "") -> Config:
         return _paper(dataset, data)
     if dataset.startswith("planted"):
         return _planted(dataset, data)
-    if dataset in ("gowalla", "video-games"):
+    if dataset in ("gowalla", "video-games", "beauty"):
         return _large_catalog(dataset, data)
     return _movielens(dataset, data)
 
@@ -92,7 +92,7 @@ def _paper(dataset: Dataset, data: DataConfig) -> Config:
     return Config(
         data=data,
         model=ModelConfig(
-            width={"gowalla": 64, "video-games": 64}.get(dataset, 128), inner=256, layers=4, heads=4,
+            width={"gowalla": 64, "video-games": 64, "beauty": 64}.get(dataset, 128), inner=256, layers=4, heads=4,
             max_length=200 if movielens else 100, attention="linrec",
         ),
         search=SearchConfig(
@@ -143,7 +143,7 @@ def _movielens(dataset: Dataset, data: DataConfig) -> Config:
 
 def _large_catalog(dataset: Dataset, data: DataConfig) -> Config:
     """Tens of thousands of items: the paper's width for Gowalla, half as many epochs; the scores are most of the work."""
-    short = dataset == "video-games"  # 9 events a user
+    short = dataset in ("video-games", "beauty")  # 9 events a user
     return Config(
         data=data,
         model=ModelConfig(

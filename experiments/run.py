@@ -11,6 +11,7 @@ from easrec_jax.data.split import Split
 from experiments.canet import run_canet
 from experiments.cells import Cells
 from experiments.elastic import run_elastic
+from experiments.field import run_field
 from experiments.figure4 import run_figure4
 from experiments.headline import run_headline
 from experiments.recipes import DATA_SEEDS, FEATURELESS, Dataset, Scale, recipe
@@ -22,7 +23,7 @@ from experiments.wide_space import run_wide
 
 TABLES: dict[str, Callable[..., str]] = {  # that know their data set by name
     "table3": run_table3, "table4": run_table4, "table5": run_table5, "figure4": run_figure4, "headline": run_headline,
-    "elastic": run_elastic, "canet": run_canet,
+    "elastic": run_elastic, "canet": run_canet, "field": run_field,
 }  # fmt: skip
 SPACES: dict[str, Callable[..., str]] = {"space": run_space, "wide": run_wide}
 TRAINED = (*SPACES, *TABLES)

@@ -95,6 +95,16 @@ CATALOG = {
             options={"format": "pairs"},
         ),
         Entry(
+            "amazon-beauty",
+            "https://raw.githubusercontent.com/aHuiWang/CIKM2020-S3Rec/master/data/Beauty.txt",
+            "Julian McAuley, Christopher Targett, Qinfeng Shi and Anton van den Hengel. 2015. Image-Based "
+            "Recommendations on Styles and Substitutes. SIGIR 2015. Prepared by: Kun Zhou et al. 2020. S3-Rec: "
+            "Self-Supervised Learning for Sequential Recommendation with Mutual Information Maximization. CIKM 2020",
+            "none are stated with the file, which was published for research with the S3-Rec code",
+            sha256="226cce9c3105299ca0db9615d7d3fb32b3175e90da43100ae352599f0f0107b8",
+            options={"format": "lists"},
+        ),
+        Entry(
             "gowalla",
             "https://snap.stanford.edu/data/loc-gowalla_totalCheckins.txt.gz",
             "Eunjoon Cho, Seth A. Myers and Jure Leskovec. 2011. Friendship and Mobility: User Movement in "
