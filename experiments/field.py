@@ -28,6 +28,7 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
     RECIPE: {},
     # dearer, so fewer epochs, and a lower rate
     "all items": {"retrain": {"loss": "full", "epochs": 8, "learning_rate": 0.002}},
+    "all items, longer": {"retrain": {"loss": "full", "epochs": 20, "batch_size": 64, "learning_rate": 0.001}},
     "width 64": {"model": {"width": 64, "inner": 128, "heads": 2}},
     "no gates": {"model": {"gate_layers": 0}},
 }
