@@ -18,7 +18,7 @@ def command() -> None:
     from easrec_jax.evaluate.latency import latency_table
     from easrec_jax.models.cost import cost_table
     from easrec_jax.nas.adarec import search_cells, students_of
-    from easrec_jax.nas.search import Found, check_strategy, search
+    from easrec_jax.nas.search import Found, check_strategy, check_terms, search
     from easrec_jax.nas.strategies.known import find_strategy
     from easrec_jax.runs.figures import draw_front, draw_search
     from easrec_jax.runs.search_folder import describe_front, write_search
@@ -37,6 +37,7 @@ def command() -> None:
         space, strategy = space_of(config), find_strategy(config.search.strategy)
         costs = cost_table(space, data.num_items, config.search.cost)
         check_strategy(strategy, space, costs, config.search)
+        check_terms(config.distill)
     parts = ("data", "model", "search", "distill", "evaluate", "seed")
     owner = open_run(folder, config, data, parts=parts, resume=arguments.resume, overwrite=arguments.overwrite)
     print(describe_data(data, task.samples.num_targets), flush=True)
@@ -44,13 +45,13 @@ def command() -> None:
     if space is not None and config.search.cost == "latency":
         seconds = latency_table(space, data.num_items, folder / "latency.json")
         costs = seconds / seconds.max()
-    taught = teach(config, workdir, split) if cells else None
+    taught = teach(config, workdir, split)
     with Progress("search", log) as progress:
         run = Run(Checkpoints(folder / "checkpoints"), arguments.resume, progress.step, progress.epoch)
         if space is None:
             found = search_cells(students_of(config, data.num_items), task, taught, settings=config.search, run=run)
         else:
-            found = search(space, task, settings=config.search, strategy=strategy, costs=costs, run=run)
+            found = search(space, task, settings=config.search, strategy=strategy, costs=costs, taught=taught, run=run)
     if not found.finished:
         fail(f"interrupted after {found.epochs} whole epochs; the checkpoint in {folder} is good: --resume continues")
     described = write_search(folder, found, config, data)

@@ -16,6 +16,7 @@ EXPERIMENTS = {
     "wide": "The wide space",
     "headline": "One network against one network",
     "canet": "A network for each user",
+    "adarec": "A small network with a teacher",
 }
 
 

@@ -184,5 +184,5 @@ def test_the_folder_holds_every_measured_network_and_its_front(tmp_path):
     draw_front(networks, config, tmp_path / "front.png")
     assert (tmp_path / "front.png").stat().st_size > 5000
     architecture = Architecture.from_json(best[-1])
-    cut, _, _ = load_cut(tmp_path, space, architecture, "corners")
+    cut, _, _ = load_cut(tmp_path, config, architecture, "corners")
     assert jax.tree.all(jax.tree.map(np.array_equal, cut, found.supernet.cut(found.weights, architecture)))

@@ -105,7 +105,7 @@ def teach(config: Config, workdir: Path, split: Split) -> Taught | None:
 
 def _made_of(config: Config, split: Split) -> dict:
     """What a teacher depends on; not on what its students make of it."""
-    distill = {k: v for k, v in dataclasses.asdict(config.distill).items() if k not in ("share", "mapping")}
+    distill = {k: v for k, v in dataclasses.asdict(config.distill).items() if k not in ("share", "terms", "mapping")}
     model = {name: getattr(config.model, name) for name in ("heads", "max_length", "dropout")}
     of = {name: getattr(config.data, name) for name in ("targets", "windows")} | {"seed": config.seed}
     return distill | model | of | {"select_by": config.evaluate.select_by} | split.data.identity()
