@@ -22,7 +22,7 @@ def command() -> None:
     from easrec_jax.nas.strategies.known import find_strategy
     from easrec_jax.runs.figures import draw_front, draw_search
     from easrec_jax.runs.search_folder import describe_front, write_search
-    from easrec_jax.runs.teacher import teach
+    from easrec_jax.runs.teacher import teach, teacher_flops
     from easrec_jax.runs.workdir import MetricsLog, open_run
     from easrec_jax.space import space_of
     from easrec_jax.train.checkpoint import Checkpoints
@@ -59,12 +59,21 @@ def command() -> None:
     if isinstance(found, Found) and found.measured:
         draw_front(describe_front(found, config, data.num_items)["networks"], config, folder / "front.png")
     print(f"found {found.architecture.describe()}")
-    print(
-        f"  {described['flops'] / 1e6:.1f} MFLOPs a request: {described['flops_over_largest']:.1%} of the largest network's, "
-        f"{described['flops_over_sasrec']:.1%} of SASRec's; {described['parameters']:,} parameters\n"
-        f"  {described['flops_all'] / 1e6:.1f} MFLOPs with all layers at all positions: "
-        f"{described['flops_all_over_largest']:.1%} of the largest network's, {described['flops_all_over_sasrec']:.1%} of SASRec's"
-    )
+    if cells:  # all at all positions, and no largest network
+        others = [f"{described['flops_over_sasrec']:.1%} of SASRec's"]
+        if taught is not None:
+            others.append(f"{described['flops'] / teacher_flops(config, data.num_items):.1%} of its teacher's")
+        others.append(f"mean cost of an operation {found.architecture.cost:.3f}")
+        print(
+            f"  {described['flops'] / 1e6:.1f} MFLOPs a request: {', '.join(others)}; {described['parameters']:,} parameters"
+        )
+    else:
+        print(
+            f"  {described['flops'] / 1e6:.1f} MFLOPs a request: {described['flops_over_largest']:.1%} of the largest network's, "
+            f"{described['flops_over_sasrec']:.1%} of SASRec's; {described['parameters']:,} parameters\n"
+            f"  {described['flops_all'] / 1e6:.1f} MFLOPs with all layers at all positions: "
+            f"{described['flops_all_over_largest']:.1%} of the largest network's, {described['flops_all_over_sasrec']:.1%} of SASRec's"
+        )
     print(f"  {time.perf_counter() - started:.0f} s, {machine()['peak_memory_mb']} MB at most; written to {folder}")
     owner.close()
 

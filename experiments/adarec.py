@@ -40,9 +40,11 @@ TEACHERS = ("nextitnet", "sasrec")
 MAPPINGS = ("left", "right", "left_jump", "right_jump", "random")
 RANDOM = 10  # cells, of the first seed alone
 # width and cells of a student; width and layers of a teacher; most epochs of everything; those of the search and its warm-up
-SIZES = {"planted": ((32, 2), (96, 3), 30, (12, 3)), "planted-check": ((32, 2), (96, 3), 30, (12, 3))}
+SIZES = {"planted": ((48, 2), (128, 3), 24, (12, 3)), "planted-check": ((48, 2), (128, 3), 24, (12, 3))}
 OTHERS = ((64, 2), (192, 4), 30, (16, 4))
 PATIENCE = 8
+# a large network learns the training items by heart, a small one has no room for it
+TEACHER_DROPOUT, DROPOUT = 0.3, 0.1
 # rows, as other settings of distill.*; None: no teacher
 OF_CELL: dict[str, dict | None] = {
     "emd": {}, "alone": None, "scores": {"terms": ("scores",)}, **{name: {"mapping": name} for name in MAPPINGS}
@@ -79,14 +81,14 @@ def adarec_config(config: Config, dataset: str) -> Config:
         layers, teacher_layers = 1, 2
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(config.model, width=width, layers=layers, dropout=0.1),
+        model=dataclasses.replace(config.model, width=width, layers=layers, dropout=DROPOUT),
         search=dataclasses.replace(
             config.search, strategy="adarec", epochs=searched, warmup_epochs=warmup, patience=searched,
-            learning_rate=training.learning_rate, arch_learning_rate=0.01, budget=0.5, buckets=training.buckets,
+            learning_rate=training.learning_rate, arch_learning_rate=0.01, budget=0.4, buckets=training.buckets,
             adarec=AdarecConfig(cost_weight=0.1, tau_epochs=3),
         ),
         distill=DistillConfig(
-            share=0.5, teacher="nextitnet", width=teacher_width, layers=teacher_layers, epochs=epochs,
+            share=0.5, teacher="nextitnet", width=teacher_width, layers=teacher_layers, dropout=TEACHER_DROPOUT, epochs=epochs,
             learning_rate=training.learning_rate,
         ),
         retrain=dataclasses.replace(training, epochs=epochs, patience=PATIENCE),
@@ -125,7 +127,8 @@ def _jobs(cells: Cells, row: str, config: Config, cell: CellArchitecture) -> dic
     name = f"adarec-{row}-seed{config.seed}"
     if row == "random_cells":
         drawn, names = random_cells(cell, RANDOM), _names(row, config.seed)
-        return {n: Job(partial(taught_cell, cells, one), config, one) for n, one in zip(names, drawn, strict=False)}
+        alone = dataclasses.replace(config, distill=dataclasses.replace(config.distill, share=0.0))
+        return {n: Job(partial(taught_cell, cells, one), alone, one) for n, one in zip(names, drawn, strict=False)}
     if row in OF_CELL:
         changes = OF_CELL[row]
         changes = {"share": 0.0} if changes is None else changes

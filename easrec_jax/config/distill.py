@@ -33,6 +33,8 @@ class DistillConfig:
     """Hidden size of the teacher, channels."""
     layers: int = 8
     """Layers of the teacher: groups of two residual blocks (nextitnet), transformer layers (sasrec)."""
+    dropout: float | None = None
+    """Dropout rate in the teacher's training (None: model.dropout). A large teacher wants more than a small student."""
     epochs: int = 30
     """Most epochs of its training; batches, schedule and patience are those of retrain.*."""
     learning_rate: float = 0.001
@@ -44,5 +46,6 @@ class DistillConfig:
         check(
             bool(self.terms) and len(set(self.terms)) == len(self.terms), "distill.terms", "different terms", self.terms
         )
+        check(self.dropout is None or 0.0 <= self.dropout < 1.0, "distill.dropout", "a rate in [0, 1)", self.dropout)
         check_least(self, "distill", 1, "width", "layers", "epochs")
         check(self.learning_rate > 0, "distill.learning_rate", "a number above 0", self.learning_rate)

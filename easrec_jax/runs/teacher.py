@@ -35,8 +35,13 @@ def teacher_network(config: Config, num_items: int) -> Layered:
     )  # fmt: skip
     make = find_rival(settings.teacher)[0].network
     assert make is not None
-    network: Any = make(architecture, None, num_items, model.dropout)
+    network: Any = make(architecture, None, num_items, _dropout(config))
     return network
+
+
+def teacher_flops(config: Config, num_items: int) -> int:
+    """Of a request to it."""
+    return find_rival(config.distill.teacher)[0].flops(teacher_network(config, num_items))
 
 
 def train_teacher(config: Config, split: Split, *, run: Run = QUIET) -> tuple[Taught, dict] | None:
@@ -49,10 +54,9 @@ def train_teacher(config: Config, split: Split, *, run: Run = QUIET) -> tuple[Ta
     done = train_and_evaluate(network, weights, dataclasses.replace(config, retrain=settings), split, run=run)
     if done is None:
         return None
-    flops = find_rival(config.distill.teacher)[0].flops(network)
     figures = {
-        "flops": flops, "parameters": sum(x.size for x in jax.tree.leaves(weights)), "best_epoch": done.fitted.epoch,
-        "validation": done.validation, "test": done.test,
+        "flops": teacher_flops(config, split.data.num_items), "parameters": sum(x.size for x in jax.tree.leaves(weights)),
+        "best_epoch": done.fitted.epoch, "validation": done.validation, "test": done.test,
     }  # fmt: skip
     return _taught(config, split, done.fitted.weights), figures
 
@@ -103,9 +107,14 @@ def teach(config: Config, workdir: Path, split: Split) -> Taught | None:
     return taught
 
 
+def _dropout(config: Config) -> float:
+    """Of the teacher's training."""
+    return config.model.dropout if config.distill.dropout is None else config.distill.dropout
+
+
 def _made_of(config: Config, split: Split) -> dict:
     """What a teacher depends on; not on what its students make of it."""
     distill = {k: v for k, v in dataclasses.asdict(config.distill).items() if k not in ("share", "terms", "mapping")}
-    model = {name: getattr(config.model, name) for name in ("heads", "max_length", "dropout")}
+    model = {name: getattr(config.model, name) for name in ("heads", "max_length")} | {"dropout": _dropout(config)}
     of = {name: getattr(config.data, name) for name in ("targets", "windows")} | {"seed": config.seed}
     return distill | model | of | {"select_by": config.evaluate.select_by} | split.data.identity()
