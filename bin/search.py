@@ -22,7 +22,7 @@ def command() -> None:
     from easrec_jax.nas.strategies.known import find_strategy
     from easrec_jax.runs.figures import draw_front, draw_search
     from easrec_jax.runs.search_folder import describe_front, write_search
-    from easrec_jax.runs.teacher import teach, teacher_flops
+    from easrec_jax.runs.teacher import check_teacher, teach, teacher_flops
     from easrec_jax.runs.workdir import MetricsLog, open_run
     from easrec_jax.space import space_of
     from easrec_jax.train.checkpoint import Checkpoints
@@ -38,6 +38,7 @@ def command() -> None:
         costs = cost_table(space, data.num_items, config.search.cost)
         check_strategy(strategy, space, costs, config.search)
         check_terms(config.distill)
+    check_teacher(config, workdir, split)  # before anything is overwritten
     parts = ("data", "model", "search", "distill", "evaluate", "seed")
     owner = open_run(folder, config, data, parts=parts, resume=arguments.resume, overwrite=arguments.overwrite)
     print(describe_data(data, task.samples.num_targets), flush=True)

@@ -47,7 +47,8 @@ PATIENCE = 8
 TEACHER_DROPOUT, DROPOUT = 0.3, 0.1
 # rows, as other settings of distill.*; None: no teacher
 OF_CELL: dict[str, dict | None] = {
-    "emd": {}, "alone": None, "scores": {"terms": ("scores",)}, **{name: {"mapping": name} for name in MAPPINGS}
+    "emd": {}, "alone": None, "scores": {"terms": ("scores",)}, "share_8": {"share": 0.8},
+    **{name: {"mapping": name} for name in MAPPINGS}
 }  # fmt: skip
 ROWS = (*TEACHERS, "student", *OF_CELL, "random_cells", "wide", "easrec", "sasrec_1")
 FIRST = (*TEACHERS, "student")
