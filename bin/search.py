@@ -17,7 +17,7 @@ def command() -> None:
     from easrec_jax.data.split import Split
     from easrec_jax.evaluate.latency import latency_table
     from easrec_jax.models.cost import cost_table
-    from easrec_jax.nas.adarec import search_cells, students_of
+    from easrec_jax.nas.adarec import FoundCell, search_cells, students_of
     from easrec_jax.nas.search import Found, check_strategy, check_terms, search
     from easrec_jax.nas.strategies.known import find_strategy
     from easrec_jax.runs.figures import draw_front, draw_search
@@ -60,7 +60,7 @@ def command() -> None:
     if isinstance(found, Found) and found.measured:
         draw_front(describe_front(found, config, data.num_items)["networks"], config, folder / "front.png")
     print(f"found {found.architecture.describe()}")
-    if cells:  # all at all positions, and no largest network
+    if isinstance(found, FoundCell):  # all at all positions, and no largest network
         others = [f"{described['flops_over_sasrec']:.1%} of SASRec's"]
         if taught is not None:
             others.append(f"{described['flops'] / teacher_flops(config, data.num_items):.1%} of its teacher's")
