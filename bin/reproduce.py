@@ -5,7 +5,8 @@ buys over it, at equal FLOPs and at fewer, and what random search finds there. t
 their inference time and memory; table5: ablations; figure4: the weight lambda of the constraint, and budgets. headline:
 EASRec's pick against SASRec of one and of two layers, all from scratch. elastic: the networks of one elastic network as they
 stand, against each trained alone. canet: a router over the slices of an elastic network, against other ways to choose at equal
-FLOPs. field: the recipe for sparse data beside published figures. compare: two models by their kept cells, printed.
+FLOPs. adarec: a student of cells with its teacher, without, and by other ways to learn. field: the recipe for sparse data beside
+published figures. compare: two models by their kept cells, printed.
 results: everything finished in WORKDIR as one document.
 """
 
@@ -38,6 +39,7 @@ class Arguments:
             "elastic",
             "canet",
             "field",
+            "adarec",
             "compare",
             "results",
         ],
@@ -51,8 +53,8 @@ class Arguments:
     features: str = ""
     """RecBole .item file of item features, for SASRecF and FDSA."""
     rows: tuple[str, ...] = ()
-    """Only the rows of these names (space: strategies; elastic: see experiments/elastic.py; default: all). Rows whose cells are finished
-    are shown beside them.
+    """Only the rows of these names (space: strategies; elastic, adarec: see experiments/NAME.py; default: all). Rows whose cells
+    are finished are shown beside them.
     compare: the two cells, without their seed."""
     seeds: int = 1
     """How many seeds, from 0."""

@@ -24,7 +24,7 @@ def command() -> None:
     from easrec_jax.runs.retrain import retrain
     from easrec_jax.runs.start import check_target, find_start
     from easrec_jax.runs.tables import results_table, sizes_table
-    from easrec_jax.runs.teacher import teach
+    from easrec_jax.runs.teacher import check_teacher, teach
     from easrec_jax.runs.workdir import MetricsLog, open_run
     from easrec_jax.train.checkpoint import Checkpoints
     from easrec_jax.train.loop import Run
@@ -35,6 +35,7 @@ def command() -> None:
     titles = read_titles(config.data.titles) if config.data.titles else {}
     split, start = Split(data), find_start(config, workdir, data)
     check_target(config, workdir, arguments.overwrite or (arguments.resume and folder.is_dir()))
+    check_teacher(config, workdir, split)  # before anything is overwritten
     parts = ("data", "model", "retrain", "distill", "evaluate", "seed")
     owner = open_run(
         folder, config, data, parts=parts, start=start.source, resume=arguments.resume, overwrite=arguments.overwrite

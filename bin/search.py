@@ -17,12 +17,12 @@ def command() -> None:
     from easrec_jax.data.split import Split
     from easrec_jax.evaluate.latency import latency_table
     from easrec_jax.models.cost import cost_table
-    from easrec_jax.nas.adarec import search_cells, students_of
-    from easrec_jax.nas.search import Found, check_strategy, search
+    from easrec_jax.nas.adarec import FoundCell, search_cells, students_of
+    from easrec_jax.nas.search import Found, check_strategy, check_terms, search
     from easrec_jax.nas.strategies.known import find_strategy
     from easrec_jax.runs.figures import draw_front, draw_search
     from easrec_jax.runs.search_folder import describe_front, write_search
-    from easrec_jax.runs.teacher import teach
+    from easrec_jax.runs.teacher import check_teacher, teach, teacher_flops
     from easrec_jax.runs.workdir import MetricsLog, open_run
     from easrec_jax.space import space_of
     from easrec_jax.train.checkpoint import Checkpoints
@@ -37,6 +37,8 @@ def command() -> None:
         space, strategy = space_of(config), find_strategy(config.search.strategy)
         costs = cost_table(space, data.num_items, config.search.cost)
         check_strategy(strategy, space, costs, config.search)
+        check_terms(config.distill)
+    check_teacher(config, workdir, split)  # before anything is overwritten
     parts = ("data", "model", "search", "distill", "evaluate", "seed")
     owner = open_run(folder, config, data, parts=parts, resume=arguments.resume, overwrite=arguments.overwrite)
     print(describe_data(data, task.samples.num_targets), flush=True)
@@ -44,13 +46,13 @@ def command() -> None:
     if space is not None and config.search.cost == "latency":
         seconds = latency_table(space, data.num_items, folder / "latency.json")
         costs = seconds / seconds.max()
-    taught = teach(config, workdir, split) if cells else None
+    taught = teach(config, workdir, split)
     with Progress("search", log) as progress:
         run = Run(Checkpoints(folder / "checkpoints"), arguments.resume, progress.step, progress.epoch)
         if space is None:
             found = search_cells(students_of(config, data.num_items), task, taught, settings=config.search, run=run)
         else:
-            found = search(space, task, settings=config.search, strategy=strategy, costs=costs, run=run)
+            found = search(space, task, settings=config.search, strategy=strategy, costs=costs, taught=taught, run=run)
     if not found.finished:
         fail(f"interrupted after {found.epochs} whole epochs; the checkpoint in {folder} is good: --resume continues")
     described = write_search(folder, found, config, data)
@@ -58,12 +60,21 @@ def command() -> None:
     if isinstance(found, Found) and found.measured:
         draw_front(describe_front(found, config, data.num_items)["networks"], config, folder / "front.png")
     print(f"found {found.architecture.describe()}")
-    print(
-        f"  {described['flops'] / 1e6:.1f} MFLOPs a request: {described['flops_over_largest']:.1%} of the largest network's, "
-        f"{described['flops_over_sasrec']:.1%} of SASRec's; {described['parameters']:,} parameters\n"
-        f"  {described['flops_all'] / 1e6:.1f} MFLOPs with all layers at all positions: "
-        f"{described['flops_all_over_largest']:.1%} of the largest network's, {described['flops_all_over_sasrec']:.1%} of SASRec's"
-    )
+    if isinstance(found, FoundCell):  # all at all positions, and no largest network
+        others = [f"{described['flops_over_sasrec']:.1%} of SASRec's"]
+        if taught is not None:
+            others.append(f"{described['flops'] / teacher_flops(config, data.num_items):.1%} of its teacher's")
+        others.append(f"mean cost of an operation {found.architecture.cost:.3f}")
+        print(
+            f"  {described['flops'] / 1e6:.1f} MFLOPs a request: {', '.join(others)}; {described['parameters']:,} parameters"
+        )
+    else:
+        print(
+            f"  {described['flops'] / 1e6:.1f} MFLOPs a request: {described['flops_over_largest']:.1%} of the largest network's, "
+            f"{described['flops_over_sasrec']:.1%} of SASRec's; {described['parameters']:,} parameters\n"
+            f"  {described['flops_all'] / 1e6:.1f} MFLOPs with all layers at all positions: "
+            f"{described['flops_all_over_largest']:.1%} of the largest network's, {described['flops_all_over_sasrec']:.1%} of SASRec's"
+        )
     print(f"  {time.perf_counter() - started:.0f} s, {machine()['peak_memory_mb']} MB at most; written to {folder}")
     owner.close()
 

@@ -2,10 +2,11 @@
 
     python bin/search.py configs/adarec_demo.py && python bin/retrain.py configs/adarec_demo.py
 
-Device: two CPU cores. Minutes: not measured. Peak memory: not measured.
-Score: not measured.
+Device: two CPU cores, shared. Minutes: 2 for teacher and search, 1 for the student. Peak memory: 1.4 GB.
+Score: test NDCG@10 by `full`, one seed: .3842 at 1.5 MFLOPs; popularity .0896, the process behind the data .4855.
 
-The first command trains the teacher (`runs/adarec_demo/teacher/`) and then searches. Smaller than adarec_ml1m.py in all sizes.
+The first command trains the teacher (`runs/adarec_demo/teacher/`) and then searches. Smaller than adarec_ml1m.py in all sizes, and
+too short for a good student: twice the epochs and cells are in docs/results/adarec.md.
 """
 
 from easrec_jax.config import (

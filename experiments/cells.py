@@ -23,6 +23,7 @@ except ImportError as error:
     raise ImportError('experiments need filelock: pip install "easrec_jax[reproduce]"') from error
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.cells import AnyArchitecture, architecture_from_json
 from easrec_jax.config import Config
 from easrec_jax.config_files import from_json, names_of_today, to_json
 from easrec_jax.data.features import ItemFeatures
@@ -40,7 +41,7 @@ class Interrupted(Exception):
 
 
 UNKNOWN = "not recorded"
-CONFIG_PARTS = ("data", "model", "search", "retrain", "route", "evaluate")
+CONFIG_PARTS = ("data", "model", "search", "retrain", "distill", "route", "evaluate")
 
 
 class Job(NamedTuple):
@@ -48,7 +49,7 @@ class Job(NamedTuple):
 
     make: Callable[[Config, Run], dict | None]  # (config, whom to tell) -> a cell, None if it was interrupted
     config: Config  # with its seed
-    architecture: Architecture | None = None
+    architecture: AnyArchitecture | None = None
 
 
 JobOf = Callable[[Config], Job]  # of the recipe with a seed
@@ -165,7 +166,7 @@ class Cells:
         if kept != changes:
             raise ValueError(f"{path} was made with {cell['changes']}, expected {changes}{again}")
         if job.architecture is not None and "architecture" in cell:
-            kept = Architecture.from_json(cell["architecture"], source=str(path))
+            kept = architecture_from_json(cell["architecture"], source=str(path))
             if kept != job.architecture:
                 raise ValueError(f"{path} is of {kept.describe()}, expected {job.architecture.describe()}{again}")
 

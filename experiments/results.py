@@ -15,7 +15,10 @@ EXPERIMENTS = {
     "space": "The whole space, and what each search picked of it",
     "wide": "The wide space",
     "headline": "One network against one network",
+    "elastic": "One network, every size",
     "canet": "A network for each user",
+    "field": "Sparse data beside published figures",
+    "adarec": "A small network with a teacher",
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from easrec_jax.data.load import load_data, load_features
 from easrec_jax.data.split import Split
+from experiments.adarec import run_adarec
 from experiments.canet import run_canet
 from experiments.cells import Cells
 from experiments.elastic import run_elastic
@@ -23,7 +24,7 @@ from experiments.wide_space import run_wide
 
 TABLES: dict[str, Callable[..., str]] = {  # that know their data set by name
     "table3": run_table3, "table4": run_table4, "table5": run_table5, "figure4": run_figure4, "headline": run_headline,
-    "elastic": run_elastic, "canet": run_canet, "field": run_field,
+    "elastic": run_elastic, "canet": run_canet, "field": run_field, "adarec": run_adarec,
 }  # fmt: skip
 SPACES: dict[str, Callable[..., str]] = {"space": run_space, "wide": run_wide}
 TRAINED = (*SPACES, *TABLES)

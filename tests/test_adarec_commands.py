@@ -12,6 +12,7 @@ from easrec_jax.config import Config, DistillConfig, ModelConfig, RetrainConfig,
 from easrec_jax.config_files import from_json
 from easrec_jax.data.load import load_data
 from easrec_jax.data.split import Split
+from easrec_jax.runs.search_folder import load_pick
 from easrec_jax.runs.teacher import find_teacher
 from easrec_jax.serving.artifact import load_model
 from easrec_jax.serving.recommend import Recommender
@@ -52,8 +53,31 @@ def test_a_student_is_found_taught_and_served(call_here, tmp_path):
     with pytest.raises(ValueError, match=r"the teacher there was made otherwise \(width\): delete the folder"):
         find_teacher(wider, run, Split(load_data(config.data, seed=config.seed)[0]))
 
+    sizes = dataclasses.replace(config, model=dataclasses.replace(config.model, layers=3))
+    with pytest.raises(ValueError, match=r"model\.layers: expected 2 as in the search"):
+        load_pick(run / "search", sizes)
+    before = (run / "retrain" / "metrics.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=r"the teacher there was made otherwise \(width\)"):
+        call_here("retrain", CONFIG, "--workdir", run, "--overwrite", *TINY, "--distill.width=16")
+    assert (run / "retrain" / "metrics.jsonl").read_bytes() == before
+
 
 def test_settings_that_mean_nothing_are_refused():
+    for name, value in (
+        ("training", "sandwich"),
+        ("ranking", "measured"),
+        ("sharing", "own"),
+        ("cost", "latency"),
+        ("schedule", "cosine"),
+    ):
+        with pytest.raises(ValueError, match=rf"search\.{name}: expected .* with search\.strategy = 'adarec'"):
+            SearchConfig(strategy="adarec", **{name: value})
+    for architecture in ("elastic", "front:0.5"):
+        with pytest.raises(ValueError, match=r"retrain\.architecture: expected searched or full"):
+            Config(search=SearchConfig(strategy="adarec"), retrain=RetrainConfig(architecture=architecture))
+    for terms in ((), ("scores", "scores")):
+        with pytest.raises(ValueError, match=r"distill\.terms: expected different terms"):
+            DistillConfig(terms=terms)
     with pytest.raises(ValueError, match=r"search\.strategy: expected no wide space"):
         SearchConfig(strategy="adarec", heads=(1, 2))
     with pytest.raises(ValueError, match=r"distill\.share: expected 0 with retrain\.loss = 'sampled'"):

@@ -14,7 +14,7 @@ from chain import ITEMS, LENGTH, setting, task_of
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import DistillConfig, RetrainConfig
 from easrec_jax.data.batches import Batch
-from easrec_jax.models.network import Network
+from easrec_jax.models.network import Network, item_table
 from easrec_jax.models.rival import find_rival
 from easrec_jax.nn.losses import cross_entropy
 from easrec_jax.train.checkpoint import Checkpoints
@@ -130,6 +130,25 @@ def test_the_three_terms_are_what_they_say():
     labels = cross_entropy(jnp.asarray(last), weights["tables"]["items"], jnp.asarray(batch.targets[real]))
     expected = 0.75 * float(labels) + 0.25 * (embedding + hidden - (word * scores).sum(-1).mean())
     assert float(of(batch, taught, weights).loss) == pytest.approx(expected, rel=1e-4)
+
+
+def test_each_term_can_be_left_out():
+    """Scores alone have the labels' share in them; each other term is added to it, and without scores the labels keep theirs."""
+    batch, weights = batch_of([7, 2]), beginning(taught_by("sasrec"))
+
+    def loss(*terms) -> float:
+        return float(of(batch, taught_by("sasrec", share=0.25, terms=terms), weights).loss)
+
+    scores, embedding, hidden = loss("scores"), loss("scores", "embedding"), loss("scores", "hidden")
+    assert loss("embedding", "hidden", "scores") == pytest.approx(embedding + hidden - scores, rel=1e-5)
+    states = STUDENT.encode(weights, jnp.asarray(batch.items)).reshape(-1, 8)
+    labels = cross_entropy(states, item_table(weights), jnp.asarray(batch.targets).ravel())
+    assert loss("embedding") == pytest.approx(0.75 * float(labels) + embedding - scores, rel=1e-5)
+    assert min(embedding - scores, hidden - scores) > 1e-4
+    plain = of(batch, taught_by("sasrec", terms=("scores",)), weights)
+    np.testing.assert_array_equal(plain.teacher, weights["distillation"]["teacher"])
+    gradient = jax.grad(lambda weights: of(batch, taught_by("sasrec", terms=("scores",)), weights).loss)(weights)
+    assert not any(np.any(x) for x in jax.tree.leaves(gradient["distillation"]))
 
 
 @pytest.mark.parametrize("name", TEACHERS)

@@ -246,6 +246,8 @@ def test_the_front_page_is_short_and_its_table_stands_in_the_pages_behind_it():
         "docs/design.md",
         "docs/extend.md",
         "docs/results/elastic.md",
+        "docs/results/adarec.md",
+        "docs/results/field.md",
         "docs/evaluate.md",
         "docs/experiments.md",
         "docs/results.md",

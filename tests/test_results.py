@@ -122,7 +122,7 @@ def test_two_models_are_compared_by_their_kept_cells(tmp_path):
         (("table3", "--seeds", "0"), "error: seeds: expected at least 1, got 0"),
         (
             ("results", "--rows", "SASRec"),
-            "error: rows: results takes none (space, wide, table3, table4, table5, figure4, headline, elastic, canet, field, "
+            "error: rows: results takes none (space, wide, table3, table4, table5, figure4, headline, elastic, canet, field, adarec, "
             "compare would)",
         ),
         (("table3", "--dataset", "ml-1m"), "error: features: expected a RecBole .item file"),

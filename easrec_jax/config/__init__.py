@@ -61,6 +61,9 @@ class Config:
         check(not (self.search.wide and self.model.learn_decay), "model.learn_decay", expected, self.model.learn_decay)
         for prune in self.search.prune if self.search.strategy != ADAREC else ():
             self._check_candidate(prune)
+        fits = self.search.strategy != ADAREC or self.retrain.architecture in ("searched", "full")
+        expected = "searched or full with search.strategy = 'adarec', whose networks have one size"
+        check(fits, "retrain.architecture", expected, self.retrain.architecture)
         expected = "0 with retrain.loss = 'sampled': a teacher's scores are of all items"
         check(not self.distill.share or self.retrain.loss == "full", "distill.share", expected, self.distill.share)
 

@@ -170,8 +170,8 @@ class SearchConfig:
         check(set(self.gate_layers) <= {0, 1, 2}, "search.gate_layers", "0, 1 or 2 each", self.gate_layers)
         expected = "'flops' or 'flops_all' in a wide space: each of its networks would be measured"
         check(not self.wide or self.cost != "latency", "search.cost", expected, self.cost)
-        expected = "no wide space with search.strategy = 'adarec'"
-        check(not (self.wide and self.strategy == ADAREC), "search.strategy", expected, self.strategy)
+        if self.strategy == ADAREC:
+            self._check_adarec()
         check(not (self.wide and self.sharing == "own"), "search.sharing", "corners in a wide space", self.sharing)
         expected = (
             f"fewer than search.epochs = {self.epochs} with search.training = 'sandwich': only the largest would learn"
@@ -187,6 +187,18 @@ class SearchConfig:
             check(getattr(self, name) > 0, f"search.{name}", "a number above 0", getattr(self, name))
         check_least(self, "search", 0, "warmup_epochs", "clip_norm")
         check(self.budget is None or 0 < self.budget <= 1, "search.budget", "a fraction in (0, 1]", self.budget)
+
+    def _check_adarec(self) -> None:
+        """What means nothing to a search of cells is refused."""
+        check(not self.wide, "search.strategy", "no wide space with search.strategy = 'adarec'", self.strategy)
+        for name in ("cost", "sharing", "training", "ranking", "schedule"):
+            plain, value = getattr(SearchConfig, name), getattr(self, name)
+            check(
+                value == plain,
+                f"search.{name}",
+                f"{plain!r} with search.strategy = 'adarec', which knows no other",
+                value,
+            )
 
     @property
     def wide(self) -> bool:

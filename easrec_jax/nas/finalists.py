@@ -14,7 +14,8 @@ from easrec_jax.models.encoder import Supernet
 from easrec_jax.models.network import Network
 from easrec_jax.space import Space
 from easrec_jax.train.checkpoint import Checkpoints
-from easrec_jax.train.fit import fit, held_out_cross_entropy
+from easrec_jax.train.distillation import Taught, fit_taught
+from easrec_jax.train.fit import held_out_cross_entropy
 from easrec_jax.train.loop import Run
 from easrec_jax.train.task import Task
 
@@ -58,12 +59,14 @@ def compete(
     task: Task,
     *,
     settings: SearchConfig,
+    taught: Taught | None = None,
     run: Run,
 ) -> tuple[tuple[Finalist, ...], bool]:
     """(the finalists with their figures, whether all were trained): each alone, from the (supernet, weights) `shared` or from scratch.
 
     From shared weights they train for `settings.finalist_epochs`; from scratch for `settings.epochs` and with checkpoints of
-    their own, and `run.on_epoch` is told of each. `run.on_step` is told which one it is as `finalist`, "2/4".
+    their own, and `run.on_epoch` is told of each. `run.on_step` is told which one it is as `finalist`, "2/4". With a teacher they
+    learn as `runs.retrain` would have them.
     """
     training = RetrainConfig(
         epochs=settings.epochs if shared is None else settings.finalist_epochs, batch_size=settings.batch_size,
@@ -78,10 +81,10 @@ def compete(
         if shared is None:
             weights = network.init(jax.random.fold_in(jax.random.key(task.seed), 2))
             kept = run.checkpoints and Checkpoints(run.checkpoints.folder / f"alone_{number}", keep=1)
-            alone = fit(network, weights, task, settings=training, run=Run(kept, run.resume, told))
+            alone = fit_taught(network, weights, task, taught, settings=training, run=Run(kept, run.resume, told))
         else:
             weights = shared[0].cut(shared[1], one.architecture)
-            alone = fit(network, weights, task, settings=training, run=Run(on_step=told))
+            alone = fit_taught(network, weights, task, taught, settings=training, run=Run(on_step=told))
         if not alone.finished:
             return finalists, False
         one = one._replace(ndcg=alone.ndcg)

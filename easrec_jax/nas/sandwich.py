@@ -52,11 +52,12 @@ def sliced(supernet: Supernet) -> Sliced:
 
 
 def sandwich_loss(
-    weights: Weights, batch: Batch, key: Array, table: Table, *, supernet: Supernet, share: float, opened: Array | bool
-) -> Array:
+    weights: Weights, batch: Batch, key: Array, table: Table, *, supernet: Supernet, share: float, opened: Array | bool,
+    word: Teacher | None = None,
+) -> Array:  # fmt: skip
     """The largest network's loss and, once `opened`, that of another, which has `share` of what it learns from the largest.
 
-    Dropout is the largest network's alone: small ones underfit. The key is consumed.
+    `word` is what a teacher of the largest says. Dropout is the largest network's alone: small ones underfit. The key is consumed.
     """
     dropout_key, exit_key, row_key, other_key, taught_key = jax.random.split(key, 5)
     rows, items, targets = sliced(supernet), jnp.asarray(batch.items), batch.targets.reshape(-1)
@@ -64,9 +65,8 @@ def sandwich_loss(
     network = Network(architecture, supernet.num_items, supernet.dropout)
     part = supernet.cut(weights, architecture)
     after = [_read(x, batch) for x in network.exits(part, items, key=dropout_key)]
-    loss: Array = cross_entropy(
-        _by_position(jnp.stack(after), exit_key, _of_largest(len(after))), item_table(part), targets
-    )
+    drawn = _by_position(jnp.stack(after), exit_key, _of_largest(len(after)))
+    loss: Array = cross_entropy(drawn, item_table(part), targets, CHUNK, word)
     if not len(rows.others):
         return loss
     teacher = jax.lax.stop_gradient(Teacher(after[-1], item_table(part), share))

@@ -15,6 +15,7 @@ import numpy as np
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import SearchConfig
+from easrec_jax.config.distill import DistillConfig
 from easrec_jax.data.batches import Batch, batches_per_epoch, endless_batch, epoch_batches, scoring_samples
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.models.cost import cost_table
@@ -38,6 +39,7 @@ from easrec_jax.nas.strategies.known import find_strategy
 from easrec_jax.nas.strategies.strategy import Strategy
 from easrec_jax.precision import in_float32
 from easrec_jax.space import Space
+from easrec_jax.train.distillation import Taught, about
 from easrec_jax.train.loop import QUIET, LoopState, Procedure, Run, run_epochs
 from easrec_jax.train.task import Task
 from easrec_jax.typed import check
@@ -84,6 +86,14 @@ def check_strategy(strategy: Strategy | Alone, space: Space, costs: np.ndarray, 
     Table.of(space, costs, settings.budget)
 
 
+def check_terms(distill: DistillConfig) -> None:
+    """Raise `ValueError` where a teacher has nothing to say to a supernet of our own space."""
+    expected = (
+        "scores among them: the networks of this search have no one list of layers, and embeddings of several sizes"
+    )
+    check(not distill.share or "scores" in distill.terms, "distill.terms", expected, distill.terms)
+
+
 @in_float32
 def search(
     space: Space,
@@ -92,6 +102,7 @@ def search(
     settings: SearchConfig,
     strategy: Strategy | Alone | None = None,
     costs: np.ndarray | None = None,
+    taught: Taught | None = None,
     run: Run = QUIET,
 ) -> Found:
     """Search `space` by `strategy` (default: the one that the settings name).
@@ -103,16 +114,22 @@ def search(
     stands. Ranked as "measured", finalists are not the most probable networks but those that are best as they stand.
     A strategy without a supernet names its finalists at once, and each is trained from scratch for `settings.epochs`.
 
+    With a teacher the supernet learns from its scores beside the labels, in both steps, as there is no one list of layers in it;
+    finalists learn as their retraining would. Without one, or with a share of 0, nothing is other than it was.
+
     `costs` in the space's shape replaces the table of FLOPs. Raises `ValueError` if the budget is below the smallest
     network's cost, or means nothing to the strategy.
     """
     strategy = strategy or find_strategy(settings.strategy)
     costs = cost_table(space, task.num_items, settings.cost) if costs is None else costs
     check_strategy(strategy, space, costs, settings)
+    taught = taught if taught is not None and taught.settings.share else None
+    if taught is not None:
+        check_terms(taught.settings)
     if isinstance(strategy, Alone):
-        return _search_alone(space, task, strategy, costs, settings, run)
+        return _search_alone(space, task, strategy, costs, settings, taught, run)
     table = Table.of(space, costs, settings.budget)
-    searcher, loop = _train_supernet(space, task, strategy, costs, table, settings, run)
+    searcher, loop = _train_supernet(space, task, strategy, costs, table, settings, taught, run)
     state, finished, supernet = loop.state, bool(loop.finished), searcher.supernet
     shares = _probabilities(state, table, searcher)
     finalists, measured = _finalists(state, shares, costs, table, searcher), ()
@@ -123,7 +140,8 @@ def search(
         finalists = tuple(sorted(measured, key=lambda one: -(one.ndcg or 0.0))[: settings.finalists])
     pick = finalists[0]
     if finished and len(finalists) > 1:
-        finalists, finished = compete(finalists, (supernet, state.weights), task, settings=settings, run=run)
+        shared = supernet, state.weights
+        finalists, finished = compete(finalists, shared, task, settings=settings, taught=taught, run=run)
         pick = best_of(finalists) if finished else pick
     return Found(
         pick.architecture, finalists, task.split.data.item_ids, supernet, state.weights, state.arch, by_factor(shares, space),
@@ -132,7 +150,13 @@ def search(
 
 
 def _search_alone(
-    space: Space, task: Task, strategy: Alone, costs: np.ndarray, settings: SearchConfig, run: Run
+    space: Space,
+    task: Task,
+    strategy: Alone,
+    costs: np.ndarray,
+    settings: SearchConfig,
+    taught: Taught | None,
+    run: Run,
 ) -> Found:
     """Every network that the strategy names, trained from scratch."""
     admitted = np.flatnonzero(
@@ -140,7 +164,7 @@ def _search_alone(
     )
     chosen = strategy.choose(admitted, settings, task.seed)
     finalists = tuple(finalist(space, costs, int(network)) for network in chosen)
-    finalists, finished = compete(finalists, None, task, settings=settings, run=run)
+    finalists, finished = compete(finalists, None, task, settings=settings, taught=taught, run=run)
     pick = best_of(finalists) if finished else finalists[0]
     ids = task.split.data.item_ids
     return Found(pick.architecture, finalists, ids, None, None, None, None, None, settings.epochs, finished, {})
@@ -186,8 +210,9 @@ def describe_state(state: SearchState, costs: np.ndarray, table: Table, searcher
 
 
 def _train_supernet(
-    space: Space, task: Task, strategy: Strategy, costs: np.ndarray, table: Table, settings: SearchConfig, run: Run
-) -> tuple[Searcher, LoopState]:
+    space: Space, task: Task, strategy: Strategy, costs: np.ndarray, table: Table, settings: SearchConfig,
+    taught: Taught | None, run: Run,
+) -> tuple[Searcher, LoopState]:  # fmt: skip
     """Algorithm 1: after the warm-up epochs, an architecture step (if any) on a validation batch follows every f-th weight step.
 
     What is left is the last step's state, so no epoch is told as the best.
@@ -198,17 +223,17 @@ def _train_supernet(
     init_key, weight_key, arch_key = jax.random.split(jax.random.key(task.seed), 3)
     steps = batches_per_epoch(task.samples, **plan)
     warmup, last = settings.warmup_epochs * steps, steps * settings.epochs // settings.every * settings.every
-    searcher = make_searcher(
-        supernet_of(space, task.num_items, task.dropout, settings.sharing), settings, strategy, (warmup, last)
-    )
+    supernet = supernet_of(space, task.num_items, task.dropout, settings.sharing)
+    teacher, theirs, share = (taught.teacher, taught.weights, taught.settings.share) if taught else (None, None, 0.0)
+    searcher = make_searcher(supernet, settings, strategy, (warmup, last), teacher, share)
     validation = scoring_samples(task.split, "validation", max_length=plan["max_length"])
 
     def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:
-        state, figures = weight_step(state, batch, weight_key, table, searcher=searcher)
+        state, figures = weight_step(state, batch, weight_key, table, theirs, searcher=searcher)
         due = (number + 1) % settings.every == 0 and number >= warmup
         if due and searcher.strategy.learn is not None:
             held_out = endless_batch(validation, number // settings.every, **plan, seed=task.seed)
-            state, more = architecture_step(state, held_out, arch_key, table, searcher=searcher)
+            state, more = architecture_step(state, held_out, arch_key, table, theirs, searcher=searcher)
             figures |= more
         return state, figures
 
@@ -224,13 +249,14 @@ def _train_supernet(
         rates = f"search.learning_rate {settings.learning_rate:.3g}, search.arch_learning_rate {settings.arch_learning_rate:.3g}"
         return f"lower the learning rates ({rates})"
 
+    known = dataclasses.asdict(settings) | {"seed": task.seed, "largest": space.largest.to_json()}
     loop = run_epochs(
         LoopState.start(init_search(searcher, init_key), keep=()),
         Procedure(step, batches, evaluate, lambda state: (), advice),
         steps_per_epoch=steps,
         epochs=settings.epochs,
         patience=settings.patience,
-        run=unranked(run, dataclasses.asdict(settings) | {"seed": task.seed, "largest": space.largest.to_json()}, task),
+        run=unranked(run, known | (about(taught) if taught else {}), task),
     )
     return searcher, loop
 

@@ -16,11 +16,13 @@ from jax import Array
 
 from easrec_jax.config import SearchConfig
 from easrec_jax.data.batches import Batch
-from easrec_jax.models.encoder import Supernet
+from easrec_jax.models.encoder import Layered, Supernet
 from easrec_jax.models.supernet import computed
 from easrec_jax.nas.distribution import Table
 from easrec_jax.nas.sandwich import sandwich_loss
 from easrec_jax.nas.strategies.strategy import Moment, Strategy, one_at_a_time
+from easrec_jax.nn.losses import Teacher
+from easrec_jax.train.distillation import teachers_word
 from easrec_jax.train.step import clipped, next_item_loss, rate_schedule
 
 
@@ -45,13 +47,22 @@ class Searcher(NamedTuple):
     settings: SearchConfig
     strategy: Strategy
     span: tuple[int, int]  # weight steps done before the first architecture step, and at the last one
+    teacher: Layered | None = None  # whose scores have `share` of what is learned
+    share: float = 0.0
 
 
 WARMUP_STEPS = 100  # of a schedule
 
 
 @lru_cache(maxsize=16)
-def make_searcher(supernet: Supernet, settings: SearchConfig, strategy: Strategy, span: tuple[int, int]) -> Searcher:
+def make_searcher(
+    supernet: Supernet,
+    settings: SearchConfig,
+    strategy: Strategy,
+    span: tuple[int, int],
+    teacher: Layered | None = None,
+    share: float = 0.0,
+) -> Searcher:
     """Adam for both parameter sets, each with its own rate; one object a setting, so that nothing recompiles."""
     rate: Any = settings.learning_rate
     if settings.schedule == "cosine":
@@ -59,7 +70,7 @@ def make_searcher(supernet: Supernet, settings: SearchConfig, strategy: Strategy
     weights_tx = clipped(optax.adam(rate), settings.clip_norm)
     arch_tx = optax.adam(settings.arch_learning_rate)
     strategy = strategy if supernet.mixes else one_at_a_time(strategy)
-    return Searcher(supernet, weights_tx, arch_tx, settings, strategy, span)
+    return Searcher(supernet, weights_tx, arch_tx, settings, strategy, span, teacher, share)
 
 
 def init_search(searcher: Searcher, key: Array) -> SearchState:
@@ -84,29 +95,32 @@ def _count(counts: dict[str, Array], kind: str, shares: Array) -> dict[str, Arra
     return counts | {kind: counts[kind] + computed(shares)} if counts else counts
 
 
-def supernet_loss(weights: Any, drawn: Array, batch: Batch, key: Array | None, supernet: Supernet) -> Array:
-    """Cross entropy of a batch through what is drawn; a key switches dropout on and is consumed."""
+def supernet_loss(
+    weights: Any, drawn: Array, batch: Batch, key: Array | None, supernet: Supernet, word: Teacher | None = None
+) -> Array:
+    """Cross entropy of a batch through what is drawn; a key switches dropout on and is consumed. `word`: what a teacher says of it."""
 
     def encoder(method: Callable) -> Callable[[Array], Array]:
         return lambda items: method(weights, items, drawn, key=key)
 
-    return next_item_loss(weights, encoder(supernet.encode), encoder(supernet.encode_last), batch)
+    return next_item_loss(weights, encoder(supernet.encode), encoder(supernet.encode_last), batch, word)
 
 
 @partial(jax.jit, static_argnames="searcher", donate_argnames="state")
 def weight_step(
-    state: SearchState, batch: Batch, key: Array, table: Table, *, searcher: Searcher
+    state: SearchState, batch: Batch, key: Array, table: Table, theirs: Any = None, *, searcher: Searcher
 ) -> tuple[SearchState, dict[str, Array]]:
-    """One update of the shared weights on a training batch. Keys: `fold_in(key, step)`."""
+    """One update of the shared weights on a training batch; `theirs`: the teacher's weights. Keys: `fold_in(key, step)`."""
     draw_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-    counts, settings = state.computed, searcher.settings
+    counts, settings, supernet = state.computed, searcher.settings, searcher.supernet
+    word = teachers_word(searcher.teacher, theirs, searcher.share, batch)
     if settings.training == "sandwich":
         opened = state.step >= searcher.span[0]
-        loss_of = partial(sandwich_loss, supernet=searcher.supernet, share=settings.teacher, opened=opened)
+        loss_of = partial(sandwich_loss, supernet=supernet, share=settings.teacher, opened=opened, word=word)
         loss, grads = jax.value_and_grad(loss_of)(state.weights, batch, draw_key, table)
     else:
         drawn = searcher.strategy.draw(state.arch, draw_key, moment_of(state.step, table, searcher))
-        loss, grads = jax.value_and_grad(supernet_loss)(state.weights, drawn, batch, dropout_key, searcher.supernet)
+        loss, grads = jax.value_and_grad(supernet_loss)(state.weights, drawn, batch, dropout_key, supernet, word)
         counts = _count(counts, "weight", drawn)
     updates, opt = searcher.weights_tx.update(grads, state.weights_opt, state.weights)
     weights = optax.apply_updates(state.weights, updates)
@@ -116,14 +130,15 @@ def weight_step(
 
 @partial(jax.jit, static_argnames="searcher", donate_argnames="state")
 def architecture_step(
-    state: SearchState, batch: Batch, key: Array, table: Table, *, searcher: Searcher
+    state: SearchState, batch: Batch, key: Array, table: Table, theirs: Any = None, *, searcher: Searcher
 ) -> tuple[SearchState, dict[str, Array]]:
     """One first-order update of the architecture parameters on a validation batch, by the strategy's gradient."""
     strategy, moment = searcher.strategy, moment_of(state.step, table, searcher)
+    word = teachers_word(searcher.teacher, theirs, searcher.share, batch)
     assert strategy.learn is not None
 
     def loss_of(drawn: Array, dropout_key: Array | None) -> Array:
-        return supernet_loss(state.weights, drawn, batch, dropout_key, searcher.supernet)
+        return supernet_loss(state.weights, drawn, batch, dropout_key, searcher.supernet, word)
 
     learned = strategy.learn(state.arch, jax.random.fold_in(key, state.step), moment, loss_of)
     updates, opt = searcher.arch_tx.update(learned.gradient, state.arch_opt, state.arch)

@@ -59,7 +59,7 @@ def taught_by(config: Config, data: Interactions, *, run: Run = QUIET) -> Taught
 def search(config: Config, data: Interactions, *, taught: Taught | None = None, run: Run = QUIET) -> Found | FoundCell:
     """Search the config's space on these interactions. Raises `KeyboardInterrupt` where Ctrl-C ended it, and what `nas.search` raises.
 
-    `taught` is what adarec learns from, of `taught_by`; without it, from the labels alone.
+    `taught` is whom it learns from beside the labels, of `taught_by`.
     """
     task = task_of(config, Split(data))
     if config.search.strategy == ADAREC:
@@ -69,7 +69,7 @@ def search(config: Config, data: Interactions, *, taught: Taught | None = None, 
         if config.search.cost == "latency":
             seconds = space_latency(space, task.num_items)
             costs = seconds / seconds.max()
-        found = search_space(space, task, settings=config.search, costs=costs, run=run)
+        found = search_space(space, task, settings=config.search, costs=costs, taught=taught, run=run)
     if not found.finished:
         raise KeyboardInterrupt
     return found

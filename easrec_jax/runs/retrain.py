@@ -21,8 +21,8 @@ from easrec_jax.models.network import network_scores
 from easrec_jax.models.rival import check_rival, find_rival
 from easrec_jax.runs.described import describe_architecture, describe_flops
 from easrec_jax.runs.start import fresh_weights
-from easrec_jax.train.distillation import Taught, distilled, with_distillation, without_distillation
-from easrec_jax.train.fit import Fitted, fit
+from easrec_jax.train.distillation import Taught, fit_taught
+from easrec_jax.train.fit import Fitted
 from easrec_jax.train.loop import QUIET, Run
 from easrec_jax.train.task import make_evaluator, task_of
 from easrec_jax.typed import check
@@ -65,15 +65,15 @@ def train_and_evaluate(
     run: Run = QUIET,
 ) -> Retrained | None:
     """`retrain` of a network or rival that is there already; by a teacher too, if one is given."""
-    task, objective = task_of(config, split), None
-    if taught is not None:
-        key = jax.random.fold_in(jax.random.key(config.seed), 4)
-        weights = with_distillation(weights, taught, layers=encoder.architecture.depth, key=key)
-        objective = distilled(taught)
-    fitted = fit(
-        encoder, weights, task, settings=config.retrain, objective=objective, evaluate_start=evaluate_start, run=run
+    fitted = fit_taught(
+        encoder,
+        weights,
+        task_of(config, split),
+        taught,
+        settings=config.retrain,
+        evaluate_start=evaluate_start,
+        run=run,
     )
-    fitted = fitted._replace(weights=without_distillation(fitted.weights))
     if not fitted.finished:
         return None
     both = evaluate_both(config, split, network_scores(encoder), fitted.weights)

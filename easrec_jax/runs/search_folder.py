@@ -113,6 +113,14 @@ def load_pick(folder: Path, config: Config) -> tuple[AnyArchitecture, dict, str]
         )
     if isinstance(architecture, Architecture):
         space_of(config).network(architecture)
+    else:
+        for name, there in (("width", architecture.width), ("layers", architecture.depth)):
+            check(
+                there == getattr(config.model, name),
+                f"model.{name}",
+                f"{there} as in the search ({path})",
+                getattr(config.model, name),
+            )
     return architecture, tree["chosen_by"], file_digest(path)
 
 

@@ -16,7 +16,7 @@ from easrec_jax.data.split import Split
 from easrec_jax.files import check_digests, file_digest, file_digests, read_json, whole_folder, write_text
 from easrec_jax.models.encoder import Layered
 from easrec_jax.models.rival import find_rival
-from easrec_jax.runs.cli import Progress
+from easrec_jax.runs.cli import Progress, fail
 from easrec_jax.runs.retrain import train_and_evaluate
 from easrec_jax.serving.artifact import load_tree, save_tree
 from easrec_jax.train.checkpoint import Checkpoints
@@ -35,8 +35,13 @@ def teacher_network(config: Config, num_items: int) -> Layered:
     )  # fmt: skip
     make = find_rival(settings.teacher)[0].network
     assert make is not None
-    network: Any = make(architecture, None, num_items, model.dropout)
+    network: Any = make(architecture, None, num_items, _dropout(config))
     return network
+
+
+def teacher_flops(config: Config, num_items: int) -> int:
+    """Of a request to it."""
+    return find_rival(config.distill.teacher)[0].flops(teacher_network(config, num_items))
 
 
 def train_teacher(config: Config, split: Split, *, run: Run = QUIET) -> tuple[Taught, dict] | None:
@@ -49,10 +54,9 @@ def train_teacher(config: Config, split: Split, *, run: Run = QUIET) -> tuple[Ta
     done = train_and_evaluate(network, weights, dataclasses.replace(config, retrain=settings), split, run=run)
     if done is None:
         return None
-    flops = find_rival(config.distill.teacher)[0].flops(network)
     figures = {
-        "flops": flops, "parameters": sum(x.size for x in jax.tree.leaves(weights)), "best_epoch": done.fitted.epoch,
-        "validation": done.validation, "test": done.test,
+        "flops": teacher_flops(config, split.data.num_items), "parameters": sum(x.size for x in jax.tree.leaves(weights)),
+        "best_epoch": done.fitted.epoch, "validation": done.validation, "test": done.test,
     }  # fmt: skip
     return _taught(config, split, done.fitted.weights), figures
 
@@ -77,6 +81,16 @@ def find_teacher(config: Config, workdir: Path, split: Split, *, run: Run = QUIE
             described = {"made_of": _made_of(config, split), "sha256": file_digests(aside)} | trained[1]
             write_text(aside / "teacher.json", json.dumps(described, indent=2) + "\n")
         shutil.rmtree(unfinished, ignore_errors=True)
+    check_teacher(config, workdir, split)
+    path = folder / "weights.npz"
+    return _taught(config, split, load_tree(path), file_digest(path))
+
+
+def check_teacher(config: Config, workdir: Path, split: Split) -> None:
+    """Raise `ValueError` where the teacher of a work directory is asked for and of other settings or data, or damaged."""
+    folder = workdir / FOLDER
+    if not config.distill.share or not (folder / "teacher.json").is_file():
+        return
     tree, here = read_json(folder / "teacher.json"), json.loads(json.dumps(_made_of(config, split)))
     there = tree.get("made_of")
     if there != here:
@@ -85,27 +99,32 @@ def find_teacher(config: Config, workdir: Path, split: Split, *, run: Run = QUIE
             f"{folder}: the teacher there was made otherwise ({', '.join(differ)}): delete the folder, or use another --workdir"
         )
     check_digests(folder, tree.get("sha256"), source=folder / "teacher.json", needed=("weights.npz",))
-    path = folder / "weights.npz"
-    return _taught(config, split, load_tree(path), file_digest(path))
 
 
 def teach(config: Config, workdir: Path, split: Split) -> Taught | None:
     """`find_teacher` for a command that shows how far its training is; None where `distill.*` asks for none.
 
-    Raises `KeyboardInterrupt` where Ctrl-C ended it: the next call goes on.
+    Ends the command where Ctrl-C ended it: the next one goes on.
     """
     if not config.distill.share:
         return None
     with Progress("teacher") as progress:
         taught = find_teacher(config, workdir, split, run=Run(on_step=progress.step, on_epoch=progress.epoch))
     if taught is None:
-        raise KeyboardInterrupt
+        fail(
+            f"interrupted while training the teacher; its checkpoint in {workdir / UNFINISHED} is good: --resume continues"
+        )
     return taught
+
+
+def _dropout(config: Config) -> float:
+    """Of the teacher's training."""
+    return config.model.dropout if config.distill.dropout is None else config.distill.dropout
 
 
 def _made_of(config: Config, split: Split) -> dict:
     """What a teacher depends on; not on what its students make of it."""
-    distill = {k: v for k, v in dataclasses.asdict(config.distill).items() if k not in ("share", "mapping")}
-    model = {name: getattr(config.model, name) for name in ("heads", "max_length", "dropout")}
+    distill = {k: v for k, v in dataclasses.asdict(config.distill).items() if k not in ("share", "terms", "mapping")}
+    model = {name: getattr(config.model, name) for name in ("heads", "max_length")} | {"dropout": _dropout(config)}
     of = {name: getattr(config.data, name) for name in ("targets", "windows")} | {"seed": config.seed}
     return distill | model | of | {"select_by": config.evaluate.select_by} | split.data.identity()

@@ -13,7 +13,7 @@ from jax import Array
 from easrec_jax.data.batches import Batch
 from easrec_jax.models.encoder import Encoder
 from easrec_jax.models.network import item_table
-from easrec_jax.nn.losses import cross_entropy
+from easrec_jax.nn.losses import CHUNK, Teacher, cross_entropy
 
 
 class TrainState(NamedTuple):
@@ -25,11 +25,14 @@ class TrainState(NamedTuple):
 
 
 def next_item_loss(
-    weights: dict, encode: Callable[..., Array], encode_last: Callable[..., Array], batch: Batch
-) -> Array:
-    """Cross entropy of the batch; both encoders are `items -> hidden`, and the shape of the targets says which applies."""
+    weights: dict, encode: Callable[..., Array], encode_last: Callable[..., Array], batch: Batch,
+    teacher: Teacher | None = None,
+) -> Array:  # fmt: skip
+    """Cross entropy of the batch, with a teacher's word in it or without; both encoders are `items -> hidden`, and the shape of the
+    targets says which applies."""
     hidden = encode_last(batch.items) if batch.targets.ndim == 1 else encode(batch.items)
-    return cross_entropy(hidden.reshape(-1, hidden.shape[-1]), item_table(weights), batch.targets.reshape(-1))
+    flat = hidden.reshape(-1, hidden.shape[-1])
+    return cross_entropy(flat, item_table(weights), batch.targets.reshape(-1), CHUNK, teacher)
 
 
 # (weights, encoder, batch, key, data) -> []; the key is consumed
