@@ -86,7 +86,7 @@ class _Scored(NamedTuple):
     kept: Float[Array, " chunk"]
     """The same less what the teacher has of it."""
     exps: Float[Array, "chunk classes"]
-    """Proportional to probabilities; with a teacher, to probabilities less the teacher's share of his."""
+    """Proportional to probabilities; with a teacher, to probabilities less the share of the teacher's that is learned."""
     total: Float[Array, "chunk 1"]
     loss: Float[Array, ""]
 
