@@ -36,7 +36,7 @@ class DistillConfig:
     dropout: float | None = None
     """Dropout rate in the teacher's training (None: model.dropout). A large teacher wants more than a small student."""
     epochs: int = 30
-    """Most epochs of its training; batches, schedule and patience are those of retrain.*."""
+    """Most epochs of its training; batches, schedule and patience are those of retrain.* when it is trained."""
     learning_rate: float = 0.001
     """Adam's highest rate in its training."""
 
