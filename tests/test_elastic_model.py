@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import jax
@@ -106,7 +107,7 @@ def test_a_search_becomes_a_model_of_all_sizes(elastic):
 
 
 def test_the_guides_other_lines(elastic, config, call_here):
-    cheap, other = entries(elastic)[0], LINES[2:]
+    cheap, other = entries(elastic)[0], LINES[2:6]
     assert [line[1] for line in other] == ["bin/recommend.py", "bin/evaluate.py", "bin/report.py", "bin/retrain.py"]
     out = {}
     for line in other[:3]:
@@ -123,8 +124,19 @@ def test_the_guides_other_lines(elastic, config, call_here):
     assert done.figures == {name: pytest.approx(of) for name, of in cheap["test"].items()}
 
 
+def test_the_guides_lines_of_a_size_for_each_user(elastic, config, call_here, tmp_path):
+    assert [line[1] for line in LINES[6:]] == ["bin/route.py", "bin/recommend.py"]
+    shutil.copytree(elastic / "model", tmp_path / "model")
+    name, arguments = words(LINES[6], config, workdir=str(tmp_path))
+    assert "of the largest network's FLOPs" in call_here(name, *arguments, "--route.epochs=2", "--route.budget=1.0")
+    name, arguments = words(LINES[7], config, history="m3 i17")
+    arguments[arguments.index("runs/elastic/model")] = str(tmp_path / "model")
+    per_user = Recommender.load(tmp_path / "model", per_user=True)
+    assert per_user.recommend([["m3", "i17"]], k=1)[0][0][0] in call_here(name, *arguments)
+
+
 def test_one_of_the_front_is_trained_alone(elastic, config, call_here, tmp_path):
-    name, arguments = words(LINES[-1], config, **{"workdir": str(tmp_path), "retrain.architecture": "front:0.9"})
+    name, arguments = words(LINES[5], config, **{"workdir": str(tmp_path), "retrain.architecture": "front:0.9"})
     (tmp_path / "search").symlink_to(elastic / "search")
     call_here(name, *arguments)
     found = json.loads((tmp_path / "model" / "architecture.json").read_text())
