@@ -19,7 +19,7 @@ CELL = CellArchitecture(8, 2, ("conv3_1", "zero", "max3", "conv5_2", "identity",
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """(folder, results, Markdown) of some rows."""
+    """(folder, results, Markdown) of some rows. Half a minute: a teacher, two searches and four trainings, each compiled."""
     folder = tmp_path_factory.mktemp("adarec")
     text = run_adarec(Cells(folder, TINY, SPLIT), seeds=1, dataset="planted", rows=("alone", "scores", "wide"))
     return folder, json.loads((folder / "adarec.json").read_text()), text

@@ -53,7 +53,7 @@ def alone(weights, number: int, history: np.ndarray, k: int):
 
 
 def test_a_grouped_batch_is_answered_as_by_each_users_network_alone(routed, weights):
-    users = histories(40, 9)
+    users = histories(16, 9)
     items, ends = flat(users)
     choice = routed.choose(items, ends)
     assert set(choice) == {0, 1, 2}
@@ -75,7 +75,7 @@ def test_the_choice_is_the_best_score_and_does_not_depend_on_who_else_asks(route
 
 
 def test_a_stream_keeps_its_network_until_its_events_double_or_are_cut_and_answers_as_that_network(routed, weights):
-    users = histories(24, LENGTH)
+    users = histories(8, LENGTH)
     stream, rng = routed.start(users), np.random.default_rng(3)
     own = [one.start(users) for one in routed.networks]
     counted, changed = [list(history) for history in users], 0

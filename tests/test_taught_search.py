@@ -43,8 +43,8 @@ def batch_of(seed: int) -> Batch:
 
 
 @pytest.mark.parametrize("fields", [{}, {"sharing": "corners", "training": "sandwich", "teacher": 1.0}, {"wide": True}])
-def test_both_steps_listen_to_the_teacher_as_much_as_his_share(fields):
-    """At a share of one the labels are not seen; at less they are, and so is he."""
+def test_both_steps_listen_to_the_teacher_as_much_as_its_share(fields):
+    """At a share of one the labels are not seen; at less they are, and so is the teacher."""
     config = setting(**fields)
     space, theirs = space_of(config), taught_by(1.0).weights
     supernet = supernet_of(space, ITEMS, 0.0, config.search.sharing)
