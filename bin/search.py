@@ -47,6 +47,8 @@ def command() -> None:
         seconds = latency_table(space, data.num_items, folder / "latency.json")
         costs = seconds / seconds.max()
     taught = teach(config, workdir, split)
+    if cells and taught is None:
+        print("no teacher, the students learn from the labels alone: --distill.share is 0", flush=True)
     with Progress("search", log) as progress:
         run = Run(Checkpoints(folder / "checkpoints"), arguments.resume, progress.step, progress.epoch)
         if space is None:

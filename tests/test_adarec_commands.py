@@ -40,6 +40,7 @@ def test_a_student_is_found_taught_and_served(call_here, tmp_path):
     assert found["kind"] == "cells" and found["chosen_by"]["method"] == "adarec"
     before = (run / "teacher" / "weights.npz").stat().st_mtime_ns
     said = call_here("retrain", CONFIG, "--workdir", run, *TINY)
+    assert "as it was trained before" in said
     assert "AdaRec" in said and (run / "teacher" / "weights.npz").stat().st_mtime_ns == before
     model = load_model(run / "model")
     assert list(model.architecture.operations) == found["operations"] and "distillation" not in model.weights

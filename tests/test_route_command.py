@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from elastic import save_elastic
 
 from easrec_jax.config_files import from_json
 from easrec_jax.data.load import load_data
+from easrec_jax.data.split import Split
+from easrec_jax.nas.routing import Routed
+from easrec_jax.runs.route_folder import add_route, load_elastic
+from easrec_jax.serving.artifact import save_model
 from easrec_jax.serving.recommend import Recommender
 from easrec_jax.serving.shapes import flat
 
@@ -59,6 +64,19 @@ def test_an_elastic_model_is_routed_and_what_is_written_answers_each_user(call_h
     whole = Recommender.load(model)
     assert whole.results == before.results and whole.fingerprint == before.fingerprint
     assert whole.recommend([["i3", "i4"]]) == before.recommend([["i3", "i4"]])
+    elastic, stale = load_elastic(model, data)
+    kept = recommender.route
+    routed = Routed(recommender.routed.router, kept.head, kept.networks, 0.0, 0.0, True)
+    texts = {"config": (model / "config.json").read_text(), "metrics": (model / "metrics.jsonl").read_text()}
+    about = json.loads((model / "architecture.json").read_text())
+    save_model(
+        model,
+        stale._replace(weights=jax.tree.map(lambda x: 2 * np.asarray(x), stale.weights)),
+        architecture=about,
+        **texts,
+    )
+    with pytest.raises(ValueError, match="another model than the router was trained for"):
+        add_route(model, stale, elastic, routed, config, Split(data))
     with pytest.raises(ValueError, match="holds a run already"):
         call_here("route", DEMO, *TINY, *ELASTIC, *ROUTE, f"--workdir={tmp_path}")
 

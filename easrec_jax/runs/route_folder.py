@@ -40,7 +40,12 @@ def load_elastic(folder: Path, data: Interactions) -> tuple[Elastic, Model]:
 
 
 def add_route(folder: Path, model: Model, elastic: Elastic, routed: Routed, config: Config, split: Split) -> dict:
-    """Write the model's folder again, with the router; what route.json holds: whom each size answers, figures of both parts."""
+    """Write the model's folder again, with the router; what route.json holds: whom each size answers, figures of both parts.
+
+    Raises `ValueError` where another model stands there by now.
+    """
+    if load_model(folder).fingerprint != model.fingerprint:
+        raise ValueError(f"{folder}: another model than the router was trained for stands there by now: train it again")
     described = describe_route(elastic, routed, config, split)
     route = Route(routed.networks, routed.head, described)
     as_it_was = {"config": (folder / "config.json").read_text(), "metrics": (folder / "metrics.jsonl").read_text()}

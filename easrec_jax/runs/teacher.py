@@ -102,12 +102,15 @@ def check_teacher(config: Config, workdir: Path, split: Split) -> None:
 
 
 def teach(config: Config, workdir: Path, split: Split) -> Taught | None:
-    """`find_teacher` for a command that shows how far its training is; None where `distill.*` asks for none.
+    """`find_teacher` for a command that shows how far its training is, or that it stands already; None where `distill.*` asks for
+    none.
 
     Ends the command where Ctrl-C ended it: the next one goes on.
     """
     if not config.distill.share:
         return None
+    if (workdir / FOLDER / "teacher.json").is_file():
+        print(f"teacher: {workdir / FOLDER}, as it was trained before", flush=True)
     with Progress("teacher") as progress:
         taught = find_teacher(config, workdir, split, run=Run(on_step=progress.step, on_epoch=progress.epoch))
     if taught is None:
