@@ -3,7 +3,8 @@
 `search_and_fit(config, read_interactions(data))` is the whole way from a file, a folder or a table to a `Recommender`;
 `search` and `fit` are its two halves. `Recommender.load("runs/demo/model").recommend([["i1", "i2"]], k=10)` answers from a saved
 model. A `Config` says how to search and train, `space_of` has the networks (`Architecture`) that it chooses from, `Split`
-holds out, `Evaluator` measures. The commands are bin/search.py, bin/retrain.py, bin/recommend.py and bin/serve.py.
+holds out, `Evaluator` measures. The commands are
+`easrec search`, `easrec retrain`, `easrec recommend` and `easrec serve`, or bin/search.py and so on.
 """
 
 # ruff: noqa: F401 (the imports below are for type checkers; `_NAMES` is the list)

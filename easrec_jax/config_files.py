@@ -41,9 +41,28 @@ def load_variable(path: str | Path, name: str, *kinds: type) -> Any:
     return found
 
 
+def find_config(name: str | Path) -> Path:
+    """A config file by its path, or by the name of one of the library's own: `ml1m`. Raises `FileNotFoundError` that lists those."""
+    path, known = Path(name), own_configs()
+    if path.is_file() or path.suffix:
+        return path
+    if str(name) not in known:
+        raise FileNotFoundError(
+            f"{name}: no such config (expected a Python file that defines `config`, or one of {', '.join(known)})"
+        )
+    return known[str(name)]
+
+
+def own_configs() -> dict[str, Path]:
+    """The library's config files by name: configs/ of the package, or of the checkout it runs from."""
+    inside = Path(__file__).parent / "configs"
+    folder = inside if inside.is_dir() else inside.parents[1] / "configs"
+    return {path.stem: path for path in sorted(folder.glob("*.py"))}
+
+
 def load_config(path: str | Path) -> Config:
-    """The `config` of a config file; raises what `load_variable` raises."""
-    return load_variable(path, "config", Config)
+    """The `config` of a config file, or of one of the library's own by its name; raises what `load_variable` and `find_config` do."""
+    return load_variable(find_config(path), "config", Config)
 
 
 def to_json(config: Config) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
+import importlib
 import os
 import runpy
 import subprocess
@@ -60,9 +60,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--hypothesis-profile", None):
         hypothesis.settings.load_profile("fixed")
     if (store := getattr(config, "cache", None)) is not None:
-        jax.config.update(
-            "jax_compilation_cache_dir", str(store.mkdir("jax" + os.environ.get("PYTEST_XDIST_WORKER", "")))
-        )
+        # One for all processes: the key of a program holds no path then.
+        jax.config.update("jax_compilation_cache_dir", str(store.mkdir("jax")))
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
@@ -149,16 +149,11 @@ def variant(request) -> dict:
 
 @pytest.fixture
 def call_here(monkeypatch, capsys):
-    """`call_here(name, *arguments)`: bin/NAME.py in this process, errors and warnings as they are raised; what it prints."""
+    """`call_here(name, *arguments)`: a command in this process, errors and warnings as they are raised; what it prints."""
 
     def run(name: str, *arguments: object) -> str:
-        path = Path(__file__).parent.parent / "bin" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"bin_{name}", path)
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, spec.name, module)  # the help of flags is read from its source
-        monkeypatch.setattr(sys, "argv", [path.name, *map(str, arguments)])
-        spec.loader.exec_module(module)
-        module.command()
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        importlib.import_module(f"easrec_jax.commands.{name}").command()
         return capsys.readouterr().out
 
     return run

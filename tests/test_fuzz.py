@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import io
 import json
 import sys
@@ -197,10 +197,7 @@ def model(tmp_path_factory) -> Path:
 
 def call(name: str, *arguments: str) -> None:
     """A command's `command()`, with everything that `cli.main` makes one line of; SystemExit is tyro's own message."""
-    spec = importlib.util.spec_from_file_location(f"bin_{name}", ROOT / "bin" / f"{name}.py")
-    assert spec and spec.loader
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module(f"easrec_jax.commands.{name}")
     before, sys.argv = sys.argv, [f"{name}.py", *arguments]
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):

@@ -1,7 +1,7 @@
 """Every setting of an experiment, each with its one default, a file a part.
 
 The dataclasses validate themselves: a wrong value raises `ValueError` naming the field, what was expected and what came.
-`bin/*.py` turn every field into a flag of the same dotted name; the text under a field is its help.
+The commands turn every field into a flag of the same dotted name; the text under a field is its help.
 """
 
 from __future__ import annotations

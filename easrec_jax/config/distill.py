@@ -13,7 +13,7 @@ Term = Literal["embedding", "hidden", "scores"]
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """What a network learns from a teacher, in `bin/search.py` and `bin/retrain.py`; the teacher is in WORKDIR/teacher.
+    """What a network learns from a teacher, in search and retrain; the teacher is in WORKDIR/teacher.
 
     The networks of a supernet of our own space have no single list of layers, and embeddings of several sizes: such a supernet
     learns from the teacher's scores alone, whatever else is among the terms. Its finalists and its pick learn by all of them.

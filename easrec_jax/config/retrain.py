@@ -20,7 +20,7 @@ class RetrainConfig:
     weights: Literal["copied", "fresh"] = "copied"
     """Start from the supernet's weights, if the strategy trains one, or from scratch; which is better depends on the data."""
     from_model: str = ""
-    """--retrain.from MODEL for short: go on from a trained model, a folder of bin/retrain.py, and not from a search: its
+    """--retrain.from MODEL for short: go on from a trained model, a folder that retrain wrote, and not from a search: its
     architecture, its weights (unless they shall be fresh), item rows by item id; the data may have new users and items. Its own
     figures on them count as epoch 0."""
     epochs: int = 30

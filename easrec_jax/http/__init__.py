@@ -1,1 +1,1 @@
-"""An HTTP service over a saved model (extra `serve`): `bin/serve.py MODEL`, or `app.create_app` under any ASGI server."""
+"""An HTTP service over a saved model (extra `serve`): `easrec serve MODEL`, or `app.create_app` under any ASGI server."""

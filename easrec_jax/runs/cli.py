@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import tyro
 
 from easrec_jax.config import Config
-from easrec_jax.config_files import load_config, names_of_today
+from easrec_jax.config_files import load_config, names_of_today, own_configs
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.memory import use_huge_pages
 from easrec_jax.runs.workdir import MetricsLog
@@ -40,14 +40,16 @@ class RunArguments:
 
 
 def run_arguments(description: str) -> tuple[RunArguments, Path]:
-    """Parse `CONFIG.py [--flags]`: the config with its flags applied, and the run's folder."""
+    """Parse `CONFIG [--flags]`: the config with its flags applied, and the run's folder."""
     program = Path(sys.argv[0]).name
     arguments = sys.argv[1:]
     if not arguments or arguments[0].startswith("-"):
         if arguments and arguments[0] in ("-h", "--help"):
             default, name = Config(), "NAME"
         else:
-            fail(f"expected a config file first: {program} CONFIG.py [--flags], for example configs/demo.py")
+            fail(
+                f"expected a config first: {program} CONFIG [--flags], CONFIG being a file or one of {', '.join(own_configs())}"
+            )
     else:
         default, name = load_config(arguments[0]), Path(arguments[0]).stem
         arguments = arguments[1:]
@@ -57,7 +59,7 @@ def run_arguments(description: str) -> tuple[RunArguments, Path]:
         args=[FROM.sub("--retrain.from_model", word) for word in arguments],
         default=RunArguments(default),
         description=description,
-        prog=f"{program} CONFIG.py",
+        prog=f"{program} CONFIG",
         config=(tyro.conf.HelptextFromCommentsOff,),
         use_underscores=True,
     )

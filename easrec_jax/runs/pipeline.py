@@ -1,4 +1,4 @@
-"""From interactions to a recommender in memory: what bin/search.py and bin/retrain.py do, without their folders."""
+"""From interactions to a recommender in memory: what the commands search and retrain do, without their folders."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def load_pick(folder: Path, config: Config) -> tuple[AnyArchitecture, dict, str]
     """(the pick of a finished search, how it was chosen, the file's checksum). Errors name files."""
     path = folder / "architecture.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no finished search here (run bin/search.py with the same config first)")
+        raise FileNotFoundError(f"{path}: no finished search here (run the command search with the same config first)")
     tree = read_json(path)
     architecture = architecture_from_json(tree, source=str(path))
     if architecture.max_length != config.model.max_length:

@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from easrec_jax.architecture import Architecture, full_architecture, sasrec_architecture
-from easrec_jax.cells import AnyArchitecture
+from easrec_jax.cells import AnyArchitecture, CellArchitecture
 from easrec_jax.config import Config
 from easrec_jax.data.interactions import IdMap, Interactions
 from easrec_jax.models.cost import request_flops
@@ -56,6 +56,12 @@ class Start(NamedTuple):
     def searched(self) -> bool:
         """Whether it is the pick of a search."""
         return self.chosen_by["method"] not in ("continued", "fixed", "elastic")
+
+    @property
+    def row(self) -> str:
+        """What the trained model is called in tables beside rivals."""
+        found = "AdaRec" if isinstance(self.architecture, CellArchitecture) else "EASRec"
+        return "largest size" if self.sizes else found if self.searched else "this model"
 
     def announce(self, described: dict) -> str:
         """What is about to be trained, in a line or two; `described` is the content of architecture.json."""

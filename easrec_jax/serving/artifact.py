@@ -104,7 +104,7 @@ def load_model(folder: str | Path) -> Model:
         if not manifest.is_file() or not manifest.resolve().is_relative_to(standing.resolve()):
             inside = f"; there is one in {folder / 'model'}" if (folder / "model" / "manifest.json").is_file() else ""
             raise FileNotFoundError(
-                f"{folder}: no model here (expected a folder with manifest.json, as bin/retrain.py writes){inside}"
+                f"{folder}: no model here (expected a folder with manifest.json, as the command retrain writes){inside}"
             )
         before = manifest.read_bytes()
         try:

@@ -23,7 +23,7 @@ from easrec_jax.serving.routed import RoutedNetworks
 from easrec_jax.typed import check
 
 ROUTE, ROUTER = "route.json", "router.npz"
-HOW_TO = "bin/route.py adds one to an elastic model (docs/guide.md)"
+HOW_TO = "the command route adds one to an elastic model (docs/guide.md)"
 
 
 class Route(NamedTuple):

@@ -28,7 +28,7 @@ from easrec_jax.models.corner import corner, is_corner
 from easrec_jax.typed import check
 
 NUMBERS = ("cost", "flops", "flops_over_sasrec", "parameters", "ms", "ms_over_sasrec")
-HOW_TO = "bin/search.py and bin/retrain.py --retrain.architecture elastic make one that has (docs/guide.md)"
+HOW_TO = "the commands search and retrain --retrain.architecture elastic make one that has (docs/guide.md)"
 
 
 class Size(NamedTuple):
