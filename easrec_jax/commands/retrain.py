@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from easrec_jax.config import Config
 from easrec_jax.data.interactions import Interactions
-from easrec_jax.runs.cli import Progress, describe_data, fail, machine, run_arguments
+from easrec_jax.runs.cli import Progress, describe_data, fail, machine, pictures, run_arguments
 
 if TYPE_CHECKING:
     from easrec_jax.data.split import Split
@@ -73,8 +73,9 @@ def command() -> None:
     if others := rivals(config, data, split, truth):
         results["baselines"] = others
     write_model(workdir / "model", done, results, config, data, titles=titles, records=log.records(), front=sizes)
-    if not sizes:
-        training_figure(log.records(), folder / "training.png", select_by=config.evaluate.select_by)
+    with pictures():
+        if not sizes:
+            training_figure(log.records(), folder / "training.png", select_by=config.evaluate.select_by)
     print(tables(start.row, results, others, sizes, config))
     print(spent(results, workdir / "model"))
     owner.close()

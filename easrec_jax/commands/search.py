@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from easrec_jax.cells import AnyArchitecture, CellArchitecture
-from easrec_jax.runs.cli import Progress, describe_data, fail, machine, run_arguments
+from easrec_jax.runs.cli import Progress, describe_data, fail, machine, pictures, run_arguments
 
 
 def command() -> None:
@@ -62,9 +62,10 @@ def command() -> None:
     if not found.finished:
         fail(f"interrupted after {found.epochs} whole epochs; the checkpoint in {folder} is good: --resume continues")
     described = write_search(folder, found, config, data)
-    draw_search(log.records(), config, folder / "search.png")
-    if isinstance(found, Found) and found.measured:
-        draw_front(describe_front(found, config, data.num_items)["networks"], config, folder / "front.png")
+    with pictures():
+        draw_search(log.records(), config, folder / "search.png")
+        if isinstance(found, Found) and found.measured:
+            draw_front(describe_front(found, config, data.num_items)["networks"], config, folder / "front.png")
     over_teacher = teacher_flops(config, data.num_items) if cells and taught is not None else None
     print(announcement(found.architecture, described, over_teacher))
     print(f"  {time.perf_counter() - started:.0f} s, {machine()['peak_memory_mb']} MB at most; written to {folder}")

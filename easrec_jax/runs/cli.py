@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -110,6 +110,15 @@ def main(command: Callable[[], Any]) -> NoReturn:
         other = "; other settings are another run: --overwrite, or another --workdir"
         fail(f"{error}{other if isinstance(error, FloatingPointError) else ''}")
     raise SystemExit(status or 0)
+
+
+@contextlib.contextmanager
+def pictures() -> Iterator[None]:
+    """Around what draws: pictures are an extra, and without it a line says so and the run goes on."""
+    try:
+        yield
+    except ImportError as error:
+        print(f"no picture: {error}", file=sys.stderr)
 
 
 def setup_jax() -> None:
