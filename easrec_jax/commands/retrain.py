@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from easrec_jax.config import Config
 from easrec_jax.data.interactions import Interactions
-from easrec_jax.runs.cli import Progress, describe_data, fail, machine, pictures, run_arguments
+from easrec_jax.runs.cli import Progress, RunArguments, describe_data, fail, machine, pictures, run_arguments
 
 if TYPE_CHECKING:
     from easrec_jax.data.split import Split
@@ -22,9 +22,16 @@ if TYPE_CHECKING:
 def command() -> None:
     """Train, evaluate and write the model."""
     arguments, workdir = run_arguments(__doc__ or "")
-    config, folder = arguments.config, workdir / "retrain"
 
     from easrec_jax.data.load import load_data
+
+    train(arguments, workdir, *load_data(arguments.config.data, seed=arguments.config.seed))
+
+
+def train(arguments: RunArguments, workdir: Path, data: Interactions, truth: Any) -> None:
+    """`command` on interactions that are read already; `truth` is `load_data`'s."""
+    config, folder = arguments.config, workdir / "retrain"
+
     from easrec_jax.data.split import Split
     from easrec_jax.data.titles import read_titles
     from easrec_jax.runs.described import describe_architecture
@@ -40,7 +47,6 @@ def command() -> None:
     from easrec_jax.train.task import samples_of
 
     started = time.perf_counter()
-    data, truth = load_data(config.data, seed=config.seed)
     titles = read_titles(config.data.titles) if config.data.titles else {}
     split, start = Split(data), find_start(config, workdir, data)
     check_target(config, workdir, arguments.overwrite or (arguments.resume and folder.is_dir()))

@@ -41,30 +41,34 @@ class RunArguments:
 
 def run_arguments(description: str) -> tuple[RunArguments, Path]:
     """Parse `CONFIG [--flags]`: the config with its flags applied, and the run's folder."""
-    program = Path(sys.argv[0]).name
-    arguments = sys.argv[1:]
+    program, arguments = Path(sys.argv[0]).name, sys.argv[1:]
     if not arguments or arguments[0].startswith("-"):
         if arguments and arguments[0] in ("-h", "--help"):
             default, name = Config(), "NAME"
         else:
-            fail(
-                f"expected a config first: {program} CONFIG [--flags], CONFIG being a file or one of {', '.join(own_configs())}"
-            )
+            known = ", ".join(own_configs())
+            fail(f"expected a config first: {program} CONFIG [--flags], CONFIG being a file or one of {known}")
     else:
         default, name = load_config(arguments[0]), Path(arguments[0]).stem
         arguments = arguments[1:]
+    parsed = with_flags(default, arguments, f"{program} CONFIG", description)
+    return parsed, parsed.workdir or Path("runs") / name
+
+
+def with_flags(default: Config, arguments: list[str], program: str, description: str) -> RunArguments:
+    """The config with these flags applied; help and mistakes end the process."""
     _check_names(arguments)
     parsed = tyro.cli(
         RunArguments,
         args=[FROM.sub("--retrain.from_model", word) for word in arguments],
         default=RunArguments(default),
         description=description,
-        prog=f"{program} CONFIG",
+        prog=program,
         config=(tyro.conf.HelptextFromCommentsOff,),
         use_underscores=True,
     )
     _check_rivals(parsed.config)
-    return parsed, parsed.workdir or Path("runs") / name
+    return parsed
 
 
 def _check_names(arguments: list[str]) -> None:
