@@ -63,7 +63,7 @@ def test_mistakes_say_what_was_expected(typed):
     assert (
         code == 2
         and err
-        == f"error: dmo: no such config (expected a Python file that defines `config`, or one of {', '.join(own_configs())})\n"
+        == f"error: dmo: no such config (expected a file, .py, .toml, .yaml or .json, or one of {', '.join(own_configs())})\n"
     )
     code, _, err = typed("demo", "now")
     assert code == 2 and "no arguments, got 'now'" in err
