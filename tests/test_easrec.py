@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import runpy
 import sys
 from pathlib import Path
@@ -94,3 +95,47 @@ def test_without_matplotlib_a_run_goes_on(monkeypatch, capsys):
     with pictures():
         new_figure(1, 1, (1.0, 1.0))
     assert capsys.readouterr().err == 'no picture: pictures need matplotlib: pip install "easrec_jax[plot]"\n'
+
+
+def test_the_doctor_knows_which_extras_are_there(monkeypatch):
+    from easrec_jax.commands.doctor import installed, software
+
+    package = importlib.metadata.distribution("easrec_jax")
+    for extra in ("plot", "reproduce", "faiss"):
+        assert installed(package, extra)
+    there = importlib.metadata.distribution
+
+    def without(name: str):
+        if name == "matplotlib":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return there(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", without)
+    assert [installed(package, extra) for extra in ("plot", "reproduce", "faiss")] == [False, False, True]
+    assert "not there: plot, reproduce" in software()["extras"]
+
+
+def test_the_doctor_sees_a_model_that_answers_otherwise_once_saved(monkeypatch):
+    from easrec_jax.commands.doctor import self_test
+    from easrec_jax.runs import pipeline
+    from easrec_jax.serving.recommend import Recommender
+
+    made = []
+
+    def once(config, data):
+        made.append(made[0] if made else pipeline_fit(config, data))
+        return made[-1]
+
+    pipeline_fit = pipeline.fit
+    monkeypatch.setattr(pipeline, "fit", once)
+    assert self_test() == ""
+    popular = made[0]._replace(
+        weights={
+            **made[0].weights,
+            "tables": made[0].weights["tables"] | {"items": made[0].weights["tables"]["items"][::-1]},
+        }
+    )
+    monkeypatch.setattr(Recommender, "load", lambda folder: Recommender(popular))
+    assert "the saved model answers" in self_test()
+    made[0].results["test"]["full"]["recall@10"] = 0.05
+    assert "learned nothing" in self_test()

@@ -20,6 +20,7 @@ COMMANDS = (
     "index",
     "serve",
     "report",
+    "doctor",
 )  # as they are used
 
 
