@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import runpy
 import sys
 from pathlib import Path
 
@@ -87,3 +88,11 @@ def test_yaml_without_its_package_says_what_helps(tmp_path, monkeypatch):
     (tmp_path / "my.yaml").write_text(YAML)
     with pytest.raises(ImportError, match=r"easrec_jax\[yaml\]"):
         load_config(tmp_path / "my.yaml")
+
+
+def test_the_page_of_settings_is_what_is_in_the_code():
+    names = runpy.run_path(str(CONFIGS[0].parents[1] / "docs" / "generate.py"))
+    text = names["page"]()
+    assert names["PAGE"].read_text(encoding="utf-8") == text, "run python docs/generate.py"
+    assert "| `retrain.epochs` | `30` | Most epochs over the training interactions. |" in text
+    assert "|  |\n" not in text, "a setting without help"
