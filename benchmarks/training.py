@@ -62,7 +62,7 @@ def search(request: dict, *, steps: int = 60) -> dict:
     import jax
     import jax.numpy as jnp
 
-    from easrec_jax.data.batches import batches_per_epoch, endless_batch, epoch_batches, scoring_samples
+    from easrec_jax.data.batches import EndlessBatches, batches_per_epoch, epoch_batches, scoring_samples
     from easrec_jax.models.cost import cost_table
     from easrec_jax.nas.distribution import Table
     from easrec_jax.nas.search import supernet_of
@@ -85,7 +85,8 @@ def search(request: dict, *, steps: int = 60) -> dict:
     plan = {"max_length": config.model.max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
     batches = list(epoch_batches(samples, **plan, seed=0, epoch=0))
     validation = scoring_samples(split, "validation", max_length=config.model.max_length)
-    held_out = [endless_batch(validation, n, **plan, seed=0) for n in range(-(-steps // settings.every))]
+    held_out_batch = EndlessBatches(validation, **plan, seed=0)
+    held_out = [held_out_batch(n) for n in range(-(-steps // settings.every))]
     key = jax.random.key(1)
 
     def run(state: Any, batches: list, held_out: list) -> Any:

@@ -10,11 +10,13 @@ import optax
 import pytest
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.data import batches
 from easrec_jax.data.batches import (
+    EndlessBatches,
     Samples,
     batches_per_epoch,
     bucket_lengths,
-    endless_batch,
+    bucketed,
     epoch_batches,
     scoring_samples,
     training_samples,
@@ -144,17 +146,27 @@ def test_batches_have_at_most_four_shapes_of_equal_work(split, max_length):
     assert bucket_lengths(max_length)[-1] == max_length
 
 
-def test_endless_batches_visit_every_sample_once_an_epoch_in_an_order_seed_and_number_decide(distinct):
+def test_endless_batches_are_those_of_epoch_after_epoch_whatever_is_asked_for_first(distinct):
     samples = scoring_samples(distinct, "validation", max_length=N)
-    plan = {"max_length": N, "batch_size": 3}
-    steps = batches_per_epoch(samples, **plan)
-    draw = [endless_batch(samples, number, **plan, seed=0) for number in range(2 * steps)]
-    for epoch in (draw[:steps], draw[steps:]):
-        targets = np.concatenate([batch.targets for batch in epoch])
+    steps = batches_per_epoch(samples, **PLAN)
+    endless = EndlessBatches(samples, **PLAN, seed=3)
+    draw = [endless(number) for number in range(3 * steps)]
+    assert same(draw, [batch for number in range(3) for batch in epoch(samples, seed=3, number=number)])
+    assert not same(draw[:steps], draw[steps : 2 * steps])
+    assert same(draw[steps + 1 : steps + 2], [EndlessBatches(samples, **PLAN, seed=3)(steps + 1)])
+    assert same(draw[:1], [endless(0)])
+    for start in (0, steps):
+        targets = np.concatenate([batch.targets for batch in draw[start : start + steps]])
         assert sorted(targets[targets > 0]) == sorted(samples.items[samples.stop])
-    assert same(draw[:steps], [endless_batch(samples, number, **plan, seed=0) for number in range(steps)])
-    assert not same(draw[:steps], draw[steps:])
-    assert not same(draw[:steps], [endless_batch(samples, number, **plan, seed=1) for number in range(steps)])
+
+
+def test_an_endless_epoch_is_planned_once(distinct, monkeypatch):
+    samples, planned = scoring_samples(distinct, "validation", max_length=N), []
+    monkeypatch.setattr(batches, "bucketed", lambda *given, **named: planned.append(1) or bucketed(*given, **named))
+    endless = EndlessBatches(samples, **PLAN, seed=0)
+    for number in range(2 * batches_per_epoch(samples, **PLAN)):
+        endless(number)
+    assert len(planned) == 2
 
 
 def test_a_training_step_is_traced_once_a_batch_shape(split):

@@ -12,7 +12,7 @@ from chain import LENGTH, chain, search_chain, setting, task_of
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config, EasrecConfig, RetrainConfig, SearchConfig
-from easrec_jax.data.batches import endless_batch, scoring_samples
+from easrec_jax.data.batches import EndlessBatches, scoring_samples
 from easrec_jax.models.cost import cost_table
 from easrec_jax.models.network import Network, network_scores
 from easrec_jax.models.supernet import Candidates
@@ -45,7 +45,7 @@ def one_step(settings: Config, strategy: Strategy = easrec.STRATEGY):
     space = space_of(settings)
     searcher = make_searcher(Candidates(space, ITEMS, 0.1), settings.search, strategy, (0, 100))
     held_out = scoring_samples(chain(), "validation", max_length=LENGTH)
-    batch = endless_batch(held_out, 0, max_length=LENGTH, batch_size=16, buckets=1, seed=0)
+    batch = EndlessBatches(held_out, max_length=LENGTH, batch_size=16, buckets=1, seed=0)(0)
     table = Table.of(space, cost_table(space, ITEMS), settings.search.budget)
     return searcher, init_search(searcher, jax.random.key(0)), batch, table
 

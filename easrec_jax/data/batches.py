@@ -119,33 +119,53 @@ def bucketed(
         index = np.flatnonzero(which == number)
         if rng is not None:
             index = rng.permutation(index)
-        rows = max(1, batch_size * max_length // length)
+        rows = _rows(batch_size, max_length, length)
         plan += [(index[i : i + rows], length, rows) for i in range(0, len(index), rows)]
     if rng is not None:
         plan = [plan[i] for i in rng.permutation(len(plan))]
     return plan
 
 
+def _rows(batch_size: int, max_length: int, length: int) -> int:
+    """Rows of a batch of that length: as many as fill the positions of `batch_size` whole ones."""
+    return max(1, batch_size * max_length // length)
+
+
 def epoch_batches(
     samples: Samples, *, max_length: int, batch_size: int, seed: int, epoch: int, buckets: int = BUCKETS, skip: int = 0
 ) -> Iterator[Batch]:
     """One epoch's batches in an order that (seed, epoch) alone decide; `skip` of them are passed over (resume)."""
-    rng = np.random.default_rng((seed, epoch))
-    for index, length, rows in bucketed(
-        samples, max_length=max_length, batch_size=batch_size, buckets=buckets, rng=rng
-    )[skip:]:
+    how = {"max_length": max_length, "batch_size": batch_size, "buckets": buckets}
+    for index, length, rows in _plan_of(samples, seed, epoch, **how)[skip:]:
         yield samples.batch(index, length, rows)
+
+
+def _plan_of(samples: Samples, seed: int, epoch: int, **how: int) -> list[tuple[np.ndarray, int, int]]:
+    return bucketed(samples, **how, rng=np.random.default_rng((seed, epoch)))
 
 
 def batches_per_epoch(samples: Samples, *, max_length: int, batch_size: int, buckets: int = BUCKETS) -> int:
     """How many batches `epoch_batches` yields."""
-    return len(bucketed(samples, max_length=max_length, batch_size=batch_size, buckets=buckets))
+    sizes = bucket_lengths(max_length, buckets)
+    counts = np.bincount(np.searchsorted(sizes, samples.stop - samples.start), minlength=len(sizes))
+    return sum(-(-int(n) // _rows(batch_size, max_length, length)) for n, length in zip(counts, sizes, strict=True))
 
 
-def endless_batch(
-    samples: Samples, number: int, *, max_length: int, batch_size: int, seed: int, buckets: int = BUCKETS
-) -> Batch:
-    """The `number`-th batch of epoch after epoch without end; (seed, number) alone decide it (the search's held-out batches)."""
-    plan = {"max_length": max_length, "batch_size": batch_size, "buckets": buckets}
-    epoch, skip = divmod(number, batches_per_epoch(samples, **plan))
-    return next(epoch_batches(samples, **plan, seed=seed, epoch=epoch, skip=skip))
+class EndlessBatches:
+    """Batches of epoch after epoch without end (the search's held-out ones); (seed, number) alone decide the `number`-th.
+
+    An epoch is planned when its first batch is asked for.
+    """
+
+    def __init__(self, samples: Samples, *, max_length: int, batch_size: int, seed: int, buckets: int = BUCKETS) -> None:
+        self._samples, self._seed = samples, seed
+        self._how = {"max_length": max_length, "batch_size": batch_size, "buckets": buckets}
+        self._epoch, self._plan = -1, []
+
+    def __call__(self, number: int) -> Batch:
+        """The `number`-th batch, from 0."""
+        steps = len(self._plan) or batches_per_epoch(self._samples, **self._how)
+        epoch, place = divmod(number, steps)
+        if epoch != self._epoch:
+            self._epoch, self._plan = epoch, _plan_of(self._samples, self._seed, epoch, **self._how)
+        return self._samples.batch(*self._plan[place])

@@ -15,7 +15,7 @@ import polars as pl
 
 from easrec_jax.data.columns import Columns, choose_columns, excerpt, warn_of_unused
 from easrec_jax.data.id_rules import DROP, history_lists, id_columns, is_missing, plain_ids
-from easrec_jax.data.inputs import File, input_files
+from easrec_jax.data.inputs import File, are_paths, input_files
 from easrec_jax.data.memory import in_memory
 from easrec_jax.data.readers import Layout, common_layout
 from easrec_jax.data.reading import Reading
@@ -27,10 +27,12 @@ def read_events(data: Any, how: Reading) -> tuple[Table, Columns]:
     """Read interactions, one row an event; ids are text or integers (text may be blank), times are unparsed.
 
     `history` of the columns: a row was a user; the events of each are then one after the other under the name `item`.
-    `data` is a file, a folder of parts, content in memory (bytes or a file object), or a table in memory.
+    `data` is whatever `input_files` takes (a file, a folder, a pattern, an address, several of these, content in memory), or a
+    table in memory.
     """
     asked, missing_ids = how.columns, how.missing_ids
-    if not isinstance(data, (str, os.PathLike, bytes, bytearray, memoryview)) and not hasattr(data, "read"):
+    stored = isinstance(data, (str, os.PathLike, bytes, bytearray, memoryview)) or are_paths(data)
+    if not stored and not hasattr(data, "read"):
         return joined([_select(in_memory(data), asked, missing_ids)])
     files = input_files(data)
     layout = common_layout(files, how.format, how.separator, asked)

@@ -29,7 +29,7 @@ import polars as pl
 from easrec_jax.data import id_rules
 from easrec_jax.data.columns import Columns, choose_columns, warn_of_unused
 from easrec_jax.data.events import read_events
-from easrec_jax.data.inputs import File, first_lines, input_files
+from easrec_jax.data.inputs import File, are_paths, first_lines, input_files, located
 from easrec_jax.data.order import history_order
 from easrec_jax.data.quoted import has_blank_quotes
 from easrec_jax.data.readers import Layout, common_layout
@@ -85,10 +85,13 @@ def format_of(path: Path) -> str:
     return SUFFIXES[path.suffix.lower()]
 
 
-def open_source(path: str | Path, how: Reading = DEFAULT) -> Source:
-    """Scan the input and count it. `ValueError` names the file, and the row or line, of what cannot be read."""
-    path = Path(path).expanduser()
-    files = input_files(path)
+def open_source(data: str | Path | Sequence[str | Path], how: Reading = DEFAULT) -> Source:
+    """Scan the input, a file, folder, pattern or address or several of these, and count it.
+
+    `ValueError` names the file, and the row or line, of what cannot be read.
+    """
+    files = input_files(data)
+    path = located(data[0] if are_paths(data) else data)  # type: ignore[index, arg-type]
     layout = common_layout(files, how.format, how.separator, how.columns)
     stream = layout.reader.stream if _streams(files, layout) else None
     with layout.reading(path, files):
@@ -97,7 +100,7 @@ def open_source(path: str | Path, how: Reading = DEFAULT) -> Source:
             columns = choose_columns(path, names, how.columns)
             warn_of_unused(path, names, columns)
         else:
-            table, columns = read_events(path, how)
+            table, columns = read_events(data, how)
             frame = pl.DataFrame(list(table.columns.values())).lazy()
             if columns.history:
                 frame = frame.group_by(columns.user, maintain_order=True).agg(columns.item)

@@ -149,8 +149,8 @@ def _delimited_fault(file: File, separator: str) -> None:
 
 
 def _is_opaque(file: File) -> bool:
-    """Whether polars alone reads it: it is packed or in memory."""
-    return file.content is not None or file.is_packed
+    """Whether polars alone reads it: it is packed, in memory, or elsewhere."""
+    return file.content is not None or file.is_packed or file.is_remote
 
 
 def _no_text(file: File, number: int, error: UnicodeDecodeError) -> ValueError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -148,7 +148,6 @@ class Evaluator:
             rows = np.sort(np.random.default_rng((self.seed, 5)).choice(rows, self.sample, replace=False))
         object.__setattr__(self, "_parsed", parsed)
         object.__setattr__(self, "_negatives", sampled)
-        object.__setattr__(self, "_seen", seen_keys(self.split, self.part))
         object.__setattr__(self, "_targets", self.split.target_sets(self.part))
         object.__setattr__(self, "_rows", rows)
 
@@ -234,6 +233,11 @@ class Evaluator:
         ):
             yield index, samples, length, rows
 
+    @cached_property
+    def _seen(self) -> np.ndarray:
+        """`seen_keys`, for protocols that read histories alone: it is as large as the data."""
+        return seen_keys(self.split, self.part)
+
     def _seen_pairs(self, users: np.ndarray, protocols: tuple[Protocol, ...]) -> np.ndarray:
         """int32 [2 pairs]: (row in batch, item) for everything the users have seen, padded to a power of two; where none of the
         `protocols` asks for it, a pair of filling."""
@@ -241,7 +245,7 @@ class Evaluator:
             return np.zeros((2, 1), np.int32)
         stride = self.split.data.num_items + 1
         users = self._rows[users]  # type: ignore[attr-defined]
-        seen: np.ndarray = self._seen  # type: ignore[attr-defined]
+        seen = self._seen
         low, high = np.searchsorted(seen, users * stride), np.searchsorted(seen, (users + 1) * stride)
         count = high - low
         rows = np.repeat(np.arange(len(users)), count)

@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from easrec_jax.cells import EDGES, NAMES, CellArchitecture, operation_cost
 from easrec_jax.config import Config, SearchConfig
 from easrec_jax.config.distill import DistillConfig
-from easrec_jax.data.batches import Batch, batches_per_epoch, endless_batch, epoch_batches, scoring_samples
+from easrec_jax.data.batches import Batch, EndlessBatches, batches_per_epoch, epoch_batches, scoring_samples
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.models.cell_supernet import CellSupernet
 from easrec_jax.models.encoder import Layered
@@ -235,11 +235,12 @@ def search_cells(
     searcher = make_searcher(supernet, settings, steps, taught.teacher if taught else None, distill)
     theirs = taught.weights if taught else None
     validation = scoring_samples(task.split, "validation", max_length=supernet.max_length)
+    held_out_batch = EndlessBatches(validation, **plan, seed=task.seed)
 
     def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:
         state, figures = weight_step(state, batch, weight_key, theirs, searcher=searcher)
         if (number + 1) % settings.every == 0 and number >= settings.warmup_epochs * steps:
-            held_out = endless_batch(validation, number // settings.every, **plan, seed=task.seed)
+            held_out = held_out_batch(number // settings.every)
             state, more = alpha_step(state, held_out, alpha_key, theirs, searcher=searcher)
             figures |= more
         return state, figures

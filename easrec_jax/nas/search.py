@@ -16,7 +16,7 @@ import numpy as np
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import SearchConfig
 from easrec_jax.config.distill import DistillConfig
-from easrec_jax.data.batches import Batch, batches_per_epoch, endless_batch, epoch_batches, scoring_samples
+from easrec_jax.data.batches import Batch, EndlessBatches, batches_per_epoch, epoch_batches, scoring_samples
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.models.cost import cost_table
 from easrec_jax.models.encoder import Supernet
@@ -227,12 +227,13 @@ def _train_supernet(
     teacher, theirs, share = (taught.teacher, taught.weights, taught.settings.share) if taught else (None, None, 0.0)
     searcher = make_searcher(supernet, settings, strategy, (warmup, last), teacher, share)
     validation = scoring_samples(task.split, "validation", max_length=plan["max_length"])
+    held_out_batch = EndlessBatches(validation, **plan, seed=task.seed)
 
     def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:
         state, figures = weight_step(state, batch, weight_key, table, theirs, searcher=searcher)
         due = (number + 1) % settings.every == 0 and number >= warmup
         if due and searcher.strategy.learn is not None:
-            held_out = endless_batch(validation, number // settings.every, **plan, seed=task.seed)
+            held_out = held_out_batch(number // settings.every)
             state, more = architecture_step(state, held_out, arch_key, table, theirs, searcher=searcher)
             figures |= more
         return state, figures

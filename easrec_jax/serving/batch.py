@@ -57,7 +57,7 @@ def recommend_file(
     single = out.suffix.lower() in SUFFIXES
     format = _format(out, single, format, shards)
     request = _checked(recommender, request, (number, shards), format)
-    files = input_state(Path(histories).expanduser())  # before they are counted: what changes later is noticed
+    files = input_state(histories)  # before they are counted: what changes later is noticed
     source = open_source(histories, request.reading)
     _check_apart(source.path, out)
     size = max(source.events / request.part_events, source.users * request.k / ANSWERS_PER_PART)

@@ -89,12 +89,11 @@ def write_parts(
     return done
 
 
-def input_state(path: Path) -> list[list]:
+def input_state(path: str | Path) -> list[list]:
     """Name, size and time of each file that is read."""
     from easrec_jax.data.inputs import input_files
 
-    paths = [file.path for file in input_files(path)]
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    return [file.state() for file in input_files(path)]
 
 
 def _items(recommender: Recommender, request: Request) -> pl.DataFrame:
