@@ -74,15 +74,22 @@ def training_samples(split: Split, *, max_length: int, targets: str, windows: st
             f"{none} 4 interactions or more (the last two are held out, "
             "and a target needs one before it); expected longer histories"
         )
-    if targets == "last":
-        stop = np.repeat(begin + 1 - (np.cumsum(count) - count), count) + np.arange(count.sum())
-        first = np.repeat(begin, count)
-    else:
-        per_user = np.ceil(count / max_length).astype(np.int64) if windows == "all" else np.minimum(count, 1)
-        back = np.arange(per_user.sum()) - np.repeat(np.cumsum(per_user) - per_user, per_user)  # windows from the end
-        stop = np.repeat(end - 1, per_user) - back * max_length
-        first = np.repeat(begin, per_user)
-    return Samples(split.data.items, np.maximum(first, stop - max_length), stop, targets == "all")
+    of_windows = -(-count // max_length) if windows == "all" else np.minimum(count, 1)
+    sizes = count if targets == "last" else of_windows
+    samples = int(sizes.sum())
+    start, stop, done = np.empty(samples, np.int64), np.empty(samples, np.int64), 0
+    for first, last in split.data.blocks():  # arrays of all events would be larger than the samples
+        size = sizes[first:last]
+        until = done + int(size.sum())
+        number = np.arange(until - done) - np.repeat(np.cumsum(size) - size, size)  # of a user's samples
+        begun = np.repeat(begin[first:last], size)
+        if targets == "last":
+            stop[done:until] = begun + 1 + number
+        else:
+            stop[done:until] = np.repeat(end[first:last] - 1, size) - number * max_length  # windows from the end
+        start[done:until] = np.maximum(begun, stop[done:until] - max_length)
+        done = until
+    return Samples(split.data.items, start, stop, targets == "all")
 
 
 def scoring_samples(split: Split, part: Part, *, max_length: int) -> Samples:
@@ -112,11 +119,10 @@ def bucketed(
     A bucket of length l has `batch_size * max_length // l` rows; the last batch of a bucket may be part empty.
     """
     lengths = samples.stop - samples.start
-    sizes = bucket_lengths(max_length, buckets)
-    which = np.searchsorted(sizes, lengths)
-    plan = []
-    for number, length in enumerate(sizes):
-        index = np.flatnonzero(which == number)
+    plan, shorter = [], -1
+    for length in bucket_lengths(max_length, buckets):
+        index = np.flatnonzero((lengths > shorter) & (lengths <= length))
+        shorter = length
         if rng is not None:
             index = rng.permutation(index)
         rows = _rows(batch_size, max_length, length)
@@ -157,7 +163,9 @@ class EndlessBatches:
     An epoch is planned when its first batch is asked for.
     """
 
-    def __init__(self, samples: Samples, *, max_length: int, batch_size: int, seed: int, buckets: int = BUCKETS) -> None:
+    def __init__(
+        self, samples: Samples, *, max_length: int, batch_size: int, seed: int, buckets: int = BUCKETS
+    ) -> None:
         self._samples, self._seed = samples, seed
         self._how = {"max_length": max_length, "batch_size": batch_size, "buckets": buckets}
         self._epoch, self._plan = -1, []

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from easrec_jax.data.id_column import IdColumn
 from easrec_jax.data.ids import id_text
+
+BLOCK = 1 << 20  # events that are looked at together where all of them need not be in memory
 
 
 @dataclass(frozen=True)
 class IdMap:
     """Raw ids and their inner ids 1..n; inner id 0 is padding and has no raw id.
 
-    `raw[k]` is the raw id of inner id k + 1. Raw ids are distinct strings that are not empty.
+    `raw[k]` is the raw id of inner id k + 1. Raw ids are distinct strings that are not empty. Those of a column stay in its file:
+    each look-up reads it, so many are better asked for at once.
     """
 
-    raw: tuple[str, ...]
+    raw: tuple[str, ...] | IdColumn
 
     def __post_init__(self) -> None:
+        if isinstance(self.raw, IdColumn):  # whoever wrote it looked at them
+            return
         object.__setattr__(self, "raw", tuple(self.raw))
         if not all(isinstance(raw_id, str) and raw_id for raw_id in self.raw):
             raise ValueError("raw ids: expected strings that are not empty")
@@ -41,8 +47,11 @@ class IdMap:
         """Inner ids, int32 [len(raw_ids)], 0 where unknown; an id is looked up as its text (`id_text`: 1.0 is "1")."""
         if isinstance(raw_ids, (str, bytes)):
             raise ValueError(f"raw ids: expected a sequence of ids, got the single id {raw_ids!r}")
+        texts = (x if type(x) is str else id_text(x) for x in raw_ids)
+        if isinstance(self.raw, IdColumn):
+            return self.raw.find(list(texts))
         find = self._inner.get
-        return np.fromiter((find(x if type(x) is str else id_text(x), 0) for x in raw_ids), np.int32)
+        return np.fromiter((find(text, 0) for text in texts), np.int32)
 
     def decode(self, inner: Sequence[int] | np.ndarray) -> list[str]:
         """Raw ids of inner ids [n]; ValueError where one is padding (0) or out of range."""
@@ -55,7 +64,13 @@ class IdMap:
         if wrong.size:
             meaning = " (padding)" if wrong[0] == 0 else ""
             raise ValueError(f"inner ids: expected 1 to {len(self.raw)}, got {wrong[0]}{meaning}")
+        if isinstance(self.raw, IdColumn):
+            return self.raw.take(ids - 1)
         return [self.raw[inner_id - 1] for inner_id in ids.tolist()]
+
+    def in_memory(self) -> IdMap:
+        """The same ids with a table in memory, for whoever looks them up again and again."""
+        return IdMap(tuple(self.raw)) if isinstance(self.raw, IdColumn) else self
 
     def to_json(self) -> list[str]:
         """The raw ids as a plain list."""
@@ -112,6 +127,12 @@ class Interactions:
         """Interactions of each user, int64 [users]."""
         return np.diff(self.offsets)
 
+    def blocks(self, events: int = BLOCK) -> Iterator[tuple[int, int]]:
+        """(first, last + 1) of users after users, who have about so many events together, or one more: all of them in order."""
+        ends = np.searchsorted(self.offsets, np.arange(events, self.num_interactions, events))
+        bounds = np.unique([0, *ends.tolist(), self.num_users]).tolist()
+        yield from zip(bounds[:-1], bounds[1:], strict=True)
+
     def history(self, user: int) -> np.ndarray:
         """A read-only view of one user's inner item ids in time order, int32 [length]."""
         if not 0 <= user < self.num_users:
@@ -124,12 +145,14 @@ class Interactions:
         Left out: `items` that it does not know, their `events`, and `users` of whom fewer than 3 events are known
         (leave-one-out needs 3; in other splits, users of whom none is). ValueError if that is everyone.
         """
+        least = 3 if self.part_ends is None else 1
+        if self.item_ids == item_ids and self.lengths.min() >= least:
+            return replace(self, item_ids=item_ids, notes=()), {"items": 0, "events": 0, "users": 0}
         inner = item_ids.encode(self.item_ids.raw)
         items = np.concatenate([[0], inner]).astype(np.int32)[self.items]
         known = items > 0
         user = np.repeat(np.arange(self.num_users), self.lengths)
         lengths = np.bincount(user[known], minlength=self.num_users)
-        least = 3 if self.part_ends is None else 1
         stay = lengths >= least
         if not stay.any():
             raise ValueError(
@@ -154,11 +177,14 @@ class Interactions:
         """SHA-256, hex, of the user ids, the item ids, the histories and their parts: the same for the same interactions."""
         digest = hashlib.sha256()
         for raw in (self.user_ids.raw, self.item_ids.raw):
-            digest.update(json.dumps(raw).encode())
-        for array, kind in ((self.offsets, "<i8"), (self.items, "<i4")):
-            digest.update(array.astype(kind).tobytes())
+            for piece in _json_pieces(raw):
+                digest.update(piece.encode())
+        arrays = [(self.offsets, "<i8"), (self.items, "<i4")]
         if self.part_ends is not None:
-            digest.update(self.part_ends.astype("<i8").tobytes())
+            arrays.append((self.part_ends, "<i8"))
+        for array, kind in arrays:
+            for start in range(0, len(array), BLOCK):
+                digest.update(array[start : start + BLOCK].astype(kind).tobytes())
         return digest.hexdigest()
 
     def identity(self) -> dict[str, Any]:
@@ -183,3 +209,11 @@ class Interactions:
         spread = {"min_length": int(lengths.min()), "median_length": float(np.median(lengths))}
         mean = {"mean_length": float(lengths.mean()), "max_length": int(lengths.max())}
         return sizes | spread | mean | {"dropped_users": self.dropped_users}
+
+
+def _json_pieces(raw: Sequence[str]) -> Iterator[str]:
+    """`json.dumps(list(raw))`, some ids at a time."""
+    yield "["
+    for start in range(0, len(raw), BLOCK):
+        yield (", " if start else "") + json.dumps(raw[start : start + BLOCK])[1:-1]
+    yield "]"

@@ -3,6 +3,7 @@ or where the data say that the parts end (`data.parts`)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,8 +97,26 @@ class Split:
 
     def popularity(self) -> np.ndarray:
         """int64 [items + 1], training interactions of each inner id."""
-        training = np.arange(len(self.data.items)) < np.repeat(self.train_end, self.data.lengths)
-        return np.bincount(self.data.items[training], minlength=self.data.num_items + 1)
+        found = np.zeros(self.data.num_items + 1, np.int64)
+        for items in self._training_blocks():
+            found += np.bincount(items, minlength=len(found))
+        return found
+
+    def training_items(self) -> np.ndarray:
+        """int32 [training interactions], their inner ids in order."""
+        found = np.empty(int((self.train_end - self.start).sum()), np.int32)
+        at = 0
+        for items in self._training_blocks():
+            found[at : at + len(items)] = items
+            at += len(items)
+        return found
+
+    def _training_blocks(self) -> Iterator[np.ndarray]:
+        data, train_end = self.data, self.train_end
+        for first, last in data.blocks():
+            begin, end = data.offsets[first], data.offsets[last]
+            lengths = np.diff(data.offsets[first : last + 1])
+            yield data.items[begin:end][np.arange(begin, end) < np.repeat(train_end[first:last], lengths)]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Of each held-out part: users with a target, those among them that are evaluated, targets."""

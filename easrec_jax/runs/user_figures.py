@@ -36,7 +36,7 @@ def write_users(
     null for a protocol with sampled negatives). `ranks` and `lists` are by protocol, one dict a model.
     """
     data = split.data
-    users = [data.user_ids.raw[user] for user in split.evaluated(part)]
+    users = data.user_ids.decode(split.evaluated(part) + 1)
     targets, frames = _raw(split.target_sets(part), split), []
     for model, of_ranks, of_lists in zip(models, ranks, lists, strict=True):
         for protocol, of in of_ranks.items():

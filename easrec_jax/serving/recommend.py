@@ -63,7 +63,7 @@ class Recommender:
         self.route = model.route
         self.routed = routed
         self.architecture = model.architecture
-        self.item_ids = model.item_ids
+        self.item_ids = model.item_ids.in_memory()
         self.results = model.results
         self.titles = model.titles
         self.popularity = model.popularity
@@ -217,7 +217,7 @@ class Recommender:
 
     def item_vectors(self) -> tuple[tuple[str, ...], np.ndarray]:
         """(raw ids, float32 [items width]): the vectors that score, for an index outside."""
-        return self.item_ids.raw, np.asarray(item_table(self.weights))[1:]
+        return tuple(self.item_ids.raw), np.asarray(item_table(self.weights))[1:]
 
     def score(
         self, history: Sequence[Any], candidates: Sequence[Any], *, on_unknown: OnUnknown = "skip"

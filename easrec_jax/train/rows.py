@@ -37,9 +37,7 @@ class Sampler(NamedTuple):
 
 def make_sampler(split: Split) -> Sampler:
     """The training interactions of a split; held-out items are not among them."""
-    position = np.arange(len(split.data.items))
-    training = position < np.repeat(split.train_end, split.data.lengths)
-    return Sampler(jnp.asarray(split.data.items[training]), jnp.asarray(split.popularity(), jnp.int32))
+    return Sampler(jnp.asarray(split.training_items()), jnp.asarray(split.popularity(), jnp.int32))
 
 
 def draw_negatives(sampler: Sampler, key: Array, count: int) -> Array:
