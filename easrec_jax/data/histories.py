@@ -31,6 +31,7 @@ from easrec_jax.data.columns import Columns, choose_columns, warn_of_unused
 from easrec_jax.data.events import read_events
 from easrec_jax.data.inputs import File, are_paths, first_lines, input_files, located
 from easrec_jax.data.order import history_order
+from easrec_jax.data.prepared import is_prepared
 from easrec_jax.data.quoted import has_blank_quotes
 from easrec_jax.data.readers import Layout, common_layout
 from easrec_jax.data.reading import Reading
@@ -76,6 +77,7 @@ class Source:
     files: Sequence[File]
     layout: Layout
     equal_times: str = "mixed"
+    dropped: int = 0  # events without an id, left out as asked
 
 
 def format_of(path: Path) -> str:
@@ -90,9 +92,11 @@ def open_source(data: str | Path | Sequence[str | Path], how: Reading = DEFAULT)
 
     `ValueError` names the file, and the row or line, of what cannot be read.
     """
+    if is_prepared(data):
+        raise ValueError(f"{data}: a prepared folder, expected the log that it was made of")
     files = input_files(data)
     path = located(data[0] if are_paths(data) else data)  # type: ignore[index, arg-type]
-    layout = common_layout(files, how.format, how.separator, how.columns)
+    layout, dropped = common_layout(files, how.format, how.separator, how.columns), 0
     stream = layout.reader.stream if _streams(files, layout) else None
     with layout.reading(path, files):
         if stream:
@@ -101,14 +105,16 @@ def open_source(data: str | Path | Sequence[str | Path], how: Reading = DEFAULT)
             warn_of_unused(path, names, columns)
         else:
             table, columns = read_events(data, how)
+            dropped = table.dropped
             frame = pl.DataFrame(list(table.columns.values())).lazy()
             if columns.history:
                 frame = frame.group_by(columns.user, maintain_order=True).agg(columns.item)
         frame, texts = _selected(path, frame, columns, blanks=stream is not None and stream.delimited)
-        frame, (rows, events, users) = _counted(
+        frame, (rows, events, users, gone) = _counted(
             path, frame, texts, by_user=bool(columns.history), drop=how.missing_ids == "drop"
         )
-    return Source(path, frame, columns, bool(columns.history), rows, events, users, files, layout, how.equal_times)
+    by_user, dropped = bool(columns.history), dropped + gone
+    return Source(path, frame, columns, by_user, rows, events, users, files, layout, how.equal_times, dropped)
 
 
 def _streams(files: Sequence[File], layout: Layout) -> bool:
@@ -152,8 +158,8 @@ def _selected(path: Path, frame: pl.LazyFrame, columns: Columns, *, blanks: bool
 
 def _counted(
     path: Path, frame: pl.LazyFrame, texts: list[str], *, by_user: bool, drop: bool
-) -> tuple[pl.LazyFrame, tuple[int, int, int]]:
-    """The frame without marks, whole numbers as such; and its rows, events and (about) users. Checks every id.
+) -> tuple[pl.LazyFrame, tuple[int, int, int, int]]:
+    """The frame without marks, whole numbers as such; its rows, events, (about) users, events left out. Checks every id.
 
     `drop`: rows without an id are left out, with a warning.
     """
@@ -163,6 +169,7 @@ def _counted(
         users=pl.len() if by_user else pl.col("user").approx_n_unique(),
         missing=pl.col("row").filter("missing").min(),
         gone=pl.col("missing").sum(),
+        events_gone=(pl.col("item").list.len().filter("missing") if by_user else pl.col("missing")).sum(),
         wrong=pl.col("row").filter("wrong").min(),
         **{name: id_rules.has_points(pl.col(name)) for name in texts},
     )
@@ -174,13 +181,13 @@ def _counted(
         raise ValueError(f"{path}, row {found['missing'] + 1}: expected a user id{what}, got none; {id_rules.DROP}")
     if found["gone"]:
         warnings.warn(f"{path}: {found['gone']:,} rows without a user or item id dropped", stacklevel=3)
-        frame, found["events"] = frame.filter(~pl.col("missing")), found["events"] - (0 if by_user else found["gone"])
+        frame, found["events"] = frame.filter(~pl.col("missing")), found["events"] - found["events_gone"]
     if not found["rows"]:
         raise ValueError(f"{path}: the file has no row")
     frame = frame.drop("wrong", "missing")
     for name in texts:
         frame = id_rules.whole_ids(frame, name) if found[name] else frame
-    return frame, (found["rows"], int(found["events"] or 0), found["users"])
+    return frame, (found["rows"], int(found["events"] or 0), found["users"], int(found["events_gone"] or 0))
 
 
 def write_parts(source: Source, folder: Path, chosen: range, parts: int) -> None:

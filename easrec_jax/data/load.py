@@ -10,7 +10,8 @@ from easrec_jax.data import catalog
 from easrec_jax.data.features import ItemFeatures, read_item_features
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.data.parts import parted
-from easrec_jax.data.read import Options, read_interactions
+from easrec_jax.data.read import read_interactions
+from easrec_jax.data.reading import Options
 
 
 def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:

@@ -6,73 +6,31 @@ Imports polars: import this where it is used.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from easrec_jax.config.splits import FILES, LEAVE_ONE_OUT, parse_split
+from easrec_jax.config.splits import FILES
 from easrec_jax.data.columns import Columns, excerpt
 from easrec_jax.data.events import joined, read_events
 from easrec_jax.data.id_rules import DROP
 from easrec_jax.data.interactions import IdMap, Interactions
 from easrec_jax.data.order import history_order
 from easrec_jax.data.parts import parted
-from easrec_jax.data.reading import Reading
+from easrec_jax.data.prepared import is_prepared, open_prepared
+from easrec_jax.data.reading import Options
 from easrec_jax.data.table import Table
 from easrec_jax.data.times import parse_times
 
-DUPLICATES = ("keep", "drop")
 NOTABLE, NOTABLE_IN_ORDER = 0.1, 0.02  # shares of tied events that are told: in any file, in one in time order
 NOTABLE_EVENTS = 100  # and how many at least
 
 
-@dataclass(frozen=True)
-class Options(Reading):
-    """How interactions are read, and what is left out of them: the options of `read_interactions`."""
-
-    min_history: int = 3
-    """Users with fewer interactions are dropped (leave-one-out needs 3)."""
-    k_core: int = 0
-    """Users and items with fewer interactions are dropped, again and again."""
-    duplicates: str = "keep"
-    """drop: the earliest interaction of each user with each item stays alone."""
-    split: str = LEAVE_ONE_OUT
-    """How validation and test items are held out (`parts.parted`); files where `valid` and `test` are given."""
-    valid: Any = ""
-    """Validation events, in any form that the training events may have."""
-    test: Any = ""
-    """Test events."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.min_history < 1:
-            raise ValueError(f"min_history: expected 1 or more, got {self.min_history}")
-        if self.k_core < 0:
-            raise ValueError(f"k_core: expected 0 or more, got {self.k_core}")
-        if self.duplicates not in DUPLICATES:
-            raise ValueError(f"duplicates: expected one of {', '.join(DUPLICATES)}, got {self.duplicates!r}")
-        rule = parse_split(self.split)
-        if _is_given(self.valid) != _is_given(self.test):
-            raise ValueError("valid and test: expected both or neither")
-        kinds = (FILES, LEAVE_ONE_OUT) if self.files else (LEAVE_ONE_OUT, "time", "ratio")
-        if rule.kind not in kinds:
-            raise ValueError(f"data.split: expected {FILES} with valid and test and only with them, got {self.split!r}")
-
-    @property
-    def files(self) -> bool:
-        """Whether each part is a file of its own."""
-        return _is_given(self.valid)
-
-
-def _is_given(data: Any) -> bool:
-    return not (isinstance(data, str) and data == "")
-
-
 def read_interactions(data: Any, **options: Any) -> Interactions:
-    """Read interactions: a file, a folder of parts, a table in memory (polars, pandas, Arrow), or rows (user, item[, time]).
+    """Read interactions: files (a path, folder, pattern or address, or several), a table in memory (polars, pandas, Arrow), or
+    rows (user, item[, time]); a folder that `prepare` made is opened as it is.
 
     `options` are the fields of `Options`: format, separator, user_column, item_column, time_column, history_column,
     equal_times, missing_ids, min_history, k_core, duplicates, split, valid, test.
@@ -87,6 +45,8 @@ def read_interactions(data: Any, **options: Any) -> Interactions:
     ValueError names file, line and column of bad input; FileNotFoundError for a missing file. Formats: `readers.READERS`.
     """
     how = Options(**options)
+    if is_prepared(data):
+        return open_prepared(data, how)
     table, columns, part = _read_parts(data, how)
     coded = Coded(table.path, *encode_column(table, columns.user, ordered=True), *encode_column(table, columns.item))
     times = parse_times(table, columns.time) if columns.time else None
@@ -150,11 +110,8 @@ def encode_column(table: Table, name: str, *, ordered: bool = False) -> tuple[np
     column = table.columns[name]
     raw = column.unique(maintain_order=True)
     if ordered:
-        number = raw.cast(pl.Int64, strict=False)
-        keys = ["id"] if number.null_count() else ["number", "id"]
-        raw = pl.DataFrame({"id": raw, "number": number}).sort(keys)["id"]
-    codes = pl.DataFrame({"id": raw, "code": np.arange(len(raw), dtype=np.int32)})
-    code = column.to_frame("id").join(codes, on="id", how="left", maintain_order="left")["code"].to_numpy()
+        raw = in_order(raw, by_number=not raw.cast(pl.Int64, strict=False).null_count())
+    code = codes_of(column, raw)
     if raw.dtype == pl.String:
         blank = raw.str.strip_chars() == ""
         if blank.any():
@@ -163,27 +120,44 @@ def encode_column(table: Table, name: str, *, ordered: bool = False) -> tuple[np
     return code, raw
 
 
+def in_order(raw: pl.Series, *, by_number: bool) -> pl.Series:
+    """The ids by the number that they are, or as they are."""
+    frame = pl.DataFrame({"id": raw, "number": raw.cast(pl.Int64, strict=False) if by_number else None})
+    return frame.sort(["number", "id"] if by_number else ["id"])["id"]
+
+
+def codes_of(column: pl.Series, raw: pl.Series) -> np.ndarray:
+    """The place of each of the column's ids in `raw`, int32 [rows]."""
+    codes = pl.DataFrame({"id": raw, "code": np.arange(len(raw), dtype=np.int32)})
+    return column.to_frame("id").join(codes, on="id", how="left", maintain_order="left")["code"].to_numpy()
+
+
 def in_time_order(coded: Coded, equal_times: str) -> Coded:
     """The events with each user's history in order, part by part; warns where the order of many ties in the file is not kept."""
     user, item, times = coded.user, coded.item, coded.times
     histories = user if coded.part is None else user.astype(np.int64) * 3 + coded.part
     if times is None and np.all(histories[1:] >= histories[:-1]):
         return coded
-    order, tied, in_order = history_order(
+    order, tied, ordered = history_order(
         histories,
         times,
         lambda rows: coded.users.gather(user[rows]),
         lambda rows: coded.items.gather(item[rows]),
         equal_times,
     )
-    notable = max(NOTABLE_EVENTS, len(user) * (NOTABLE_IN_ORDER if in_order else NOTABLE))
-    if equal_times == "mixed" and tied >= notable:
-        warnings.warn(
-            f"{coded.path}: {tied:,} of {len(user):,} events share their time with another of the same user; such events "
-            "are mixed by a fixed hash, equal_times=file (--data.equal_times) keeps the order of the rows",
-            stacklevel=3,
-        )
+    if equal_times == "mixed":
+        warn_of_ties(coded.path, tied, len(user), in_order=ordered)
     return coded.at(order)
+
+
+def warn_of_ties(path: Path, tied: int, events: int, *, in_order: bool) -> None:
+    """Warn where many events share their time with another of their user; `in_order`: the rows were in time order."""
+    if tied >= max(NOTABLE_EVENTS, events * (NOTABLE_IN_ORDER if in_order else NOTABLE)):
+        warnings.warn(
+            f"{path}: {tied:,} of {events:,} events share their time with another of the same user; such events "
+            "are mixed by a fixed hash, equal_times=file (--data.equal_times) keeps the order of the rows",
+            stacklevel=4,
+        )
 
 
 def without_repeats(coded: Coded) -> tuple[Coded, list[str]]:

@@ -19,11 +19,14 @@ ISO = (
 )
 
 
-def parse_times(table: Table, name: str) -> np.ndarray:
-    """The time column as int64 or finite float64 (any unit: only the order counts)."""
+def parse_times(table: Table, name: str, form: str = "") -> np.ndarray:
+    """The time column as int64 or finite float64 (any unit: only the order counts).
+
+    `form`: of text that is a part of a column, the `text_form` of the whole.
+    """
     column = table.columns[name]
     try:
-        times = time_numbers(column)
+        times = time_numbers(column, form)
     except ValueError as error:
         raise ValueError(f"{table.path}, column {name!r}: {error}") from None
     if times.null_count():
@@ -32,13 +35,14 @@ def parse_times(table: Table, name: str) -> np.ndarray:
     return times.to_numpy()
 
 
-def time_numbers(column: pl.Series) -> pl.Series:
+def time_numbers(column: pl.Series, form: str = "") -> pl.Series:
     """The times as int64 or float64, null where a value is none; ValueError for a kind of column that holds no times."""
     kind = column.dtype
     if isinstance(kind, (pl.Categorical, pl.Enum)):
         column, kind = column.cast(pl.String), pl.String
     if kind == pl.String:
-        times = _text_numbers(column.str.strip_chars())
+        column = column.str.strip_chars()
+        times = _text_numbers(column, form or text_form(column.to_frame("time").lazy(), "time"))
     elif isinstance(kind, (pl.Date, pl.Datetime)):
         times = column.to_physical().cast(pl.Int64)
     elif kind.is_integer() or kind.is_float():
@@ -62,17 +66,29 @@ def look_like_times(column: pl.Series) -> bool:
     return any(numbers.is_between(3.2e8 * unit, 2.2e9 * unit).all() for unit in UNITS)
 
 
-def _text_numbers(column: pl.Series) -> pl.Series:
-    """Text as int64 if all are integers, else as date-times or float64, whichever the first is."""
-    times = column.cast(pl.Int64, strict=False)
-    if not times.null_count():
-        return times
-    if re.match(r"\d+$", str(column[0])) or not re.match(ISO, str(column[0])):
-        return column.cast(pl.Float64, strict=False)
-    unit = 10**9 if column.str.contains(r"[.,]\d{7}").any() else 10**6
+def text_form(frame: pl.LazyFrame, name: str) -> str:
+    """How a column of text holds times: all as integers, else as numbers or as date-times ("us" or "ns"), whichever the first is."""
+    text = pl.col(name).cast(pl.String).str.strip_chars()
+    found = frame.select(
+        other=text.cast(pl.Int64, strict=False).is_null().any(), fine=text.str.contains(r"[.,]\d{7}").any()
+    ).collect(engine="streaming")
+    if not found["other"].item():
+        return "integers"
+    first = str(frame.select(text).head(1).collect().item())
+    if re.match(r"\d+$", first) or not re.match(ISO, first):
+        return "numbers"
+    return "ns" if found["fine"].item() else "us"
+
+
+def _text_numbers(column: pl.Series, form: str) -> pl.Series:
+    """Text of such a form as int64 or float64."""
+    if form in ("integers", "numbers"):
+        return column.cast(pl.Int64 if form == "integers" else pl.Float64, strict=False)
+    unit = 10**9 if form == "ns" else 10**6
     usual = column.str.replace("T", " ", literal=True).str.replace(r"(?:Z|[+-]00:?00| ?UTC)$", "")
-    precision = "ns" if unit == 10**9 else "us"
-    times = usual.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit=precision, strict=False).to_physical()
+    times = usual.str.to_datetime(
+        "%Y-%m-%d %H:%M:%S%.f", time_unit="ns" if form == "ns" else "us", strict=False
+    ).to_physical()
     other = times.is_null()
     if other.any():
         places = other.arg_true()
