@@ -12,6 +12,7 @@ from easrec_jax.runs.cli import fail, main
 COMMANDS = (
     "demo",
     "fit",
+    "prepare",
     "search",
     "retrain",
     "route",
