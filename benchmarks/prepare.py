@@ -36,7 +36,7 @@ class Arguments:
     """Where the log and the prepared folder are made; a log that is there is taken."""
     texts: bool = False
     """Ids of text instead of integers."""
-    part_events: int = 1 << 20
+    part_events: int = 1 << 19
     """Events a part when preparing."""
     batches: int = 3000
     """How many training batches of 32 x 50 positions are made."""

@@ -18,7 +18,7 @@ class Arguments:
     """Model folder, e.g. runs/demo/model."""
     out: Path
     """Folder for the index; an index that is there is replaced."""
-    histories: Path | None = None
+    histories: str | None = None
     """Users whose histories are the queries, as recommend reads them; without: made up from popularity."""
     queries: int = 2000
     """How many users of --histories at most, those whose events stand first."""

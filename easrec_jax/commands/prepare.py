@@ -33,7 +33,7 @@ class Arguments:
     """Folder to write."""
     overwrite: bool = False
     """Replace a folder that was prepared of another log or with other settings."""
-    part_events: int = 1 << 20
+    part_events: int = 1 << 19
     """Interactions a part: what memory is needed for at a time."""
     format: Literal["auto", "atomic", "pairs", "csv", "tsv", "parquet", "jsonl", "movielens", "headerless", "lists"] = (
         "auto"

@@ -33,8 +33,8 @@ class Arguments:
     """Of an elastic model with a router (command route): answer each user by the size that it chooses."""
     history: str | None = None
     """Raw item ids of one user in time order, separated by blanks."""
-    histories: Path | None = None
-    """File of many users, or a folder of such files."""
+    histories: str | None = None
+    """File of many users, a folder of such files, a pattern ("log/*.parquet") or an address (s3://...)."""
     user: tuple[str, ...] = ()
     """With --histories, without --out: print what is recommended to these users of it, by their ids."""
     out: Path | None = None

@@ -65,21 +65,26 @@ def training_samples(split: Split, *, max_length: int, targets: str, windows: st
     non-empty prefix. A user with a single training item gives no sample; `ValueError` if that is everyone.
     """
     begin, end = split.start, split.train_end
-    count = np.maximum(end - begin - 1, 0)  # targets of each user
-    if not count.any():
-        none = f"no training target is left: none of {len(count)} users has"
+
+    def sizes(first: int, last: int) -> np.ndarray:
+        """How many samples each of the users has."""
+        count = np.maximum(end[first:last] - begin[first:last] - 1, 0)  # of targets
+        if targets == "last":
+            return count
+        return -(-count // max_length) if windows == "all" else np.minimum(count, 1)
+
+    samples = sum(int(sizes(first, last).sum()) for first, last in split.data.blocks())
+    if not samples:
+        none = f"no training target is left: none of {len(end)} users has"
         if split.data.part_ends is not None:
             raise ValueError(f"{none} 2 training events or more (a target needs one before it); expected another split")
         raise ValueError(
             f"{none} 4 interactions or more (the last two are held out, "
             "and a target needs one before it); expected longer histories"
         )
-    of_windows = -(-count // max_length) if windows == "all" else np.minimum(count, 1)
-    sizes = count if targets == "last" else of_windows
-    samples = int(sizes.sum())
     start, stop, done = np.empty(samples, np.int64), np.empty(samples, np.int64), 0
-    for first, last in split.data.blocks():  # arrays of all events would be larger than the samples
-        size = sizes[first:last]
+    for first, last in split.data.blocks():  # arrays of all users or events would be larger than the samples
+        size = sizes(first, last)
         until = done + int(size.sum())
         number = np.arange(until - done) - np.repeat(np.cumsum(size) - size, size)  # of a user's samples
         begun = np.repeat(begin[first:last], size)
@@ -118,10 +123,11 @@ def bucketed(
 
     A bucket of length l has `batch_size * max_length // l` rows; the last batch of a bucket may be part empty.
     """
-    lengths = samples.stop - samples.start
+    lengths = np.subtract(samples.stop, samples.start, dtype=np.int32, casting="unsafe")
+    kind = np.int32 if len(samples) < 2**31 else np.int64  # half of the memory of a plan
     plan, shorter = [], -1
     for length in bucket_lengths(max_length, buckets):
-        index = np.flatnonzero((lengths > shorter) & (lengths <= length))
+        index = np.flatnonzero((lengths > shorter) & (lengths <= length)).astype(kind)
         shorter = length
         if rng is not None:
             index = rng.permutation(index)

@@ -120,13 +120,12 @@ def _json_fault(file: File, separator: str) -> None:
 def _scan_delimited(files: Sequence[File], separator: str) -> tuple[pl.LazyFrame, list[str]]:
     names = split_header(first_line(files[0]), separator)
     source: Any = [file.source for file in files]
-    frame = pl.scan_csv(
-        source,
-        separator=separator,
-        infer_schema=False,
-        glob=False,
-        with_column_names=lambda spelled: [name.strip() for name in spelled],
-    )
+    how: Any = {"separator": separator, "infer_schema": False, "glob": False}
+    if files[0].is_remote:  # polars does not find it there with `with_column_names`
+        frame = pl.scan_csv(source, **how)
+        frame = frame.rename({name: name.strip() for name in frame.collect_schema().names()})
+    else:
+        frame = pl.scan_csv(source, **how, with_column_names=lambda spelled: [name.strip() for name in spelled])
     return frame, frame.collect_schema().names() if '"' in "".join(names) else names
 
 
