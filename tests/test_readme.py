@@ -250,6 +250,7 @@ def test_the_front_page_is_short_and_its_table_stands_in_the_pages_behind_it():
         "docs/results/field.md",
         "docs/evaluate.md",
         "docs/experiments.md",
+        "docs/scale.md",
         "docs/results.md",
         "docs/results/field.md",
         "docs/results/movielens-1m.md",

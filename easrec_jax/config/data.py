@@ -42,7 +42,8 @@ class DataConfig:
     """What is read, and how it is made into training samples."""
 
     path: str = ""
-    """File of interactions, or folder of such; catalog:NAME: a known data set, downloaded once; empty: planted data made in memory."""
+    """File of interactions, folder of such, pattern ("log/*.parquet"), address (s3://...) or folder that bin/prepare.py made;
+    catalog:NAME: a known data set, downloaded once; empty: planted data made in memory."""
     format: Literal["auto", "atomic", "pairs", "csv", "tsv", "parquet", "jsonl", "movielens", "headerless", "lists"] = (
         "auto"
     )
