@@ -12,8 +12,10 @@ from easrec_jax.config import EvaluateConfig
 from easrec_jax.data.batches import scoring_samples, training_samples
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.data.split import Split
+from easrec_jax.evaluate import evaluator
 from easrec_jax.evaluate.evaluator import Evaluator, parse_protocol, sample_negatives
 from easrec_jax.evaluate.metrics import compare, gains, gains_of_seeds, metrics
+from easrec_jax.evaluate.protocols import seen_keys
 from easrec_jax.models.rivals.popularity import popularity_scores
 
 N = 6
@@ -101,6 +103,17 @@ def test_a_constant_scorer_gets_chance_level_in_every_protocol(split, name):
             assert found[f"recall@{k}"] == pytest.approx(k / 30)
     worst = Evaluator(split, "test", N, (name,), ks, "pessimistic", seed=1)(constant, None)[name]
     assert worst["recall@1"] == 0.0
+
+
+def test_what_users_have_seen_is_looked_up_only_for_protocols_that_leave_it_out(split, weights, monkeypatch):
+    looked = []
+    monkeypatch.setattr(evaluator, "seen_keys", lambda *given: looked.append(1) or seen_keys(*given))
+    for protocol, times in (("full", 0), ("full_unseen_window", 0), ("full_unseen", 1)):
+        for _ in range(2):
+            measured = Evaluator(split, "validation", N, (protocol,), buckets=1)
+            measured(by_last_item, weights)
+            measured(by_last_item, weights)
+        assert len(looked) == 2 * times, protocol
 
 
 def test_gains_are_the_average_over_random_orders_of_the_ties():

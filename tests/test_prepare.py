@@ -152,6 +152,21 @@ def test_no_more_than_a_part_is_in_memory(folder, tmp_path, monkeypatch):
         data.items[0] = 1
 
 
+def test_the_order_in_which_rows_reach_a_part_counts_for_nothing(folder, tmp_path):
+    whole = user_parts.look_over(open_source(folder / "untimed.csv"))
+    parts = user_parts.split_by_users(whole, tmp_path, PART)
+    assert parts > 5
+
+    def histories() -> list[list]:
+        found = user_parts.read_parts(whole, tmp_path, parts, user_parts.Catalogue(), drop=False)
+        return [part.coded.items.gather(part.coded.item).to_list() for part in found]
+
+    before = histories()
+    for path in tmp_path.rglob("*.parquet"):
+        pl.read_parquet(path).reverse().write_parquet(path)
+    assert histories() == before
+
+
 @pytest.mark.parametrize(
     ("source", "options"),
     [

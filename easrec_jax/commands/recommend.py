@@ -117,6 +117,7 @@ def reading(arguments: Arguments) -> dict:
 
 def print_some(arguments: Arguments) -> None:
     """Print the answers for --history, or for --user."""
+    from easrec_jax.data.prepared import refuse_prepared
     from easrec_jax.data.read import read_interactions
     from easrec_jax.serving.listing import check_some_known, listing
     from easrec_jax.serving.recommend import Recommender
@@ -130,6 +131,7 @@ def print_some(arguments: Arguments) -> None:
             check_some_known(recommender.item_ids, arguments.history)
         answers = recommender.recommend([items], arguments.k, **options)
     else:
+        refuse_prepared(arguments.histories)
         data = read_interactions(arguments.histories, min_history=1, **reading(arguments))
         answers = recommender.recommend_users(data, arguments.user, arguments.k, **options)
     for line in listing(answers, arguments.user or ("",), recommender.titles):

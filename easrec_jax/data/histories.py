@@ -31,7 +31,7 @@ from easrec_jax.data.columns import Columns, choose_columns, warn_of_unused
 from easrec_jax.data.events import read_events
 from easrec_jax.data.inputs import File, are_paths, first_lines, input_files, located
 from easrec_jax.data.order import history_order
-from easrec_jax.data.prepared import is_prepared
+from easrec_jax.data.prepared import refuse_prepared
 from easrec_jax.data.quoted import has_blank_quotes
 from easrec_jax.data.readers import Layout, common_layout
 from easrec_jax.data.reading import Reading
@@ -92,8 +92,7 @@ def open_source(data: str | Path | Sequence[str | Path], how: Reading = DEFAULT)
 
     `ValueError` names the file, and the row or line, of what cannot be read.
     """
-    if is_prepared(data):
-        raise ValueError(f"{data}: a prepared folder, expected the log that it was made of")
+    refuse_prepared(data)
     files = input_files(data)
     path = located(data[0] if are_paths(data) else data)  # type: ignore[index, arg-type]
     layout, dropped = common_layout(files, how.format, how.separator, how.columns), 0

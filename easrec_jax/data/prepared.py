@@ -53,6 +53,12 @@ def manifest_of(folder: Path) -> dict[str, Any] | None:
     return manifest if manifest.get("format") == FORMAT else None
 
 
+def refuse_prepared(data: Any) -> None:
+    """Raise `ValueError` for a prepared folder, where a log is read a part at a time anyway."""
+    if is_prepared(data):
+        raise ValueError(f"{data}: a prepared folder, expected the log that it was made of")
+
+
 def settings_of(how: Options) -> dict[str, Any]:
     """The settings that decide what a prepared folder holds, by name; of files of validation and test events their names."""
     settings = {name: getattr(how, name) for name in (*SHAPING, *LOOKS)}
