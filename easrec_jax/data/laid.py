@@ -72,8 +72,10 @@ class Laid:
             kept = Kept(users, kept.items & (counts >= k))
         if kept.counts() == everyone:
             return kept, []
-        inside = [self.events(kept, part)[2] for part in range(len(self.users))]
-        events, stay = sum(map(len, inside)), sum(int(here.sum()) for here in inside)
+        events = stay = 0
+        for part in range(len(self.users)):
+            inside = self.events(kept, part)[2]
+            events, stay = events + len(inside), stay + int(inside.sum())
         if not stay:
             sizes = f"{everyone[0]} users and {everyone[1]} items"
             raise ValueError(f"{self.path}: k_core={k} leaves nothing of {events} interactions of {sizes}")
