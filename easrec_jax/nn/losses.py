@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, Int
 
@@ -21,7 +22,7 @@ CHUNK = 640
 def cross_entropy(
     hidden: Float[Array, "targets width"],
     table: Float[Array, "rows width"] | RowTable,
-    targets: Int[Array, " targets"],
+    targets: Int[Array, " targets"] | Int[np.ndarray, " targets"],
     chunk: int = CHUNK,
     teacher: Teacher | None = None,
 ) -> Float[Array, ""]:
@@ -34,8 +35,8 @@ def cross_entropy(
     `vocabulary.vocabulary_cross_entropy`'s, which has chunks of its own.
     """
     if isinstance(table, RowTable):
-        return vocabulary_cross_entropy(hidden, table, targets, teacher)
-    return _cross_entropy(hidden, table, targets, chunk, teacher)
+        return vocabulary_cross_entropy(hidden, table, jnp.asarray(targets), teacher)
+    return _cross_entropy(hidden, table, jnp.asarray(targets), chunk, teacher)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -38,8 +38,8 @@ class _Part(NamedTuple):
 class _Norms(NamedTuple):
     """log of the sum of exp(score) over all items, [targets]: of the network, of the teacher."""
 
-    mine: Array
-    taught: Array | None = None
+    mine: Any  # [targets], or how they are cut
+    taught: Any = None
 
 
 def vocabulary_cross_entropy(
