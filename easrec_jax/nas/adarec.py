@@ -228,6 +228,8 @@ def search_cells(
     After the warm-up epochs an alpha step on a validation batch follows every f-th weight step. Each epoch the likeliest cell
     is evaluated as it stands; what is left is the last step's state.
     """
+    if task.layout is not None:
+        raise ValueError("--mesh.data, --mesh.items: expected 1 and 1 with search.strategy = 'adarec'")
     distill = taught.settings if taught else DistillConfig()
     plan = {"max_length": supernet.max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
     init_key, weight_key, alpha_key = jax.random.split(jax.random.key(task.seed), 3)

@@ -71,8 +71,7 @@ def fit(
         objective, key = objective.on(layout), layout.replicate(key)
 
     def step(state: TrainState, batch: Batch, _: int) -> tuple[TrainState, dict]:
-        batch = batch if layout is None else layout.put(batch)
-        return objective.step(state, batch, key, objective.data, encoder=encoder, tx=tx)
+        return objective.step(state, task.put(batch), key, objective.data, encoder=encoder, tx=tx)
 
     def batches(epoch: int, skip: int) -> Iterator[Batch]:
         return epoch_batches(task.samples, **plan, seed=task.seed, epoch=epoch, skip=skip)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from easrec_jax.config import Config
-from easrec_jax.data.batches import Samples, training_samples
+from easrec_jax.data.batches import Batch, Samples, training_samples
 from easrec_jax.data.split import Part, Split
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.parallel.layout import Layout, make_mesh
@@ -23,6 +23,10 @@ class Task(NamedTuple):
     def layout(self) -> Layout | None:
         """How tables and batches lie on several devices; None on one."""
         return self.evaluator.layout
+
+    def put(self, batch: Batch) -> Batch:
+        """A batch as the layout lays it."""
+        return batch if self.layout is None else self.layout.put(batch)
 
     @property
     def split(self) -> Split:
