@@ -16,6 +16,8 @@ from easrec_jax.runs.cli import Progress, describe_data, fail, machine, run_argu
 
 if TYPE_CHECKING:
     from easrec_jax.data.split import Split
+    from easrec_jax.runs.retrain import Retrained
+    from easrec_jax.runs.workdir import MetricsLog
     from easrec_jax.serving.sizes import Size
 
 
@@ -27,10 +29,10 @@ def command() -> None:
     from easrec_jax.data.load import load_data
     from easrec_jax.data.split import Split
     from easrec_jax.data.titles import read_titles
+    from easrec_jax.parallel.processes import first_does
     from easrec_jax.runs.described import describe_architecture
     from easrec_jax.runs.elastic import as_it_stands, measure_sizes
-    from easrec_jax.runs.figures import training_figure
-    from easrec_jax.runs.pipeline import results_of, write_model
+    from easrec_jax.runs.pipeline import results_of
     from easrec_jax.runs.retrain import retrain
     from easrec_jax.runs.start import check_target, find_start
     from easrec_jax.runs.teacher import check_teacher, teach
@@ -46,8 +48,9 @@ def command() -> None:
     check_target(config, workdir, arguments.overwrite or (arguments.resume and folder.is_dir()))
     check_teacher(config, workdir, split)  # before anything is overwritten
     parts = ("data", "model", "retrain", "distill", "evaluate", "seed")
-    owner = open_run(
-        folder, config, data, parts=parts, start=start.source, resume=arguments.resume, overwrite=arguments.overwrite
+    resume, overwrite = arguments.resume, arguments.overwrite
+    owner = first_does(
+        lambda: open_run(folder, config, data, parts=parts, start=start.source, resume=resume, overwrite=overwrite)
     )
     described = describe_architecture(start.architecture, config, data.num_items, start.chosen_by)
     print(describe_data(data, samples_of(config, split).num_targets), flush=True)
@@ -72,12 +75,25 @@ def command() -> None:
     results |= {"item_rows": start.rows._asdict()} if start.rows is not None else {}
     if others := rivals(config, data, split, truth):
         results["baselines"] = others
-    write_model(workdir / "model", done, results, config, data, titles=titles, records=log.records(), front=sizes)
-    if not sizes:
-        training_figure(log.records(), folder / "training.png", select_by=config.evaluate.select_by)
+    first_does(lambda: write(workdir, done, results, config, data, log, titles, sizes))
     print(tables(start.row, results, others, sizes, config))
     print(spent(results, workdir / "model"))
-    owner.close()
+    if owner is not None:
+        owner.close()
+
+
+def write(
+    workdir: Path, done: Retrained, results: dict, config: Config, data: Interactions, log: MetricsLog,
+    titles: dict[str, str], sizes: tuple[Size, ...],
+) -> None:  # fmt: skip
+    """The model, and the picture of its training."""
+    from easrec_jax.runs.figures import training_figure
+    from easrec_jax.runs.pipeline import write_model
+
+    records = log.records()
+    write_model(workdir / "model", done, results, config, data, titles=titles, records=records, front=sizes)
+    if not sizes:
+        training_figure(records, workdir / "retrain" / "training.png", select_by=config.evaluate.select_by)
 
 
 def spent(results: dict, model: Path) -> str:

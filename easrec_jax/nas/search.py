@@ -231,7 +231,7 @@ def _train_supernet(
     state = init_search(searcher, init_key)
     if layout is not None:
         state, table = layout.place(state), layout.place(table)
-        weight_key, arch_key = layout.replicate(weight_key), layout.replicate(arch_key)
+        weight_key, arch_key = layout.place_key(weight_key), layout.place_key(arch_key)
     validation = scoring_samples(task.split, "validation", max_length=plan["max_length"])
 
     def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:

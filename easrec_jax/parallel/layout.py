@@ -86,9 +86,10 @@ class Layout:
         """The whole arrays of a placed tree, of NumPy, without the rows that filled up the table; the same in every process."""
         return map_tables(lambda table: table[: self.num_items + 1], jax.tree.map(whole, tree))
 
-    def replicate(self, key: Array) -> Array:
-        """An array that is no weight, such as a key, whole on each device."""
-        return jax.device_put(key, NamedSharding(self.mesh, WHOLE))
+    def place_key(self, key: Array) -> Array:
+        """A key whole on each device."""
+        data = _lay(np.asarray(jax.random.key_data(key)), NamedSharding(self.mesh, WHOLE))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))
 
     def put(self, arrays: Any) -> Any:
         """Arrays [batch ...] cut over all devices, filled up with zeros to a multiple of them."""

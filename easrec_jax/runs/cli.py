@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from easrec_jax.config import Config
+from easrec_jax.config import Config, MeshConfig
 from easrec_jax.config_files import load_config, names_of_today, own_configs
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.memory import use_huge_pages
@@ -64,7 +64,19 @@ def run_arguments(description: str) -> tuple[RunArguments, Path]:
         use_underscores=True,
     )
     _check_rivals(parsed.config)
+    if parsed.config.mesh.devices > 1:
+        _join(parsed.config.mesh)
     return parsed, parsed.workdir or Path("runs") / name
+
+
+def _join(mesh: MeshConfig) -> None:
+    """Find the other processes of the run, if it has any; all but the first are silent."""
+    from easrec_jax.parallel.processes import is_writer, start
+
+    start(mesh)
+    check_platform()
+    if not is_writer():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  until the process ends
 
 
 def _check_names(arguments: list[str]) -> None:
@@ -109,6 +121,12 @@ def main(command: Callable[[], Any]) -> NoReturn:
             raise
         other = "; other settings are another run: --overwrite, or another --workdir"
         fail(f"{error}{other if isinstance(error, FloatingPointError) else ''}")
+    except RuntimeError as error:
+        if not _of_several():
+            raise
+        _leave(
+            f"the run has lost a process, or its connection ({str(error).splitlines()[0][:200]}); start all again with --resume"
+        )
     raise SystemExit(status or 0)
 
 
@@ -117,6 +135,28 @@ def setup_jax() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", False)
+    if not _of_several():  # who must meet the others before any device is used
+        check_platform()
+    setup_compilation_cache()
+
+
+def _of_several() -> bool:
+    """Whether this process is started as one of several that compute a run."""
+    from easrec_jax.parallel.processes import started_elsewhere
+
+    return started_elsewhere() or any(word.startswith("--mesh.coordinator") for word in sys.argv)
+
+
+def _leave(message: str) -> NoReturn:
+    """As `fail`, at once: the others of the run, which the end of a process waits for, are gone or will wait for ever."""
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    os._exit(2)
+
+
+def check_platform() -> None:
+    """`ValueError` where JAX_PLATFORMS names what is not there."""
+    import jax
+
     if platforms := os.environ.get("JAX_PLATFORMS"):
         try:
             jax.devices()
@@ -125,7 +165,6 @@ def setup_jax() -> None:
             raise ValueError(
                 f"JAX_PLATFORMS={platforms}: {reason.splitlines()[0][:200]}; unset it, or use JAX_PLATFORMS=cpu"
             ) from None
-    setup_compilation_cache()
 
 
 def setup_compilation_cache() -> None:
@@ -201,8 +240,11 @@ class Progress:
     def __init__(self, title: str, log: MetricsLog | None = None) -> None:
         from tqdm import tqdm
 
+        from easrec_jax.parallel.processes import is_writer
+
+        self._speaks = is_writer()
         self._title, self._log, self._known, self._written = title, log, "", time.monotonic()
-        live = sys.stderr.isatty()
+        live = sys.stderr.isatty() and self._speaks
         self._bar = (
             tqdm(total=1, unit=title, file=sys.stderr, bar_format="{unit} |{bar:16}| {desc}", leave=False)
             if live
@@ -232,7 +274,7 @@ class Progress:
 
     def epoch(self, record: dict) -> None:
         """`on_epoch` of a loop."""
-        if self._log is not None:
+        if self._log is not None and self._speaks:
             self._log.append(record)
         self._known = f"  NDCG@10 {record['ndcg@10']:.4f}"
         if "pick" in record:
@@ -250,7 +292,7 @@ class Progress:
     def _show(self, text: str) -> None:
         if self._bar is not None:
             self._bar.set_description_str(text)
-        else:
+        elif self._speaks:
             print(f"{self._title}: {text}", file=sys.stderr, flush=True)
             self._written = time.monotonic()
 

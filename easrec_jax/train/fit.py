@@ -68,7 +68,7 @@ def fit(
     start, layout = _begin(weights, tx, task.layout), task.layout
     objective = objective or objective_of(settings, task.split)
     if layout is not None:
-        objective, key = objective.on(layout), layout.replicate(key)
+        objective, key = objective.on(layout), layout.place_key(key)
 
     def step(state: TrainState, batch: Batch, _: int) -> tuple[TrainState, dict]:
         return objective.step(state, task.put(batch), key, objective.data, encoder=encoder, tx=tx)
