@@ -5,8 +5,11 @@ Eight virtual devices and two processes need processes of their own: `mesh_laws.
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -128,3 +131,17 @@ def test_mistakes_are_named():
         MeshConfig(data=2, coordinator="here:1", processes=2, process=2)
     with pytest.raises(ValueError, match="distill.share: expected 0 with --mesh.data 2"):
         Config(mesh=MeshConfig(data=2), distill=DistillConfig(share=0.5))
+
+
+def test_the_manifests_are_whole_and_name_flags_that_there_are():
+    page = (HERE.parent / "docs" / "scale.md").read_text()
+    blocks = dict(re.findall(r"```(\w+)\n(.*?)```", page, re.DOTALL))
+    ast.parse(blocks["python"])
+    assert subprocess.run(["bash", "-n"], input=blocks["bash"], text=True).returncode == 0
+    job = pytest.importorskip("yaml").safe_load(blocks["yaml"])["spec"]["replicatedJobs"][0]["template"]["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    assert (
+        f"--mesh.processes {job['completions']} " in container["args"][0] and "\n" not in container["args"][0].strip()
+    )
+    fields = {field.name for field in dataclasses.fields(MeshConfig)}
+    assert set(re.findall(r"--mesh\.(\w+)", page)) == fields
