@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import warnings
 from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import Config, ModelConfig, SearchConfig
 from easrec_jax.data.batches import Batch
+from easrec_jax.data.interactions import IdMap
 from easrec_jax.evaluate.counting import count_by_shards, count_full, count_sampled
 from easrec_jax.evaluate.protocols import parse_protocol
 from easrec_jax.models.cost import cost_table
@@ -30,6 +32,10 @@ from easrec_jax.nas.strategies.known import find_strategy
 from easrec_jax.nn.best import best_items, top_rows
 from easrec_jax.parallel.layout import Layout, is_table, make_mesh, map_tables
 from easrec_jax.parallel.tables import spread
+from easrec_jax.serving.artifact import Model
+from easrec_jax.serving.batch import _identity
+from easrec_jax.serving.on_mesh import MeshRecommender
+from easrec_jax.serving.recommend import Recommender
 from easrec_jax.space import space_of
 from easrec_jax.train.checkpoint import Checkpoints
 from easrec_jax.train.rows import Sampler, sampled_step
@@ -297,6 +303,33 @@ def law_checkpoints() -> dict:
             found["refused"] = ""
         except ValueError as error:
             found["refused"] = str(error)
+    return found
+
+
+def law_bulk() -> dict:
+    """Lists for many users, raw ids in and out, are those of one device."""
+    rng, found = np.random.default_rng(7), {}
+    ids = IdMap(tuple(f"i{k}" for k in range(1, ITEMS + 1)))
+    weights = jax.tree.map(np.array, SMALL.init(jax.random.key(0)))
+    weights["tables"]["items"][1:] = rng.normal(size=(ITEMS, 8))
+    model = Model(SMALL.architecture, weights, ids, np.arange(ITEMS + 1), {})
+    users = [[f"i{k}" for k in rng.integers(1, ITEMS + 1, n)] for n in (1, 3, 30, 12, 7)] + [[]]
+    whole, allowed = Recommender(model), ids.raw[:300]
+    ours = MeshRecommender(model, Layout(make_mesh(2, 4), ITEMS))
+
+    def names(answers: list) -> list:
+        return [[item for item, _ in answer] for answer in answers]
+
+    for name, options in {"plain": {}, "seen": {"exclude_seen": False}, "allow": {"allow": allowed}}.items():
+        with warnings.catch_warnings(action="ignore"):
+            theirs, mine = (one.recommend(users, 20, **options) for one in (whole, ours))
+        found[name] = names(theirs) == names(mine)
+    found["embed"] = bool(np.allclose(whole.embed(users), ours.embed(users), atol=1e-5))
+    found["identity"] = _identity(whole) == _identity(ours)
+    try:
+        ours.start(users)
+    except ValueError as error:
+        found["refused"] = str(error).startswith("a stream: expected a model on one device")
     return found
 
 

@@ -98,6 +98,11 @@ def test_the_best_items_by_shards_are_those_of_one_device_in_the_same_order_of_t
     assert all(same and apart <= 1e-5 for same, apart in found["found"].values()), found
 
 
+def test_bulk_answers_on_a_mesh_are_those_of_one_device(measured):
+    found = measured.laws["bulk"]
+    assert set(found) == {"plain", "seen", "allow", "embed", "identity", "refused"} and all(found.values()), found
+
+
 def test_a_search_on_a_mesh_steps_as_on_one_device(measured):
     for kind, found in measured.laws["search"].items():
         assert found["loss"] <= 1e-5 and found["weights"] <= 1e-5 and found["arch"] <= 1e-5, kind
