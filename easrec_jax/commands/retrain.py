@@ -7,6 +7,7 @@ With --retrain.from MODEL a trained model is trained further, on data that may h
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def command() -> None:
     """Train, evaluate and write the model."""
-    arguments, workdir = run_arguments(__doc__ or "")
+    arguments, workdir = run_arguments(__doc__ or "", meshes=True)
     config, folder = arguments.config, workdir / "retrain"
 
     from easrec_jax.data.load import load_data
@@ -45,13 +46,13 @@ def command() -> None:
     data, truth = load_data(config.data, seed=config.seed)
     titles = read_titles(config.data.titles) if config.data.titles else {}
     split, start = Split(data), find_start(config, workdir, data)
+    if start.sizes and config.mesh.devices > 1:
+        fail("--mesh.data, --mesh.items: expected 1 and 1 with retrain.architecture = 'elastic', which trains nothing")
     check_target(config, workdir, arguments.overwrite or (arguments.resume and folder.is_dir()))
     check_teacher(config, workdir, split)  # before anything is overwritten
     parts = ("data", "model", "retrain", "distill", "evaluate", "seed")
-    resume, overwrite = arguments.resume, arguments.overwrite
-    owner = first_does(
-        lambda: open_run(folder, config, data, parts=parts, start=start.source, resume=resume, overwrite=overwrite)
-    )
+    opened = partial(open_run, folder, config, data, parts=parts, start=start.source)
+    owner = first_does(partial(opened, resume=arguments.resume, overwrite=arguments.overwrite))
     described = describe_architecture(start.architecture, config, data.num_items, start.chosen_by)
     print(describe_data(data, samples_of(config, split).num_targets), flush=True)
     print(start.announce(described), flush=True)

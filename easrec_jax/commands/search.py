@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def command() -> None:
     """Search and write what was found."""
-    arguments, workdir = run_arguments(__doc__ or "")
+    arguments, workdir = run_arguments(__doc__ or "", meshes=True)
     config, folder = arguments.config, workdir / "search"
 
     from easrec_jax.config import ADAREC
@@ -30,7 +30,7 @@ def command() -> None:
     from easrec_jax.data.split import Split
     from easrec_jax.evaluate.latency import latency_table
     from easrec_jax.models.cost import cost_table
-    from easrec_jax.nas.adarec import search_cells, students_of
+    from easrec_jax.nas.adarec import check_one_device, search_cells, students_of
     from easrec_jax.nas.search import check_strategy, check_terms, search
     from easrec_jax.nas.strategies.known import find_strategy
     from easrec_jax.parallel.processes import first_does
@@ -45,7 +45,9 @@ def command() -> None:
     data, _ = load_data(config.data, seed=config.seed)
     split, cells = Split(data), config.search.strategy == ADAREC
     task, space, strategy, costs = task_of(config, split), None, None, None
-    if not cells:
+    if cells:
+        check_one_device(task)
+    else:
         space, strategy = space_of(config), find_strategy(config.search.strategy)
         costs = cost_table(space, data.num_items, config.search.cost)
         check_strategy(strategy, space, costs, config.search)

@@ -124,6 +124,8 @@ class Evaluator:
         `ValueError` for a protocol that ranks a sample of the items.
         """
         parsed = parse_protocol(protocol)
+        if self.layout is not None:
+            raise ValueError("lists of the best items: expected an evaluator of weights on one device")
         if parsed.negatives:
             raise ValueError(f"{protocol}: expected a protocol that ranks all items, such as full_unseen")
         sets: np.ndarray = self._targets[self._rows]  # type: ignore[attr-defined]

@@ -31,7 +31,7 @@ class Tables(nn.Module):
         def items(key: Array) -> Array:
             return normal_init(key, (self.num_items + 1, self.width)).at[0].set(0.0)
 
-        # that of several devices has rows that fill it up: Flax would miss none of its own
+        # a placed table has rows that fill it up, so it has not the shape that Flax expects
         placed = self.get_variable("params", "items") if self.has_variable("params", "items") else None
         self.items = placed if isinstance(placed, RowTable) else self.param("items", items)
         self.positions = self.param("positions", lambda key: normal_init(key, (self.max_length, self.width)))

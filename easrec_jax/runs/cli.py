@@ -39,8 +39,8 @@ class RunArguments:
     """Delete what an earlier run left there."""
 
 
-def run_arguments(description: str) -> tuple[RunArguments, Path]:
-    """Parse `CONFIG [--flags]`: the config with its flags applied, and the run's folder."""
+def run_arguments(description: str, *, meshes: bool = False) -> tuple[RunArguments, Path]:
+    """Parse `CONFIG [--flags]`: the config with its flags applied, and the run's folder. `meshes`: the command knows several devices."""
     program = Path(sys.argv[0]).name
     arguments = sys.argv[1:]
     if not arguments or arguments[0].startswith("-"):
@@ -65,6 +65,8 @@ def run_arguments(description: str) -> tuple[RunArguments, Path]:
     )
     _check_rivals(parsed.config)
     if parsed.config.mesh.devices > 1:
+        if not meshes:
+            fail(f"--mesh.data, --mesh.items: expected 1 and 1, {program} computes on one device")
         _join(parsed.config.mesh)
     return parsed, parsed.workdir or Path("runs") / name
 
