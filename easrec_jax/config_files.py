@@ -1,10 +1,11 @@
-"""Configs on disk: a Python file that defines one, and the JSON that a run keeps of its own."""
+"""Configs on disk: a Python file that defines one, or its fields as TOML, YAML or JSON, which is what a run keeps of its own."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def find_config(name: str | Path) -> Path:
         return path
     if str(name) not in known:
         raise FileNotFoundError(
-            f"{name}: no such config (expected a Python file that defines `config`, or one of {', '.join(known)})"
+            f"{name}: no such config (expected a file, .py, .toml, .yaml or .json, or one of {', '.join(known)})"
         )
     return known[str(name)]
 
@@ -61,8 +62,33 @@ def own_configs() -> dict[str, Path]:
 
 
 def load_config(path: str | Path) -> Config:
-    """The `config` of a config file, or of one of the library's own by its name; raises what `load_variable` and `find_config` do."""
-    return load_variable(find_config(path), "config", Config)
+    """The config of a file, or of one of the library's own by its name.
+
+    A Python file defines `config`. TOML, YAML (extra `yaml`) and JSON hold its fields as tables; what is not there has its default.
+    Raises what `load_variable` and `find_config` raise, and `ValueError` naming the file and the field that is wrong.
+    """
+    path = find_config(path)
+    if path.suffix not in _TREES:
+        return load_variable(path, "config", Config)
+    try:
+        tree = _TREES[path.suffix](path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid {path.suffix[1:].upper()}: {error}") from None
+    return from_tree(tree, source=str(path))
+
+
+def _yaml(text: str) -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise ImportError('configs in YAML need PyYAML: pip install "easrec_jax[yaml]"; TOML needs nothing') from None
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+_TREES = {".toml": tomllib.loads, ".json": json.loads, ".yaml": _yaml, ".yml": _yaml}
 
 
 def to_json(config: Config) -> str:
@@ -79,6 +105,11 @@ def from_json(text: str, *, source: str = "config.json") -> Config:
         tree = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{source}: not valid JSON: {error}") from None
+    return from_tree(tree, source=source)
+
+
+def from_tree(tree: Any, *, source: str) -> Config:
+    """`from_json` of what is parsed already."""
     fields = sorted(f.name for f in dataclasses.fields(Config))
     if not isinstance(tree, dict) or not set(tree) <= set(fields):
         got = sorted(tree) if isinstance(tree, dict) else tree

@@ -217,11 +217,11 @@ def test_a_misspelt_or_mistyped_flag_fails_at_once(refused, tmp_path, flag, word
 
 
 def test_no_config_no_run(refused, tmp_path):
-    bad(refused("search"), "expected a config file first")
+    bad(refused("search"), "expected a config first")
     bad(refused("search", "nowhere.py"), "nowhere.py", "no such config file")
     (tmp_path / "empty.py").write_text("")
     bad(refused("search", "empty.py"), "empty.py", "expected a variable `config`")
-    bad(refused("retrain", DEMO), "architecture.json", "run bin/search.py")
+    bad(refused("retrain", DEMO), "architecture.json", "run the command search")
     assert not (tmp_path / "runs").exists()
 
 

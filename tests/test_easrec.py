@@ -63,7 +63,7 @@ def test_mistakes_say_what_was_expected(typed):
     assert (
         code == 2
         and err
-        == f"error: dmo: no such config (expected a Python file that defines `config`, or one of {', '.join(own_configs())})\n"
+        == f"error: dmo: no such config (expected a file, .py, .toml, .yaml or .json, or one of {', '.join(own_configs())})\n"
     )
     code, _, err = typed("demo", "now")
     assert code == 2 and "no arguments, got 'now'" in err
@@ -83,3 +83,14 @@ def test_the_demo_is_typed_as_its_caller_types(typed, monkeypatch):
     from easrec_jax.commands import demo
 
     assert demo.typed("search", ["demo"]) == "python bin/search.py configs/demo.py"
+
+
+def test_without_matplotlib_a_run_goes_on(monkeypatch, capsys):
+    """Pictures are an extra: their want is no reason to lose what was computed."""
+    from easrec_jax.runs.cli import pictures
+    from easrec_jax.runs.figures import new_figure
+
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pictures():
+        new_figure(1, 1, (1.0, 1.0))
+    assert capsys.readouterr().err == 'no picture: pictures need matplotlib: pip install "easrec_jax[plot]"\n'

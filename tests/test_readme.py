@@ -115,9 +115,9 @@ def test_the_commands_of_the_front_page():
 
 def test_the_demo_is_three_commands_of_the_tutorial():
     told = run("python bin/demo.py --help", ROOT, ROOT)
-    steps = [line.split("#")[0].split() for line in told.splitlines() if line.startswith("  python bin/")]
+    steps = [shlex.split(line, comments=True) for line in told.splitlines() if line.startswith("  python bin/")]
     (chain,) = block("python bin/search.py configs/demo.py &&", TUTORIAL).splitlines()
-    assert [" ".join(step) for step in steps] == [" ".join(shlex.split(part)) for part in chain.split("&&")]
+    assert steps == [shlex.split(part) for part in chain.split("&&")]
 
 
 def test_reading_in_python(folder, monkeypatch):

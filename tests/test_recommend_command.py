@@ -130,7 +130,7 @@ def test_a_mistake_names_the_flag(call, users, arguments, message):
 def test_the_folder_of_a_run_is_told_from_its_model(call, folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=rf"no model here .*; there is one in {folder}$"):
         call("--history", "i1", model=folder.parent)
-    with pytest.raises(FileNotFoundError, match=r"as bin/retrain.py writes\)$"):
+    with pytest.raises(FileNotFoundError, match=r"as the command retrain writes\)$"):
         call("--history", "i1", model=tmp_path)
 
 

@@ -36,7 +36,7 @@ def test_an_elastic_model_is_routed_and_what_is_written_answers_each_user(call_h
     call_here("search", DEMO, *TINY, *ELASTIC, f"--workdir={tmp_path}")
     call_here("retrain", DEMO, *TINY, *ELASTIC, "--retrain.architecture=elastic", f"--workdir={tmp_path}")
     model = tmp_path / "model"
-    with pytest.raises(ValueError, match="per_user: this model has no router; bin/route.py"):
+    with pytest.raises(ValueError, match="per_user: this model has no router; the command route"):
         Recommender.load(model, per_user=True)
     before = Recommender.load(model)
     printed = call_here("route", DEMO, *TINY, *ELASTIC, *ROUTE, f"--workdir={tmp_path}")

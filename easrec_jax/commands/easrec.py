@@ -11,6 +11,7 @@ from easrec_jax.runs.cli import fail, main
 
 COMMANDS = (
     "demo",
+    "fit",
     "search",
     "retrain",
     "route",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from easrec_jax.config import Config
 from easrec_jax.data.interactions import Interactions
-from easrec_jax.runs.cli import Progress, describe_data, fail, machine, run_arguments
+from easrec_jax.runs.cli import Progress, RunArguments, describe_data, fail, machine, pictures, run_arguments
 
 if TYPE_CHECKING:
     from easrec_jax.data.split import Split
@@ -25,9 +25,16 @@ if TYPE_CHECKING:
 def command() -> None:
     """Train, evaluate and write the model."""
     arguments, workdir = run_arguments(__doc__ or "", meshes=True)
-    config, folder = arguments.config, workdir / "retrain"
 
     from easrec_jax.data.load import load_data
+
+    train(arguments, workdir, *load_data(arguments.config.data, seed=arguments.config.seed))
+
+
+def train(arguments: RunArguments, workdir: Path, data: Interactions, truth: Any) -> None:
+    """`command` on interactions that are read already; `truth` is `load_data`'s."""
+    config, folder = arguments.config, workdir / "retrain"
+
     from easrec_jax.data.split import Split
     from easrec_jax.data.titles import read_titles
     from easrec_jax.parallel.processes import first_does
@@ -43,7 +50,6 @@ def command() -> None:
     from easrec_jax.train.task import samples_of
 
     started = time.perf_counter()
-    data, truth = load_data(config.data, seed=config.seed)
     titles = read_titles(config.data.titles) if config.data.titles else {}
     split, start = Split(data), find_start(config, workdir, data)
     if start.sizes and config.mesh.devices > 1:
@@ -93,8 +99,9 @@ def write(
 
     records = log.records()
     write_model(workdir / "model", done, results, config, data, titles=titles, records=records, front=sizes)
-    if not sizes:
-        training_figure(records, workdir / "retrain" / "training.png", select_by=config.evaluate.select_by)
+    with pictures():
+        if not sizes:
+            training_figure(records, workdir / "retrain" / "training.png", select_by=config.evaluate.select_by)
 
 
 def spent(results: dict, model: Path) -> str:

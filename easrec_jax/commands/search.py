@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from easrec_jax.cells import AnyArchitecture, CellArchitecture
 from easrec_jax.config import Config
 from easrec_jax.data.interactions import Interactions
-from easrec_jax.runs.cli import Progress, describe_data, fail, machine, run_arguments
+from easrec_jax.runs.cli import Progress, describe_data, fail, machine, pictures, run_arguments
 
 if TYPE_CHECKING:
     from easrec_jax.nas.adarec import FoundCell
@@ -88,9 +88,10 @@ def write(folder: Path, found: Found | FoundCell, config: Config, data: Interact
     from easrec_jax.runs.search_folder import describe_front, write_search
 
     described = write_search(folder, found, config, data)
-    draw_search(log.records(), config, folder / "search.png")
-    if isinstance(found, Found) and found.measured:
-        draw_front(describe_front(found, config, data.num_items)["networks"], config, folder / "front.png")
+    with pictures():
+        draw_search(log.records(), config, folder / "search.png")
+        if isinstance(found, Found) and found.measured:
+            draw_front(describe_front(found, config, data.num_items)["networks"], config, folder / "front.png")
     return described
 
 

@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -40,35 +40,41 @@ class RunArguments:
 
 
 def run_arguments(description: str, *, meshes: bool = False) -> tuple[RunArguments, Path]:
-    """Parse `CONFIG [--flags]`: the config with its flags applied, and the run's folder. `meshes`: the command knows several devices."""
-    program = Path(sys.argv[0]).name
-    arguments = sys.argv[1:]
+    """Parse `CONFIG [--flags]`: the config with its flags applied, and the run's folder. `meshes` as in `with_flags`."""
+    program, arguments = Path(sys.argv[0]).name, sys.argv[1:]
     if not arguments or arguments[0].startswith("-"):
         if arguments and arguments[0] in ("-h", "--help"):
             default, name = Config(), "NAME"
         else:
-            fail(
-                f"expected a config first: {program} CONFIG [--flags], CONFIG being a file or one of {', '.join(own_configs())}"
-            )
+            known = ", ".join(own_configs())
+            fail(f"expected a config first: {program} CONFIG [--flags], CONFIG being a file or one of {known}")
     else:
         default, name = load_config(arguments[0]), Path(arguments[0]).stem
         arguments = arguments[1:]
+    parsed = with_flags(default, arguments, f"{program} CONFIG", description, meshes=meshes)
+    return parsed, parsed.workdir or Path("runs") / name
+
+
+def with_flags(
+    default: Config, arguments: list[str], program: str, description: str, *, meshes: bool = False
+) -> RunArguments:
+    """The config with these flags applied; help and mistakes end the process. `meshes`: the command knows several devices."""
     _check_names(arguments)
     parsed = tyro.cli(
         RunArguments,
         args=[FROM.sub("--retrain.from_model", word) for word in arguments],
         default=RunArguments(default),
         description=description,
-        prog=f"{program} CONFIG",
+        prog=program,
         config=(tyro.conf.HelptextFromCommentsOff,),
         use_underscores=True,
     )
     _check_rivals(parsed.config)
     if parsed.config.mesh.devices > 1:
         if not meshes:
-            fail(f"--mesh.data, --mesh.items: expected 1 and 1, {program} computes on one device")
+            fail(f"--mesh.data, --mesh.items: expected 1 and 1, {program.split()[0]} computes on one device")
         _join(parsed.config.mesh)
-    return parsed, parsed.workdir or Path("runs") / name
+    return parsed
 
 
 def _join(mesh: MeshConfig) -> None:
@@ -130,6 +136,15 @@ def main(command: Callable[[], Any]) -> NoReturn:
             f"the run has lost a process, or its connection ({str(error).splitlines()[0][:200]}); start all again with --resume"
         )
     raise SystemExit(status or 0)
+
+
+@contextlib.contextmanager
+def pictures() -> Iterator[None]:
+    """Around what draws: pictures are an extra, and without it a line says so and the run goes on."""
+    try:
+        yield
+    except ImportError as error:
+        print(f"no picture: {error}", file=sys.stderr)
 
 
 def setup_jax() -> None:

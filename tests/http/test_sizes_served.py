@@ -100,5 +100,5 @@ def test_a_router_answers_each_user_by_a_size_in_batches_and_in_sessions(tmp_pat
 
 
 def test_a_model_without_a_router_names_what_adds_one(folder):
-    with pytest.raises(ValueError, match="no router; bin/route.py"):
+    with pytest.raises(ValueError, match="no router; the command route"):
         create_app(folder, LIMITS, per_user=True)
