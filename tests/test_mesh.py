@@ -47,7 +47,7 @@ def measured(request, tmp_path_factory) -> SimpleNamespace:
     found = []
     try:
         for process in started:
-            out, err = process.communicate(timeout=300)
+            out, err = process.communicate(timeout=900)
             assert process.returncode == 0, err[-4000:]
             found.append([json.loads(line) for line in out.splitlines() if line.startswith("{")])
     finally:

@@ -121,7 +121,7 @@ def count_by_shards(
 
         def column(items: Array) -> Array:
             at, here = local_rows(items, size)
-            return jnp.where(here & (items > 0), at + 1, 0)
+            return jnp.where(here, at + 1, 0)
 
         def scored(items: Array) -> Array:
             at = column(items)

@@ -74,11 +74,15 @@ def sampled_step(
     dropout_key, negatives_key = jax.random.split(jax.random.fold_in(key, state.step))
     drawn = draw_negatives(sampler, negatives_key, negatives)
     parts = [jnp.zeros(1, jnp.int32), batch.items.ravel(), batch.targets.ravel(), drawn]
-    rows = encoder.num_items + 1
     if layout is not None:  # ids are few bytes: sorted on each device
-        parts, rows = [layout.replicated(part) for part in parts], layout.rows
-    ids, local = jnp.unique(  # sorted, so padding stays 0; what fills up is out of range
-        jnp.concatenate(parts), size=sum(p.size for p in parts), return_inverse=True, fill_value=rows
+        parts = [layout.replicated(part) for part in parts]
+    ids, local = (
+        jnp.unique(  # sorted, so padding stays 0; what fills up is out of range, or a row of zeros that stays zero
+            jnp.concatenate(parts),
+            size=sum(p.size for p in parts),
+            return_inverse=True,
+            fill_value=encoder.num_items + 1,
+        )
     )
     items, targets, drawn = jnp.split(local[1:], np.cumsum([p.size for p in parts[1:-1]]))
     items, targets = items.reshape(batch.items.shape), targets.reshape(batch.targets.shape)
