@@ -126,14 +126,15 @@ def weight_step(
             how = {"supernet": supernet, "share": settings.teacher, "opened": opened, "word": word}
             return sandwich_loss(weights, batch, draw_key, table, **how)
 
+        loss, grads = jax.value_and_grad(loss_of)(state.weights)
     else:
         drawn = searcher.strategy.draw(state.arch, draw_key, moment_of(state.step, table, searcher))
 
         def loss_of(weights: Any) -> Array:
             return supernet_loss(spread(weights, searcher.layout), drawn, batch, dropout_key, supernet, word)
 
+        loss, grads = jax.value_and_grad(loss_of)(state.weights)
         counts = _count(counts, "weight", drawn)
-    loss, grads = jax.value_and_grad(loss_of)(state.weights)
     updates, opt = searcher.weights_tx.update(grads, state.weights_opt, state.weights)
     weights = optax.apply_updates(state.weights, updates)
     state = state._replace(step=state.step + 1, weights=weights, weights_opt=opt, computed=counts)
