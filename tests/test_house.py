@@ -16,7 +16,7 @@ FOLDER = Path(easrec_jax.__file__).parent
 ROOT = FOLDER.parent
 # from the ground up; "" are the files beside the folders, and those of them that are folders of files themselves
 GROUND_PACKAGES = ("config",)
-LAYERS = ("", "data", "nn", "models", "evaluate", "train", "nas", "serving", "runs", "http", "commands")
+LAYERS = ("", "data", "parallel", "nn", "models", "evaluate", "train", "nas", "serving", "runs", "http", "commands")
 MODULES = {
     ".".join(path.relative_to(FOLDER).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(FOLDER.rglob("*.py"))

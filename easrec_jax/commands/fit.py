@@ -25,7 +25,7 @@ def command() -> None:
     if arguments and not arguments[0].startswith("-"):
         default = dataclasses.replace(default, data=dataclasses.replace(default.data, path=arguments[0]))
         arguments = arguments[1:]
-    asked = with_flags(default, arguments, program, __doc__ or "").config
+    asked = with_flags(default, arguments, program, __doc__ or "", meshes=True).config
     if not asked.data.path:
         fail(f"expected a file of interactions first: {program} [--flags], or --data.path")
 
@@ -34,6 +34,6 @@ def command() -> None:
 
     data, truth = load_data(asked.data, seed=asked.seed)
     chosen = choose_settings(dataclasses.replace(default, data=asked.data), data.lengths, data.num_items)
-    parsed = with_flags(chosen, arguments, program, __doc__ or "")
+    parsed = with_flags(chosen, arguments, program, __doc__ or "", meshes=True)
     print(describe_settings(parsed.config, data.lengths), flush=True)
     train(parsed, parsed.workdir or Path("runs") / Path(asked.data.path.removeprefix("catalog:")).stem, data, truth)

@@ -13,14 +13,25 @@ tells it so lies hidden beside the output (.recs.parquet.json) or in its folder 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from easrec_jax.data.reading import Reading
 from easrec_jax.runs.cli import machine
+
+if TYPE_CHECKING:
+    from easrec_jax.serving.recommend import Recommender
+
+
+@dataclass(frozen=True)
+class Mesh:
+    data: int = 1
+    """With --out: devices along the users, each with a copy of the part of the item table that it has."""
+    items: int = 1
+    """With --out: devices along the item table, each with 1 / items of its rows."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,7 @@ class Arguments:
     """Of --histories: rows without a user or item id: an error that names the first, or left out."""
     k: int = 10
     """How many items to recommend to a user."""
+    mesh: Mesh = field(default_factory=Mesh)
     include_seen: bool = False
     """Also recommend items of the user's own history."""
     on_unknown: Literal["skip", "error", "popular"] = "skip"
@@ -81,7 +93,7 @@ class Arguments:
 READING = {field.name: field.name for field in fields(Reading)} | {"format": "input_format"}
 ONLY_WITH = {
     "histories": ("user", "out", *READING.values()),
-    "out": ("overwrite", "titles", "csv_safe", "shard", "format", "part_events"),
+    "out": ("overwrite", "titles", "csv_safe", "shard", "format", "part_events", "mesh"),
 }
 
 
@@ -99,7 +111,7 @@ def check(arguments: Arguments) -> None:
     """Raise `ValueError` naming a flag that goes with another one only, or not with it."""
     if (arguments.history is None) == (arguments.histories is None):
         raise ValueError("expected either --history or --histories")
-    defaults = {field.name: field.default for field in fields(Arguments)}
+    defaults = vars(Arguments(arguments.model))
     for needed, names in ONLY_WITH.items():
         given = [name for name in names if getattr(arguments, name) != defaults[name]]
         if given and getattr(arguments, needed) is None:
@@ -113,6 +125,20 @@ def check(arguments: Arguments) -> None:
 def reading(arguments: Arguments) -> dict:
     """How --histories is read, by the names of `Reading`."""
     return {name: getattr(arguments, flag) for name, flag in READING.items()}
+
+
+def load(arguments: Arguments) -> Recommender:
+    """The model, on the devices that --mesh.* say."""
+    from easrec_jax.serving.on_mesh import load_on_mesh
+    from easrec_jax.serving.recommend import Recommender
+
+    mesh = arguments.mesh
+    if mesh == Mesh():
+        return Recommender.load(arguments.model, arguments.budget, per_user=arguments.per_user)
+    if min(mesh.data, mesh.items) < 1:
+        raise ValueError(f"--mesh.data, --mesh.items: expected 1 or more, got {mesh.data} and {mesh.items}")
+    whole = load_on_mesh(arguments.model, mesh.data, mesh.items)
+    return whole.per_user() if arguments.per_user else whole.with_budget(arguments.budget)
 
 
 def print_some(arguments: Arguments) -> None:
@@ -145,7 +171,6 @@ def write_everyones(arguments: Arguments, out: Path) -> None:
     from easrec_jax.serving.batch import recommend_file
     from easrec_jax.serving.bulk_progress import UserProgress, summary, warn_of_unknown
     from easrec_jax.serving.part_answers import Request
-    from easrec_jax.serving.recommend import Recommender
 
     number, _, shards = arguments.shard.partition("/")
     if not (number.isdecimal() and shards.isdecimal()):
@@ -157,7 +182,7 @@ def write_everyones(arguments: Arguments, out: Path) -> None:
         part_events=arguments.part_events,
     )  # fmt: skip
     spare_memory()
-    recommender = Recommender.load(arguments.model, arguments.budget, per_user=arguments.per_user)
+    recommender = load(arguments)
     started = time.perf_counter()
     with UserProgress() as progress:
         done = recommend_file(

@@ -7,6 +7,7 @@ With --retrain.from MODEL a trained model is trained further, on data that may h
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,14 @@ from easrec_jax.runs.cli import Progress, RunArguments, describe_data, fail, mac
 
 if TYPE_CHECKING:
     from easrec_jax.data.split import Split
+    from easrec_jax.runs.retrain import Retrained
+    from easrec_jax.runs.workdir import MetricsLog
     from easrec_jax.serving.sizes import Size
 
 
 def command() -> None:
     """Train, evaluate and write the model."""
-    arguments, workdir = run_arguments(__doc__ or "")
+    arguments, workdir = run_arguments(__doc__ or "", meshes=True)
 
     from easrec_jax.data.load import load_data
 
@@ -34,10 +37,10 @@ def train(arguments: RunArguments, workdir: Path, data: Interactions, truth: Any
 
     from easrec_jax.data.split import Split
     from easrec_jax.data.titles import read_titles
+    from easrec_jax.parallel.processes import first_does
     from easrec_jax.runs.described import describe_architecture
     from easrec_jax.runs.elastic import as_it_stands, measure_sizes
-    from easrec_jax.runs.figures import training_figure
-    from easrec_jax.runs.pipeline import results_of, write_model
+    from easrec_jax.runs.pipeline import results_of
     from easrec_jax.runs.retrain import retrain
     from easrec_jax.runs.start import check_target, find_start
     from easrec_jax.runs.teacher import check_teacher, teach
@@ -49,12 +52,13 @@ def train(arguments: RunArguments, workdir: Path, data: Interactions, truth: Any
     started = time.perf_counter()
     titles = read_titles(config.data.titles) if config.data.titles else {}
     split, start = Split(data), find_start(config, workdir, data)
+    if start.sizes and config.mesh.devices > 1:
+        fail("--mesh.data, --mesh.items: expected 1 and 1 with retrain.architecture = 'elastic', which trains nothing")
     check_target(config, workdir, arguments.overwrite or (arguments.resume and folder.is_dir()))
     check_teacher(config, workdir, split)  # before anything is overwritten
     parts = ("data", "model", "retrain", "distill", "evaluate", "seed")
-    owner = open_run(
-        folder, config, data, parts=parts, start=start.source, resume=arguments.resume, overwrite=arguments.overwrite
-    )
+    opened = partial(open_run, folder, config, data, parts=parts, start=start.source)
+    owner = first_does(partial(opened, resume=arguments.resume, overwrite=arguments.overwrite))
     described = describe_architecture(start.architecture, config, data.num_items, start.chosen_by)
     print(describe_data(data, samples_of(config, split).num_targets), flush=True)
     print(start.announce(described), flush=True)
@@ -78,13 +82,26 @@ def train(arguments: RunArguments, workdir: Path, data: Interactions, truth: Any
     results |= {"item_rows": start.rows._asdict()} if start.rows is not None else {}
     if others := rivals(config, data, split, truth):
         results["baselines"] = others
-    write_model(workdir / "model", done, results, config, data, titles=titles, records=log.records(), front=sizes)
-    with pictures():
-        if not sizes:
-            training_figure(log.records(), folder / "training.png", select_by=config.evaluate.select_by)
+    first_does(lambda: write(workdir, done, results, config, data, log, titles, sizes))
     print(tables(start.row, results, others, sizes, config))
     print(spent(results, workdir / "model"))
-    owner.close()
+    if owner is not None:
+        owner.close()
+
+
+def write(
+    workdir: Path, done: Retrained, results: dict, config: Config, data: Interactions, log: MetricsLog,
+    titles: dict[str, str], sizes: tuple[Size, ...],
+) -> None:  # fmt: skip
+    """The model, and the picture of its training."""
+    from easrec_jax.runs.figures import training_figure
+    from easrec_jax.runs.pipeline import write_model
+
+    records = log.records()
+    write_model(workdir / "model", done, results, config, data, titles=titles, records=records, front=sizes)
+    with pictures():
+        if not sizes:
+            training_figure(records, workdir / "retrain" / "training.png", select_by=config.evaluate.select_by)
 
 
 def spent(results: dict, model: Path) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from easrec_jax.config.data import DataConfig, PlantedConfig
 from easrec_jax.config.distill import DistillConfig
 from easrec_jax.config.evaluate import EvaluateConfig
+from easrec_jax.config.mesh import MeshConfig
 from easrec_jax.config.model import ATTENTIONS, CAUSAL_ATTENTIONS, Attention, ModelConfig
 from easrec_jax.config.retrain import RetrainConfig
 from easrec_jax.config.route import RouteConfig
@@ -28,6 +29,7 @@ __all__ = [
     "DistillConfig",
     "EasrecConfig",
     "EvaluateConfig",
+    "MeshConfig",
     "ModelConfig",
     "PlantedConfig",
     "ProxylessConfig",
@@ -50,6 +52,7 @@ class Config:
     distill: DistillConfig = field(default_factory=DistillConfig)
     route: RouteConfig = field(default_factory=RouteConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
     seed: int = 0
     """Seed of weights, data order, dropout, Gumbel noise and planted data."""
 
@@ -66,6 +69,8 @@ class Config:
         check(fits, "retrain.architecture", expected, self.retrain.architecture)
         expected = "0 with retrain.loss = 'sampled': a teacher's scores are of all items"
         check(not self.distill.share or self.retrain.loss == "full", "distill.share", expected, self.distill.share)
+        expected = f"0 with --mesh.data {self.mesh.data} --mesh.items {self.mesh.items}: a teacher stands on one device"
+        check(not self.distill.share or self.mesh.devices == 1, "distill.share", expected, self.distill.share)
 
     def _check_causal(self) -> None:
         causal, mine = f"of {', '.join(CAUSAL_ATTENTIONS)} with data.targets = 'all'", self.model.attention

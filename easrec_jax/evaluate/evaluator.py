@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,59 +20,11 @@ from jax import Array
 
 from easrec_jax.data.batches import BUCKETS, Samples, bucketed, scoring_samples
 from easrec_jax.data.split import Part, Split
+from easrec_jax.evaluate.counting import ScoreFunction, as_ranked, count_by_shards, count_full, count_sampled
 from easrec_jax.evaluate.metrics import metrics
 from easrec_jax.evaluate.protocols import Protocol, parse_protocol, sample_negatives, seen_keys
+from easrec_jax.parallel.layout import Layout
 from easrec_jax.precision import in_float32
-
-# scores(weights, items [batch length]) -> [batch items + 1]; column 0 (padding) is ignored
-ScoreFunction = Callable[[Any, Array], Array]
-
-
-class _Counts(NamedTuple):
-    """[batch targets]: how many ranked items that are no targets score above each target, and how many score the same."""
-
-    above: Array
-    equal: Array
-
-
-@partial(jax.jit, static_argnames=("scores", "protocols"))
-def _count_full(
-    weights: Any,
-    items: Array,
-    targets: Array,
-    seen_row: Array,
-    seen_item: Array,
-    *,
-    scores: ScoreFunction,
-    protocols: tuple[Protocol, ...],
-):
-    """Counts by protocol, among all items; targets are [batch most], (seen_row, seen_item) pairs, item 0 is filling in both."""
-    values = jnp.asarray(scores(weights, items))
-    other, found = ~_marked(values, targets), {}
-    for protocol in protocols:
-        scored, ranked = _as_ranked(values, items, targets, seen_row, seen_item, protocol=protocol)
-        found[protocol.name] = _count(scored, jnp.take_along_axis(values, targets, 1), _most(targets), ranked & other)
-    return values, found
-
-
-def _marked(values: Array, items: Array) -> Array:
-    """bool like `values` [batch columns]: the `items` [batch any] of each row, padding among them."""
-    row = jnp.arange(values.shape[0])[:, None]
-    return jnp.zeros(values.shape, bool).at[row, items].set(True).at[:, 0].set(True)
-
-
-def _as_ranked(
-    values: Array, items: Array, targets: Array, seen_row: Array, seen_item: Array, *, protocol: Protocol
-) -> tuple[Array, Array]:
-    """(scores, which items are ranked), both [batch columns], of a protocol without sampled negatives; targets always are."""
-    real = (jnp.arange(values.shape[1]) > 0)[None, :] & jnp.ones(values.shape, bool)
-    if not (protocol.window or protocol.reads_history):
-        return values, real
-    seen = (
-        _marked(values, items) if protocol.window else jnp.zeros(values.shape, bool).at[seen_row, seen_item].set(True)
-    )
-    seen &= ~_marked(values, targets)
-    return (jnp.where(seen, 0, values), real) if protocol.zero else (values, real & ~seen)
 
 
 @partial(jax.jit, static_argnames=("scores", "protocol", "k"))
@@ -89,40 +41,9 @@ def _top_items(
 ) -> Array:
     """int32 [batch k]: the ranked items of the highest scores, 0 where there are no more."""
     values = jnp.asarray(scores(weights, items))
-    scored, ranked = _as_ranked(values, items, targets, seen_row, seen_item, protocol=protocol)
+    scored, ranked = as_ranked(values, items, targets, seen_row, seen_item, protocol=protocol)
     best, found = jax.lax.top_k(jnp.where(ranked, scored, -jnp.inf), k)
     return jnp.where(best > -jnp.inf, found, 0)
-
-
-def _count(values: Array, targets: Array, most: Array, ranked: Array) -> _Counts:
-    """Counts among `values` where `ranked`, both [batch columns], for the scores of the first `most` targets [batch targets]."""
-
-    def one(target: Array) -> _Counts:
-        above = ~(values <= target[:, None]) & ranked  # NaN stands above: it must not look good
-        return _Counts(jnp.sum(above, 1), jnp.sum((values == target[:, None]) & ranked, 1))
-
-    if targets.shape[1] == 1:  # compiles faster than a loop
-        return _Counts(*(count[:, None] for count in one(targets[:, 0])))
-
-    def step(number: Array, counts: _Counts) -> _Counts:
-        return _Counts(
-            *(whole.at[:, number].set(of) for whole, of in zip(counts, one(targets[:, number]), strict=True))
-        )
-
-    none = jnp.zeros(targets.shape, int)
-    return jax.lax.fori_loop(0, most, step, _Counts(none, none))
-
-
-def _most(targets: Array) -> Array:
-    """How many targets the user with the most has, of [batch targets], 0 where there are no more."""
-    return jnp.max(jnp.sum(targets > 0, 1))
-
-
-@jax.jit
-def _count_sampled(values: Array, targets: Array, negatives: Array) -> _Counts:
-    """Counts over each user's negatives [batch negatives]; 0 is filling."""
-    sampled = jnp.take_along_axis(values, negatives, 1)
-    return _count(sampled, jnp.take_along_axis(values, targets, 1), _most(targets), negatives > 0)
 
 
 @dataclass(frozen=True)
@@ -139,6 +60,7 @@ class Evaluator:
     seed: int = 2000
     buckets: int = BUCKETS
     sample: int = 0  # users, drawn by the seed; 0: all that the split evaluates
+    layout: Layout | None = None  # of weights that lie on several devices; scores are then `hidden @ table.T`
 
     def __post_init__(self) -> None:
         parsed = tuple(parse_protocol(name) for name in self.protocols)
@@ -169,13 +91,17 @@ class Evaluator:
         pending = []
         for index, samples, length, rows in self._batches():
             batch, target = samples.batch(index, length, rows), _padded(sets[index], rows)
-            pairs = self._seen_pairs(index, full)
-            values, counts = _count_full(weights, batch.items, target, *pairs, scores=scores, protocols=full)
+            pairs, negatives = self._seen_pairs(index, full), {}
             for p in parsed:
                 if p.negatives:
-                    negatives = np.zeros((rows, p.negatives), np.int32)
-                    negatives[: len(index)] = self._negatives[p.name][self._rows[index]]  # type: ignore[attr-defined]
-                    counts[p.name] = _count_sampled(values, target, negatives)
+                    negatives[p.name] = _padded(self._negatives[p.name][self._rows[index]], rows)  # type: ignore[attr-defined]
+            if self.layout is not None:
+                cut = self.layout.put((batch.items, target)), tuple(pairs), self.layout.put(negatives)
+                how = {"scores": scores, "protocols": full, "layout": self.layout}
+                counts = count_by_shards(weights, *cut[0], *cut[1:], **how)
+            else:
+                values, counts = count_full(weights, batch.items, target, *pairs, scores=scores, protocols=full)
+                counts |= {name: count_sampled(values, target, drawn) for name, drawn in negatives.items()}
             pending.append((index, counts))
         ranks = {p.name: np.full((len(sets), 2, sets.shape[1]), -1, np.int64) for p in parsed}
         for index, counts in pending:
@@ -197,6 +123,8 @@ class Evaluator:
         `ValueError` for a protocol that ranks a sample of the items.
         """
         parsed = parse_protocol(protocol)
+        if self.layout is not None:
+            raise ValueError("lists of the best items: expected an evaluator of weights on one device")
         if parsed.negatives:
             raise ValueError(f"{protocol}: expected a protocol that ranks all items, such as full_unseen")
         sets: np.ndarray = self._targets[self._rows]  # type: ignore[attr-defined]
@@ -256,7 +184,7 @@ class Evaluator:
 
 
 def _padded(sets: np.ndarray, rows: int) -> np.ndarray:
-    """int32 [rows targets]: a batch's targets, 0 in rows of filling."""
+    """int32 [rows any]: a batch's targets or negatives, 0 in rows of filling."""
     padded = np.zeros((rows, sets.shape[1]), np.int32)
     padded[: len(sets)] = sets
     return padded

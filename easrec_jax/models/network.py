@@ -144,8 +144,8 @@ class Network:
         return self._module.apply({"params": weights}, *args, method=method, **options)
 
 
-def item_table(weights: dict) -> Float[Array, "rows width"]:
-    """The item embeddings that score: row v is inner id v, row 0 is padding."""
+def item_table(weights: dict) -> Any:
+    """The item embeddings that score, [rows width]: row v is inner id v, row 0 is padding. A `RowTable` on several devices."""
     return weights["tables"]["items"]
 
 

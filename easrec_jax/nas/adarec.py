@@ -219,6 +219,12 @@ def describe_alpha(alpha: Any, supernet: CellSupernet, budget: float | None) -> 
     }
 
 
+def check_one_device(task: Task) -> None:
+    """Raise `ValueError` where the task is laid on several."""
+    if task.layout is not None:
+        raise ValueError("--mesh.data, --mesh.items: expected 1 and 1 with search.strategy = 'adarec'")
+
+
 @in_float32
 def search_cells(
     supernet: CellSupernet, task: Task, taught: Taught | None, *, settings: SearchConfig, run: Run = QUIET
@@ -228,6 +234,7 @@ def search_cells(
     After the warm-up epochs an alpha step on a validation batch follows every f-th weight step. Each epoch the likeliest cell
     is evaluated as it stands; what is left is the last step's state.
     """
+    check_one_device(task)
     distill = taught.settings if taught else DistillConfig()
     plan = {"max_length": supernet.max_length, "batch_size": settings.batch_size, "buckets": settings.buckets}
     init_key, weight_key, alpha_key = jax.random.split(jax.random.key(task.seed), 3)

@@ -138,7 +138,8 @@ def search(
             supernet, state.weights, task, costs, most=settings.measured, budget=settings.budget, tell=run.on_step
         )
         finalists = tuple(sorted(measured, key=lambda one: -(one.ndcg or 0.0))[: settings.finalists])
-    pick = finalists[0]
+    pick, layout = finalists[0], task.layout
+    state = state if layout is None else layout.unplace(state)
     if finished and len(finalists) > 1:
         shared = supernet, state.weights
         finalists, finished = compete(finalists, shared, task, settings=settings, taught=taught, run=run)
@@ -225,16 +226,21 @@ def _train_supernet(
     warmup, last = settings.warmup_epochs * steps, steps * settings.epochs // settings.every * settings.every
     supernet = supernet_of(space, task.num_items, task.dropout, settings.sharing)
     teacher, theirs, share = (taught.teacher, taught.weights, taught.settings.share) if taught else (None, None, 0.0)
-    searcher = make_searcher(supernet, settings, strategy, (warmup, last), teacher, share)
+    layout, put = task.layout, task.put
+    searcher = make_searcher(supernet, settings, strategy, (warmup, last), teacher, share, layout)
+    state = init_search(searcher, init_key)
+    if layout is not None:
+        state, table = layout.place(state), layout.place(table)
+        weight_key, arch_key = layout.place_key(weight_key), layout.place_key(arch_key)
     validation = scoring_samples(task.split, "validation", max_length=plan["max_length"])
     held_out_batch = EndlessBatches(validation, **plan, seed=task.seed)
 
     def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:
-        state, figures = weight_step(state, batch, weight_key, table, theirs, searcher=searcher)
+        state, figures = weight_step(state, put(batch), weight_key, table, theirs, searcher=searcher)
         due = (number + 1) % settings.every == 0 and number >= warmup
         if due and searcher.strategy.learn is not None:
             held_out = held_out_batch(number // settings.every)
-            state, more = architecture_step(state, held_out, arch_key, table, theirs, searcher=searcher)
+            state, more = architecture_step(state, put(held_out), arch_key, table, theirs, searcher=searcher)
             figures |= more
         return state, figures
 
@@ -252,7 +258,7 @@ def _train_supernet(
 
     known = dataclasses.asdict(settings) | {"seed": task.seed, "largest": space.largest.to_json()}
     loop = run_epochs(
-        LoopState.start(init_search(searcher, init_key), keep=()),
+        LoopState.start(state, keep=()),
         Procedure(step, batches, evaluate, lambda state: (), advice),
         steps_per_epoch=steps,
         epochs=settings.epochs,

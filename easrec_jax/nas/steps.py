@@ -22,6 +22,8 @@ from easrec_jax.nas.distribution import Table
 from easrec_jax.nas.sandwich import sandwich_loss
 from easrec_jax.nas.strategies.strategy import Moment, Strategy, one_at_a_time
 from easrec_jax.nn.losses import Teacher
+from easrec_jax.parallel.layout import Layout
+from easrec_jax.parallel.tables import spread
 from easrec_jax.train.distillation import teachers_word
 from easrec_jax.train.step import clipped, next_item_loss, rate_schedule
 
@@ -49,6 +51,7 @@ class Searcher(NamedTuple):
     span: tuple[int, int]  # weight steps done before the first architecture step, and at the last one
     teacher: Layered | None = None  # whose scores have `share` of what is learned
     share: float = 0.0
+    layout: Layout | None = None  # of state and batches on several devices
 
 
 WARMUP_STEPS = 100  # of a schedule
@@ -62,6 +65,7 @@ def make_searcher(
     span: tuple[int, int],
     teacher: Layered | None = None,
     share: float = 0.0,
+    layout: Layout | None = None,
 ) -> Searcher:
     """Adam for both parameter sets, each with its own rate; one object a setting, so that nothing recompiles."""
     rate: Any = settings.learning_rate
@@ -70,7 +74,7 @@ def make_searcher(
     weights_tx = clipped(optax.adam(rate), settings.clip_norm)
     arch_tx = optax.adam(settings.arch_learning_rate)
     strategy = strategy if supernet.mixes else one_at_a_time(strategy)
-    return Searcher(supernet, weights_tx, arch_tx, settings, strategy, span, teacher, share)
+    return Searcher(supernet, weights_tx, arch_tx, settings, strategy, span, teacher, share, layout)
 
 
 def init_search(searcher: Searcher, key: Array) -> SearchState:
@@ -116,16 +120,30 @@ def weight_step(
     word = teachers_word(searcher.teacher, theirs, searcher.share, batch)
     if settings.training == "sandwich":
         opened = state.step >= searcher.span[0]
-        loss_of = partial(sandwich_loss, supernet=supernet, share=settings.teacher, opened=opened, word=word)
-        loss, grads = jax.value_and_grad(loss_of)(state.weights, batch, draw_key, table)
+
+        def loss_of(weights: Any) -> Array:
+            weights = spread(weights, searcher.layout)
+            how = {"supernet": supernet, "share": settings.teacher, "opened": opened, "word": word}
+            return sandwich_loss(weights, batch, draw_key, table, **how)
+
+        loss, grads = jax.value_and_grad(loss_of)(state.weights)
     else:
         drawn = searcher.strategy.draw(state.arch, draw_key, moment_of(state.step, table, searcher))
-        loss, grads = jax.value_and_grad(supernet_loss)(state.weights, drawn, batch, dropout_key, supernet, word)
+
+        def loss_of(weights: Any) -> Array:
+            return supernet_loss(spread(weights, searcher.layout), drawn, batch, dropout_key, supernet, word)
+
+        loss, grads = jax.value_and_grad(loss_of)(state.weights)
         counts = _count(counts, "weight", drawn)
     updates, opt = searcher.weights_tx.update(grads, state.weights_opt, state.weights)
     weights = optax.apply_updates(state.weights, updates)
     state = state._replace(step=state.step + 1, weights=weights, weights_opt=opt, computed=counts)
-    return state, {"loss": loss}
+    return _kept(state, searcher), {"loss": loss}
+
+
+def _kept(state: SearchState, searcher: Searcher) -> SearchState:
+    """The state as it was laid before the step."""
+    return state if searcher.layout is None else searcher.layout.keep(state)
 
 
 @partial(jax.jit, static_argnames="searcher", donate_argnames="state")
@@ -137,12 +155,15 @@ def architecture_step(
     word = teachers_word(searcher.teacher, theirs, searcher.share, batch)
     assert strategy.learn is not None
 
+    weights = spread(state.weights, searcher.layout)
+
     def loss_of(drawn: Array, dropout_key: Array | None) -> Array:
-        return supernet_loss(state.weights, drawn, batch, dropout_key, searcher.supernet, word)
+        return supernet_loss(weights, drawn, batch, dropout_key, searcher.supernet, word)
 
     learned = strategy.learn(state.arch, jax.random.fold_in(key, state.step), moment, loss_of)
     updates, opt = searcher.arch_tx.update(learned.gradient, state.arch_opt, state.arch)
     stepped: Any = optax.apply_updates(state.arch, updates)
     arch = strategy.revise(stepped, moment)
     counts = _count(state.computed, "architecture", learned.drawn)
-    return state._replace(arch=arch, arch_opt=opt, computed=counts), {"architecture_loss": learned.cross_entropy}
+    state = state._replace(arch=arch, arch_opt=opt, computed=counts)
+    return _kept(state, searcher), {"architecture_loss": learned.cross_entropy}

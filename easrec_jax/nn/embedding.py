@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.nn.dense import LayerNorm
 from easrec_jax.nn.dropout import dropout
+from easrec_jax.parallel.tables import RowTable
 
 # jitted, so that each shape is one small program
 normal_init = jax.jit(nn.initializers.normal(0.02), static_argnums=1)
@@ -30,7 +31,9 @@ class Tables(nn.Module):
         def items(key: Array) -> Array:
             return normal_init(key, (self.num_items + 1, self.width)).at[0].set(0.0)
 
-        self.items = self.param("items", items)
+        # a placed table has rows that fill it up, so it has not the shape that Flax expects
+        placed = self.get_variable("params", "items") if self.has_variable("params", "items") else None
+        self.items = placed if isinstance(placed, RowTable) else self.param("items", items)
         self.positions = self.param("positions", lambda key: normal_init(key, (self.max_length, self.width)))
 
     def __call__(self, items: Items) -> Hidden:

@@ -7,27 +7,22 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, Int
+
+from easrec_jax.nn.teacher import Teacher
+from easrec_jax.nn.vocabulary import vocabulary_cross_entropy
+from easrec_jax.parallel.tables import RowTable
 
 # targets whose scores exist at a time: a smaller last chunk wastes less, a larger one multiplies faster
 CHUNK = 640
 
 
-class Teacher(NamedTuple):
-    """What a teacher thinks of each target's place: its scores are `hidden . table^T`. Constants: nothing learns through them."""
-
-    hidden: Float[Array, "targets teacher_width"]
-    table: Float[Array, "rows teacher_width"]
-    share: Float[Array, ""] | float
-    """Of the teacher's probabilities in what is learned; the rest is the target."""
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
 def cross_entropy(
     hidden: Float[Array, "targets width"],
-    table: Float[Array, "rows width"],
-    targets: Int[Array, " targets"],
+    table: Float[Array, "rows width"] | RowTable,
+    targets: Int[Array, " targets"] | Int[np.ndarray, " targets"],
     chunk: int = CHUNK,
     teacher: Teacher | None = None,
 ) -> Float[Array, ""]:
@@ -36,8 +31,16 @@ def cross_entropy(
     With a teacher, the mean of -sum_v q_v log softmax(hidden . table^T)_v, where q is `teacher.share` of the teacher's softmax
     (at temperature 1) and the rest of it the target (Hinton et al., 2015). Row 0 of `table`, the padding, is no class. Works in
     chunks of `chunk` targets, real ones only. Where gradients are asked for, each chunk's share is computed with its loss
-    (three products of `2 targets items width` FLOPs in all, a fourth for the teacher).
+    (three products of `2 targets items width` FLOPs in all, a fourth for the teacher). A table on several devices is
+    `vocabulary.vocabulary_cross_entropy`'s, which has chunks of its own.
     """
+    if isinstance(table, RowTable):
+        return vocabulary_cross_entropy(hidden, table, jnp.asarray(targets), teacher)
+    return _cross_entropy(hidden, table, jnp.asarray(targets), chunk, teacher)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _cross_entropy(hidden: Array, table: Array, targets: Array, chunk: int, teacher: Teacher | None) -> Array:
     work = _in_chunks(hidden, targets, chunk, teacher)
     return lax.fori_loop(0, work.steps, lambda i, loss: loss + _scores(work, table, i).loss, jnp.zeros(()))
 
@@ -136,7 +139,7 @@ def _backward(chunk: int, gradients, upstream: Array):
     return upstream * d_hidden, upstream * d_table, None, jax.tree.map(jnp.zeros_like, teacher)
 
 
-cross_entropy.defvjp(_forward, _backward)
+_cross_entropy.defvjp(_forward, _backward)
 
 
 def sampled_cross_entropy(

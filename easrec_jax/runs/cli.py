@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from easrec_jax.config import Config
+from easrec_jax.config import Config, MeshConfig
 from easrec_jax.config_files import load_config, names_of_today, own_configs
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.memory import use_huge_pages
@@ -39,8 +39,8 @@ class RunArguments:
     """Delete what an earlier run left there."""
 
 
-def run_arguments(description: str) -> tuple[RunArguments, Path]:
-    """Parse `CONFIG [--flags]`: the config with its flags applied, and the run's folder."""
+def run_arguments(description: str, *, meshes: bool = False) -> tuple[RunArguments, Path]:
+    """Parse `CONFIG [--flags]`: the config with its flags applied, and the run's folder. `meshes` as in `with_flags`."""
     program, arguments = Path(sys.argv[0]).name, sys.argv[1:]
     if not arguments or arguments[0].startswith("-"):
         if arguments and arguments[0] in ("-h", "--help"):
@@ -51,12 +51,14 @@ def run_arguments(description: str) -> tuple[RunArguments, Path]:
     else:
         default, name = load_config(arguments[0]), Path(arguments[0]).stem
         arguments = arguments[1:]
-    parsed = with_flags(default, arguments, f"{program} CONFIG", description)
+    parsed = with_flags(default, arguments, f"{program} CONFIG", description, meshes=meshes)
     return parsed, parsed.workdir or Path("runs") / name
 
 
-def with_flags(default: Config, arguments: list[str], program: str, description: str) -> RunArguments:
-    """The config with these flags applied; help and mistakes end the process."""
+def with_flags(
+    default: Config, arguments: list[str], program: str, description: str, *, meshes: bool = False
+) -> RunArguments:
+    """The config with these flags applied; help and mistakes end the process. `meshes`: the command knows several devices."""
     _check_names(arguments)
     parsed = tyro.cli(
         RunArguments,
@@ -68,7 +70,21 @@ def with_flags(default: Config, arguments: list[str], program: str, description:
         use_underscores=True,
     )
     _check_rivals(parsed.config)
+    if parsed.config.mesh.devices > 1:
+        if not meshes:
+            fail(f"--mesh.data, --mesh.items: expected 1 and 1, {program.split()[0]} computes on one device")
+        _join(parsed.config.mesh)
     return parsed
+
+
+def _join(mesh: MeshConfig) -> None:
+    """Find the other processes of the run, if it has any; all but the first are silent."""
+    from easrec_jax.parallel.processes import is_writer, start
+
+    start(mesh)
+    check_platform()
+    if not is_writer():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  until the process ends
 
 
 def _check_names(arguments: list[str]) -> None:
@@ -113,6 +129,12 @@ def main(command: Callable[[], Any]) -> NoReturn:
             raise
         other = "; other settings are another run: --overwrite, or another --workdir"
         fail(f"{error}{other if isinstance(error, FloatingPointError) else ''}")
+    except RuntimeError as error:
+        if not _of_several():
+            raise
+        _leave(
+            f"the run has lost a process, or its connection ({str(error).splitlines()[0][:200]}); start all again with --resume"
+        )
     raise SystemExit(status or 0)
 
 
@@ -130,6 +152,28 @@ def setup_jax() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", False)
+    if not _of_several():  # who must meet the others before any device is used
+        check_platform()
+    setup_compilation_cache()
+
+
+def _of_several() -> bool:
+    """Whether this process is started as one of several that compute a run."""
+    from easrec_jax.parallel.processes import started_elsewhere
+
+    return started_elsewhere() or any(word.startswith("--mesh.coordinator") for word in sys.argv)
+
+
+def _leave(message: str) -> NoReturn:
+    """As `fail`, at once: the others of the run, which the end of a process waits for, are gone or will wait for ever."""
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    os._exit(2)
+
+
+def check_platform() -> None:
+    """`ValueError` where JAX_PLATFORMS names what is not there."""
+    import jax
+
     if platforms := os.environ.get("JAX_PLATFORMS"):
         try:
             jax.devices()
@@ -138,7 +182,6 @@ def setup_jax() -> None:
             raise ValueError(
                 f"JAX_PLATFORMS={platforms}: {reason.splitlines()[0][:200]}; unset it, or use JAX_PLATFORMS=cpu"
             ) from None
-    setup_compilation_cache()
 
 
 def setup_compilation_cache() -> None:
@@ -214,8 +257,11 @@ class Progress:
     def __init__(self, title: str, log: MetricsLog | None = None) -> None:
         from tqdm import tqdm
 
+        from easrec_jax.parallel.processes import is_writer
+
+        self._speaks = is_writer()
         self._title, self._log, self._known, self._written = title, log, "", time.monotonic()
-        live = sys.stderr.isatty()
+        live = sys.stderr.isatty() and self._speaks
         self._bar = (
             tqdm(total=1, unit=title, file=sys.stderr, bar_format="{unit} |{bar:16}| {desc}", leave=False)
             if live
@@ -245,7 +291,7 @@ class Progress:
 
     def epoch(self, record: dict) -> None:
         """`on_epoch` of a loop."""
-        if self._log is not None:
+        if self._log is not None and self._speaks:
             self._log.append(record)
         self._known = f"  NDCG@10 {record['ndcg@10']:.4f}"
         if "pick" in record:
@@ -263,7 +309,7 @@ class Progress:
     def _show(self, text: str) -> None:
         if self._bar is not None:
             self._bar.set_description_str(text)
-        else:
+        elif self._speaks:
             print(f"{self._title}: {text}", file=sys.stderr, flush=True)
             self._written = time.monotonic()
 

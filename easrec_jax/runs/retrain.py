@@ -19,6 +19,7 @@ from easrec_jax.models.encoder import Encoder
 from easrec_jax.models.kinds import network_of
 from easrec_jax.models.network import network_scores
 from easrec_jax.models.rival import check_rival, find_rival
+from easrec_jax.parallel.layout import Layout
 from easrec_jax.runs.described import describe_architecture, describe_flops
 from easrec_jax.runs.start import fresh_weights
 from easrec_jax.train.distillation import Taught, fit_taught
@@ -65,10 +66,11 @@ def train_and_evaluate(
     run: Run = QUIET,
 ) -> Retrained | None:
     """`retrain` of a network or rival that is there already; by a teacher too, if one is given."""
+    task = task_of(config, split)
     fitted = fit_taught(
         encoder,
         weights,
-        task_of(config, split),
+        task,
         taught,
         settings=config.retrain,
         evaluate_start=evaluate_start,
@@ -76,18 +78,21 @@ def train_and_evaluate(
     )
     if not fitted.finished:
         return None
-    both = evaluate_both(config, split, network_scores(encoder), fitted.weights)
+    weights = fitted.weights if task.layout is None else task.layout.place(fitted.weights)
+    both = evaluate_both(config, split, network_scores(encoder), weights, task.layout)
     return Retrained(encoder.architecture, fitted, *both)
 
 
 def evaluate_both(
-    config: Config, split: Split, scores: ScoreFunction, weights: Any
+    config: Config, split: Split, scores: ScoreFunction, weights: Any, layout: Layout | None = None
 ) -> tuple[dict, dict, dict[str, np.ndarray]]:
-    """(validation figures, test figures, ranks) by all protocols of the config, as in `Retrained`."""
+    """(validation figures, test figures, ranks) by all protocols of the config, as in `Retrained`; `layout` is that of the weights."""
     parts: tuple[Part, Part] = ("validation", "test")
     figures, ranks = [], {}
     for part in parts:
-        by_protocol = make_evaluator(config, split, part, config.evaluate.protocols).ranks(scores, weights)
+        by_protocol = make_evaluator(config, split, part, config.evaluate.protocols, layout=layout).ranks(
+            scores, weights
+        )
         figures.append({name: metrics(values, config.evaluate.ks) for name, values in by_protocol.items()})
         ranks |= {f"{part}/{name}": values for name, values in by_protocol.items()}
     return figures[0], figures[1], ranks

@@ -12,8 +12,7 @@ from jax import Array
 
 from easrec_jax.models.kinds import Served
 from easrec_jax.models.network import item_table
-
-ITEMS = 1 << 17  # items scored at a time at most
+from easrec_jax.nn.best import best_items
 
 
 class Programs(NamedTuple):
@@ -49,38 +48,3 @@ def programs(network: Served) -> Programs:
 
     jit = partial(jax.jit, static_argnames="k")
     return Programs(jax.jit(hidden), jit(top), jit(top_of_hidden), jit(nearest), jax.jit(vectors))
-
-
-def best_items(
-    states: Array, table: Array, offsets: Array, seen: Array, k: int, *, chunk: int = ITEMS
-) -> tuple[Array, Array]:
-    """Exact (scores, rows of `table`), [batch k] each, best first, of `states . table^T + offsets`; `seen` rows score -inf.
-
-    Large tables are scored `chunk` rows at a time, so memory does not grow with them; of equal scores the lower row wins.
-    """
-    users = jnp.arange(states.shape[0])[:, None]
-
-    def top(table: Array, offsets: Array, seen: Array) -> tuple[Array, Array]:
-        scores = (states @ table.T + offsets[None, :]).at[users, seen].set(-jnp.inf, mode="drop")
-        best, rows = jax.lax.top_k(scores, min(k, scores.shape[1]))
-        return best, rows
-
-    if table.shape[0] <= chunk:
-        return top(table, offsets, seen)
-    starts = jnp.arange(0, table.shape[0] - chunk + 1, chunk)
-    # the last chunk overlaps the one before: those rows are left out
-    starts = jnp.append(starts, table.shape[0] - chunk)
-    done = jnp.append(starts[:-1], starts[-2] + chunk)
-
-    def step(best: tuple[Array, Array], bounds: tuple[Array, Array]):
-        start, first_new = bounds
-        part = jax.lax.dynamic_slice_in_dim(offsets, start, chunk)
-        part = jnp.where(start + jnp.arange(chunk) >= first_new, part, -jnp.inf)
-        local = jnp.where(seen >= start, seen - start, chunk)
-        scores, rows = top(jax.lax.dynamic_slice_in_dim(table, start, chunk), part, local)
-        scores, rows = (jnp.concatenate(pair, 1) for pair in zip(best, (scores, rows + start), strict=True))
-        kept, at = jax.lax.top_k(scores, k)
-        return (kept, jnp.take_along_axis(rows, at, 1)), None
-
-    nothing = (jnp.full((states.shape[0], k), -jnp.inf), jnp.zeros((states.shape[0], k), jnp.int32))
-    return jax.lax.scan(step, nothing, (starts, done))[0]

@@ -69,7 +69,7 @@ class Recommender:
         self.popularity = model.popularity
         self.fingerprint = model.fingerprint
         self.network = network_of(model.architecture, len(model.item_ids))
-        self.one = OneNetwork(self.network, model.weights)
+        self.one = self._one(model.weights)
         self.programs, self.lengths, self.no_offsets = self.one.programs, self.one.lengths, self.one.no_offsets
 
     @classmethod
@@ -125,6 +125,9 @@ class Recommender:
         if self.routed is not None and self.route is not None:
             return self.route.described["cost"]["test"]
         return next((size.cost for size in self.front if size.architecture == self.architecture), 1.0)
+
+    def _one(self, weights: dict) -> OneNetwork:
+        return OneNetwork(self.network, weights)
 
     @property
     def weights(self) -> dict:

@@ -3,6 +3,9 @@
 A checkpoint is complete or it is not there: Orbax writes aside and renames, and a list of checksums, written last,
 says what the files were, and which run's. A damaged file is named; it is never restored as something else, nor by
 another run.
+
+Arrays that lie on several devices are written and read where they lie, each process its own part; what was written by so many
+devices is read by any other number. Where there are several processes, they have one folder, and the first keeps its order.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ import jax
 import numpy as np
 
 from easrec_jax.files import check_digests, file_digests, read_json, write_text
+from easrec_jax.parallel.layout import is_table
+from easrec_jax.parallel.processes import first_does, is_writer
 
 
 class Checkpoints:
@@ -57,30 +62,37 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         data = self._data(step)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._list(step).unlink(missing_ok=True)
-        self._tidy()
+        first_does(lambda: self._make_room(step))
         try:
             # the synchronous form: the other one's threads wait for each other's signals when a write has failed
             with _quiet_writers(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-                arrays = jax.tree.map(np.asarray, jax.device_get(tree))
+                arrays = jax.tree.map(lambda leaf: leaf if _is_placed(leaf) else np.asarray(leaf), tree)
                 checkpointer.save(data, args=ocp.args.StandardSave(arrays), force=True)
         except Exception as error:  # of many kinds: a full disk is a ValueError or a RuntimeError to Orbax
-            self._tidy()
+            if is_writer():
+                self._tidy()
             kept = f"; the one of step {self.latest()} is intact" if self.steps() else ""
             raise OSError(f"{data}: the checkpoint cannot be written: {reason(error)}{kept}") from error
-        write_text(self._list(step), json.dumps({"run": self.run, "sha256": file_digests(data)}))
+        first_does(lambda: self._complete(step))
+
+    def _make_room(self, step: int) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._list(step).unlink(missing_ok=True)
+        self._tidy()
+
+    def _complete(self, step: int) -> None:
+        digests = file_digests(self._data(step))
+        write_text(self._list(step), json.dumps({"run": self.run, "sha256": digests}))
         for old in self.steps()[: -self.keep]:
             self._list(old).unlink()
             shutil.rmtree(self._data(old))
 
     def restore(self, like: Any) -> Any:
-        """The newest checkpoint, with the structure, shapes and types of `like`.
+        """The newest checkpoint, with the structure, shapes, types and places of `like`.
 
-        Raises `ValueError` naming the damaged file, or saying that the checkpoint is another run's or network's.
+        Of an item table, rows of zeros that fill it up on several devices come and go with their number. Raises `ValueError` naming
+        the damaged file, or saying that the checkpoint is another run's or network's.
         """
-        import orbax.checkpoint as ocp
-
         step = self.latest()
         if step is None:
             raise FileNotFoundError(f"{self.folder}: no checkpoint to resume from")
@@ -90,16 +102,18 @@ class Checkpoints:
         listed = read_json(self._list(step))
         self._check_run(listed.get("run"), self._list(step))
         check_digests(data, listed.get("sha256"), source=self._list(step), hint=hint)
-        wanted = jax.tree.map(np.asarray, jax.device_get(like))
         try:
-            with ocp.StandardCheckpointer() as checkpointer:
-                restored = checkpointer.restore(data, wanted)
+            restored = _restored(data, like)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{data}: the checkpoint does not fit this network (another config's?): {first_line(error)}"
             ) from error
 
-        def typed(value: Any, model: Any) -> Any:
+        def typed(path: tuple, value: Any, model: Any) -> Any:
+            if _is_placed(model):
+                return value
+            if is_table(path) and len(value) > len(model) and not np.any(value[len(model) :]):
+                value = value[: len(model)]
             if np.shape(value) != np.shape(model):
                 raise ValueError(
                     f"{data}: the checkpoint does not fit this network (another config's?): "
@@ -107,7 +121,7 @@ class Checkpoints:
                 )
             return np.asarray(value) if isinstance(model, np.ndarray | np.generic) else jax.numpy.asarray(value)
 
-        return jax.tree.map(typed, restored, like)
+        return jax.tree_util.tree_map_with_path(typed, restored, like)
 
     def _check_run(self, there: Any, source: Path) -> None:
         if not isinstance(there, dict):
@@ -132,6 +146,34 @@ class Checkpoints:
 
     def _list(self, step: int) -> Path:
         return self.folder / f"{step}.json"
+
+
+def _is_placed(leaf: Any) -> bool:
+    """Whether an array lies on several devices."""
+    return isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+
+
+def _restored(data: Path, like: Any) -> Any:
+    """The arrays of a checkpoint, of NumPy or placed as those of `like` are."""
+    import orbax.checkpoint as ocp
+
+    placed = any(map(_is_placed, jax.tree.leaves(like)))
+    if not placed:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(data, jax.tree.map(np.asarray, jax.device_get(like)))
+
+    def wanted(path: tuple, leaf: Any) -> ocp.RestoreArgs:
+        if not _is_placed(leaf):
+            return ocp.RestoreArgs(restore_type=np.ndarray, dtype=np.asarray(leaf).dtype)
+        return ocp.ArrayRestoreArgs(
+            restore_type=jax.Array, sharding=leaf.sharding, global_shape=leaf.shape, dtype=leaf.dtype,
+            strict=not is_table(path),
+        )  # fmt: skip
+
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), like)
+    arguments = ocp.args.PyTreeRestore(item=shapes, restore_args=jax.tree_util.tree_map_with_path(wanted, like))
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        return checkpointer.restore(data, args=arguments)
 
 
 @contextmanager

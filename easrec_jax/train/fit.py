@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 from jax import Array
 
 from easrec_jax.config import RetrainConfig
@@ -17,6 +19,8 @@ from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.encoder import Encoder
 from easrec_jax.models.network import item_table, network_scores
 from easrec_jax.nn.losses import cross_entropy
+from easrec_jax.parallel.layout import Layout
+from easrec_jax.parallel.tables import spread
 from easrec_jax.precision import check_float32, in_float32
 from easrec_jax.train.loop import QUIET, LoopState, Procedure, Run, run_epochs
 from easrec_jax.train.objective import Objective, objective_of
@@ -30,7 +34,7 @@ OF_THE_COMMAND = ("architecture", "weights", "from_model", "baseline_learning_ra
 class Fitted(NamedTuple):
     """The best epoch by validation NDCG@10."""
 
-    weights: dict
+    weights: dict  # whole, of NumPy where several devices trained them
     epoch: int  # from 1; 0: nothing was better than the start
     ndcg: float
     finished: bool  # False: interrupted
@@ -50,7 +54,8 @@ def fit(
     """Train from `weights`, evaluate each epoch with the evaluator's first protocol, stop early, keep the best epoch.
 
     `objective` replaces the one of the settings. With `evaluate_start` `weights` themselves count as epoch 0. Negatives of
-    the sampled loss come from the training part of the task's split. Raises `ValueError` for weights of another type than
+    the sampled loss come from the training part of the task's split. On several devices, if the task has a layout, the figures
+    are the same but for rounding. Raises `ValueError` for weights of another type than
     float32 and for checkpoints of another run, `FloatingPointError` where the numbers stop being finite.
     """
     check_float32(weights)
@@ -60,12 +65,13 @@ def fit(
     rate = settings.learning_rate, settings.schedule, settings.warmup_steps, steps * settings.epochs
     tx = optimizer(*rate, settings.weight_decay, settings.clip_norm)
     key = jax.random.fold_in(jax.random.key(task.seed), 1)
-    weights = jax.tree.map(jnp.array, weights)  # the step donates its state: never the caller's arrays
-    start = TrainState(jnp.int32(0), weights, tx.init(weights))
+    start, layout = _begin(weights, tx, task.layout), task.layout
     objective = objective or objective_of(settings, task.split)
+    if layout is not None:
+        objective, key = objective.on(layout), layout.place_key(key)
 
     def step(state: TrainState, batch: Batch, _: int) -> tuple[TrainState, dict]:
-        return objective.step(state, batch, key, objective.data, encoder=encoder, tx=tx)
+        return objective.step(state, task.put(batch), key, objective.data, encoder=encoder, tx=tx)
 
     def batches(epoch: int, skip: int) -> Iterator[Batch]:
         return epoch_batches(task.samples, **plan, seed=task.seed, epoch=epoch, skip=skip)
@@ -79,7 +85,7 @@ def fit(
         return f"lower the learning rate ({float(now):.3g} at that step), or use more warmup_steps"
 
     loop = run_epochs(
-        LoopState.start(start, keep=weights),
+        LoopState.start(start, keep=start.weights),
         Procedure(step, batches, evaluate, lambda state: state.weights, advice),
         steps_per_epoch=steps,
         epochs=settings.epochs,
@@ -87,7 +93,17 @@ def fit(
         evaluate_start=evaluate_start,
         run=_named(run, encoder, task, settings, objective.about or {}),
     )
-    return Fitted(loop.kept, int(loop.best_epoch), float(loop.best), bool(loop.finished))
+    kept = loop.kept if layout is None else layout.unplace(loop.kept)
+    return Fitted(kept, int(loop.best_epoch), float(loop.best), bool(loop.finished))
+
+
+def _begin(weights: dict, tx: optax.GradientTransformation, layout: Layout | None) -> TrainState:
+    """The state before the first step, of arrays of its own: steps donate it."""
+    if layout is not None:
+        weights = layout.place(weights)
+        return TrainState(layout.place(np.int32(0)), weights, layout.init(tx.init, weights))
+    weights = jax.tree.map(jnp.array, weights)
+    return TrainState(jnp.int32(0), weights, tx.init(weights))
 
 
 def _named(run: Run, encoder: Encoder, task: Task, settings: RetrainConfig, about: dict) -> Run:
@@ -102,15 +118,19 @@ def _named(run: Run, encoder: Encoder, task: Task, settings: RetrainConfig, abou
 
 def held_out_cross_entropy(encoder: Encoder, weights: dict, evaluator: Evaluator) -> float:
     """Mean cross entropy, over all items and without dropout, of the held-out items of the evaluator's part."""
-    encoder, total = encoder.clone(dropout=0.0), 0.0
+    encoder, layout, total = encoder.clone(dropout=0.0), evaluator.layout, 0.0
+    weights = weights if layout is None else layout.place(weights)
     samples = scoring_samples(evaluator.split, evaluator.part, max_length=evaluator.max_length)
     for index, length, rows in bucketed(
         samples, max_length=evaluator.max_length, batch_size=evaluator.batch_size, buckets=evaluator.buckets
     ):
-        total += float(_loss_at_the_end(weights, samples.batch(index, length, rows), encoder=encoder)) * len(index)
+        batch = samples.batch(index, length, rows)
+        batch = batch if layout is None else layout.put(batch)
+        total += float(_loss_at_the_end(weights, batch, encoder=encoder, layout=layout)) * len(index)
     return total / len(samples)
 
 
-@partial(jax.jit, static_argnames="encoder")
-def _loss_at_the_end(weights: dict, batch: Batch, *, encoder: Encoder) -> Array:
+@partial(jax.jit, static_argnames=("encoder", "layout"))
+def _loss_at_the_end(weights: dict, batch: Batch, *, encoder: Encoder, layout: Layout | None) -> Array:
+    weights = spread(weights, layout)
     return cross_entropy(encoder.encode_last(weights, jnp.asarray(batch.items)), item_table(weights), batch.targets)

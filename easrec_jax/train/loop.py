@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from easrec_jax.parallel.processes import any_of, several
 from easrec_jax.train.checkpoint import Checkpoints
+
+AGREE = 20  # steps after which several processes ask each other whether one of them was told to stop
 
 
 class Run(NamedTuple):
@@ -97,7 +100,7 @@ def run_epochs(
                         on_epoch(record)
                 if checkpoints is not None:
                     checkpoints.save(int(loop.steps_done), loop)
-                if interrupted.is_set():  # after the last epoch too, so that the caller starts nothing that follows it
+                if _asked(interrupted):  # after the last epoch too, so that the caller starts nothing that follows it
                     return loop._replace(finished=np.bool_(False))
         except NotFinite as error:
             raise FloatingPointError(
@@ -163,6 +166,7 @@ def _run_epoch(
     """Steps of one epoch from where it stands; True if interrupted before its end."""
     epoch = int(loop.epochs_done)
     done = first = int(loop.steps_done)
+    alone = not several()  # else all do the same after the same step, whatever their clocks say
     state, scalars, started = loop.state, [], time.perf_counter()
     for batch in procedure.batches(epoch, first - epoch * pace.steps_per_epoch):
         state, of_step = procedure.step(state, batch, done)
@@ -171,7 +175,7 @@ def _run_epoch(
         now = time.perf_counter()
         pace.count((*map(np.shape, jax.tree.leaves(batch)), *of_step), now - started)
         started = now
-        if now - pace.shown > 0.5:
+        if now - pace.shown > 0.5 if alone else done % AGREE == 0:
             pace.shown = now
             of_step = scalars[max(0, len(scalars) - 2)]  # the newest is still being computed
             behind = {name: float(value) for name, value in of_step.items()}
@@ -179,7 +183,7 @@ def _run_epoch(
                 _losses(scalars, first, epoch)  # raises
             if on_step is not None:
                 on_step(pace.describe(done, now) | behind)
-        if interrupted.is_set():
+        if (alone or done % AGREE == 0) and _asked(interrupted):
             break
     losses = _losses(scalars, first, epoch)
     loop = loop._replace(state=state, steps_done=np.int64(done), loss_sum=loop.loss_sum + np.float64(np.sum(losses)))
@@ -218,6 +222,13 @@ def _close_epoch(loop: LoopState, procedure: Procedure, pace: Pace, patience: in
 def _all_finite(tree: Any) -> Any:
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))
+
+
+def _asked(interrupted: threading.Event) -> bool:
+    """Whether this process, or any other of the run, was told to stop; all of them come here after the same steps."""
+    if any_of(interrupted.is_set()):
+        interrupted.set()
+    return interrupted.is_set()
 
 
 @contextmanager

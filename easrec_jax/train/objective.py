@@ -10,6 +10,7 @@ from jax import Array
 
 from easrec_jax.config import RetrainConfig
 from easrec_jax.data.split import Split
+from easrec_jax.parallel.layout import Layout
 from easrec_jax.train.rows import make_sampler, sampled_step
 from easrec_jax.train.step import TrainState, train_step
 
@@ -22,6 +23,10 @@ class Objective(NamedTuple):
     step: Step  # (state, batch, key, data, *, encoder, tx)
     data: Any = None
     about: dict[str, Any] | None = None  # what tells its checkpoints from others of the same settings; makes JSON
+
+    def on(self, layout: Layout) -> Objective:
+        """The same on several devices; what it reads beside the batch is whole on each."""
+        return self._replace(step=partial(self.step, layout=layout), data=layout.place(self.data))
 
 
 FULL = Objective(train_step)  # softmax over all items

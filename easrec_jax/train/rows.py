@@ -8,7 +8,6 @@ not touch keep their moments as they are ("lazy" Adam, as TensorFlow calls it).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,9 +22,9 @@ from easrec_jax.data.split import Split
 from easrec_jax.models.encoder import Encoder
 from easrec_jax.models.network import item_table
 from easrec_jax.nn.losses import sampled_cross_entropy
+from easrec_jax.parallel.layout import Layout, map_tables
+from easrec_jax.parallel.tables import put_rows, take_rows
 from easrec_jax.train.step import TrainState
-
-TABLE = ("tables", "items")  # where the item table is in the weights, and its moments in the optimiser's state
 
 
 class Sampler(NamedTuple):
@@ -54,7 +53,7 @@ def log_expected(sampler: Sampler, items: Array, count: int) -> Array:
     return jnp.log(count * 0.5 * (popular + 1.0 / (len(sampler.counts) - 1)))
 
 
-@partial(jax.jit, static_argnames=("encoder", "tx", "negatives"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("encoder", "tx", "negatives", "layout"), donate_argnames="state")
 def sampled_step(
     state: TrainState,
     batch: Batch,
@@ -64,19 +63,32 @@ def sampled_step(
     encoder: Encoder,
     tx: optax.GradientTransformation,
     negatives: int,
+    layout: Layout | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """`step.train_step` with a softmax over each target and `negatives` negatives that the whole batch shares."""
+    """`step.train_step` with a softmax over each target and `negatives` negatives that the whole batch shares.
+
+    With a layout each device reads and writes the rows of its own part of the table; what a step needs of all is summed up.
+    """
     dropout_key, negatives_key = jax.random.split(jax.random.fold_in(key, state.step))
     drawn = draw_negatives(sampler, negatives_key, negatives)
     parts = [jnp.zeros(1, jnp.int32), batch.items.ravel(), batch.targets.ravel(), drawn]
-    ids, local = jnp.unique(  # sorted, so padding stays 0; what fills up is out of range
-        jnp.concatenate(parts), size=sum(p.size for p in parts), return_inverse=True, fill_value=encoder.num_items + 1
+    if layout is not None:  # ids are few bytes: sorted on each device
+        parts = [layout.replicated(part) for part in parts]
+    ids, local = (
+        jnp.unique(  # sorted, so padding stays 0; what fills up is out of range, or a row of zeros that stays zero
+            jnp.concatenate(parts),
+            size=sum(p.size for p in parts),
+            return_inverse=True,
+            fill_value=encoder.num_items + 1,
+        )
     )
     items, targets, drawn = jnp.split(local[1:], np.cumsum([p.size for p in parts[1:-1]]))
     items, targets = items.reshape(batch.items.shape), targets.reshape(batch.targets.shape)
+    if layout is not None:
+        items, targets = layout.cut(items), layout.cut(targets)
     correction = log_expected(sampler, ids, negatives)
     small = encoder.clone(num_items=len(ids) - 1)
-    weights, opt = _rows(state.weights, ids), _rows(state.opt, ids)
+    weights, opt = _rows(state.weights, ids, layout), _rows(state.opt, ids, layout)
 
     def loss_of(weights: dict) -> Array:
         encode = small.encode_last if targets.ndim == 1 else small.encode
@@ -87,25 +99,24 @@ def sampled_step(
     loss, grads = jax.value_and_grad(loss_of)(weights)
     updates, opt = tx.update(grads, opt, weights)
     weights = optax.apply_updates(weights, updates)
-    put = partial(_put_rows, ids=ids)
-    return TrainState(state.step + 1, put(state.weights, weights), put(state.opt, opt)), {"loss": loss}
+    put = partial(_put_rows, ids=ids, layout=layout)
+    state = TrainState(state.step + 1, put(state.weights, weights), put(state.opt, opt))
+    return state if layout is None else layout.keep(state), {"loss": loss}
 
 
-def _of_items(path: tuple) -> bool:
-    return tuple(getattr(entry, "key", None) for entry in path[-2:]) == TABLE
+def _rows(tree: Any, ids: Array, layout: Layout | None) -> Any:
+    def take(table: Array) -> Array:
+        if layout is not None:
+            return take_rows(table, ids, layout)
+        return table.at[ids].get(mode="clip", indices_are_sorted=True)
+
+    return map_tables(take, tree)
 
 
-def _map_tables(function: Callable, *trees: Any) -> Any:
-    """`function` on the item tables of the first tree (and what stands there in the others), the last tree's leaves elsewhere."""
-    return jax.tree_util.tree_map_with_path(lambda path, *x: function(*x) if _of_items(path) else x[-1], *trees)
-
-
-def _rows(tree: Any, ids: Array) -> Any:
-    return _map_tables(lambda table: table.at[ids].get(mode="clip", indices_are_sorted=True), tree)
-
-
-def _put_rows(tree: Any, small: Any, ids: Array) -> Any:
+def _put_rows(tree: Any, small: Any, ids: Array, layout: Layout | None) -> Any:
     def put(table: Array, rows: Array) -> Array:
+        if layout is not None:
+            return put_rows(table, ids, rows, layout)
         return table.at[ids].set(rows, mode="drop", indices_are_sorted=True, unique_indices=False)
 
-    return _map_tables(put, tree, small)
+    return map_tables(put, tree, small)

@@ -14,6 +14,8 @@ from easrec_jax.data.batches import Batch
 from easrec_jax.models.encoder import Encoder
 from easrec_jax.models.network import item_table
 from easrec_jax.nn.losses import CHUNK, Teacher, cross_entropy
+from easrec_jax.parallel.layout import Layout
+from easrec_jax.parallel.tables import spread
 
 
 class TrainState(NamedTuple):
@@ -48,7 +50,7 @@ def softmax_loss(weights: Any, encoder: Encoder, batch: Batch, key: Array, data:
     return next_item_loss(weights, method(encoder.encode), method(encoder.encode_last), batch)
 
 
-@partial(jax.jit, static_argnames=("encoder", "tx", "loss"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("encoder", "tx", "loss", "layout"), donate_argnames="state")
 def train_step(
     state: TrainState,
     batch: Batch,
@@ -58,15 +60,21 @@ def train_step(
     encoder: Encoder,
     tx: optax.GradientTransformation,
     loss: Loss = softmax_loss,
+    layout: Layout | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """One optimiser step of a network; `data` is what the loss reads beside the batch, a pytree.
 
-    The loss's key is `fold_in(key, step)`: a resumed run sees the same randomness.
+    The loss's key is `fold_in(key, step)`: a resumed run sees the same randomness. With a layout, state and batch are placed by it.
     """
     step_key = jax.random.fold_in(key, state.step)
-    value, grads = jax.value_and_grad(lambda weights: loss(weights, encoder, batch, step_key, data))(state.weights)
+
+    def loss_of(weights: Any) -> Array:
+        return loss(spread(weights, layout), encoder, batch, step_key, data)
+
+    value, grads = jax.value_and_grad(loss_of)(state.weights)
     updates, opt = tx.update(grads, state.opt, state.weights)
-    return TrainState(state.step + 1, optax.apply_updates(state.weights, updates), opt), {"loss": value}
+    state = TrainState(state.step + 1, optax.apply_updates(state.weights, updates), opt)
+    return state if layout is None else layout.keep(state), {"loss": value}
 
 
 @lru_cache(maxsize=64)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from easrec_jax.config import Config
-from easrec_jax.data.batches import Samples, training_samples
+from easrec_jax.data.batches import Batch, Samples, training_samples
 from easrec_jax.data.split import Part, Split
 from easrec_jax.evaluate.evaluator import Evaluator
+from easrec_jax.parallel.layout import Layout, make_mesh
 
 
 class Task(NamedTuple):
@@ -17,6 +18,15 @@ class Task(NamedTuple):
     evaluator: Evaluator  # of the validation items, by evaluate.select_by
     dropout: float
     seed: int
+
+    @property
+    def layout(self) -> Layout | None:
+        """How tables and batches lie on several devices; None on one."""
+        return self.evaluator.layout
+
+    def put(self, batch: Batch) -> Batch:
+        """A batch as the layout lays it."""
+        return batch if self.layout is None else self.layout.put(batch)
 
     @property
     def split(self) -> Split:
@@ -31,7 +41,10 @@ class Task(NamedTuple):
 
 def task_of(config: Config, split: Split) -> Task:
     """The task that a config sets."""
-    evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,), sample=config.evaluate.users)
+    evaluator = make_evaluator(
+        config, split, "validation", (config.evaluate.select_by,), sample=config.evaluate.users,
+        layout=layout_of(config, split.data.num_items),
+    )  # fmt: skip
     return Task(samples_of(config, split), evaluator, config.model.dropout, config.seed)
 
 
@@ -42,10 +55,17 @@ def samples_of(config: Config, split: Split) -> Samples:
     )
 
 
+def layout_of(config: Config, num_items: int) -> Layout | None:
+    """The layout of a catalogue of that size on the devices that a config asks for; None on one."""
+    mesh = config.mesh
+    return Layout(make_mesh(mesh.data, mesh.items), num_items) if mesh.devices > 1 else None
+
+
 def make_evaluator(
-    config: Config, split: Split, part: Part, protocols: tuple[str, ...], *, sample: int = 0
-) -> Evaluator:
-    """The evaluator that a config asks for, of all users or of a `sample` of so many."""
+    config: Config, split: Split, part: Part, protocols: tuple[str, ...], *, sample: int = 0,
+    layout: Layout | None = None,
+) -> Evaluator:  # fmt: skip
+    """The evaluator that a config asks for, of all users or of a `sample` of so many; `layout` is that of the weights."""
     settings = config.evaluate
     return Evaluator(
         split,
@@ -58,4 +78,5 @@ def make_evaluator(
         settings.negatives_seed,
         settings.buckets,
         sample,
+        layout,
     )
