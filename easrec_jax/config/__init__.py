@@ -66,6 +66,16 @@ class Config:
         check(fits, "retrain.architecture", expected, self.retrain.architecture)
         expected = "0 with retrain.loss = 'sampled': a teacher's scores are of all items"
         check(not self.distill.share or self.retrain.loss == "full", "distill.share", expected, self.distill.share)
+        if self.data.item_features != "no":
+            self._check_features()
+
+    def _check_features(self) -> None:
+        mine = f"with data.item_features = {self.data.item_features!r}"
+        check(self.search.strategy != ADAREC, "search.strategy", f"none of cells {mine}", self.search.strategy)
+        expected = f"0 {mine}: a teacher knows no features"
+        check(not self.distill.share, "distill.share", expected, self.distill.share)
+        expected = f"none {mine}: a model keeps the sum of ids and features, which cannot be taken apart for other items"
+        check(not self.retrain.from_model, "retrain.from", expected, self.retrain.from_model)
 
     def _check_causal(self) -> None:
         causal, mine = f"of {', '.join(CAUSAL_ATTENTIONS)} with data.targets = 'all'", self.model.attention

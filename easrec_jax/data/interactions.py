@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from easrec_jax.data.ids import id_text
+from easrec_jax.data.item_inputs import ItemInputs
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Interactions:
     dropped_users: int = 0  # users of the file that k_core or min_history removed
     notes: tuple[str, ...] = ()  # what the reader left out, a line each
     part_ends: np.ndarray | None = None  # int64 [users 2], where training and validation end; None: leave-one-out
+    features: ItemInputs | None = None  # what networks read of each item; None: its id alone
 
     def __post_init__(self) -> None:
         for array in (self.items, self.offsets, self.part_ends):
@@ -151,7 +153,7 @@ class Interactions:
         return Interactions(kept, offsets, IdMap(users), item_ids, dropped, part_ends=ends), left_out
 
     def fingerprint(self) -> str:
-        """SHA-256, hex, of the user ids, the item ids, the histories and their parts: the same for the same interactions."""
+        """SHA-256, hex, of the user ids, the item ids, the histories, their parts and the items' features: the same for the same ones."""
         digest = hashlib.sha256()
         for raw in (self.user_ids.raw, self.item_ids.raw):
             digest.update(json.dumps(raw).encode())
@@ -159,6 +161,8 @@ class Interactions:
             digest.update(array.astype(kind).tobytes())
         if self.part_ends is not None:
             digest.update(self.part_ends.astype("<i8").tobytes())
+        if self.features is not None:
+            digest.update(self.features.digest().encode())
         return digest.hexdigest()
 
     def identity(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from easrec_jax.config import RetrainConfig
 from easrec_jax.data.batches import Batch, batches_per_epoch, bucketed, epoch_batches, scoring_samples
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.encoder import Encoder
+from easrec_jax.models.item_features import FeatureWeights, feature_weights, fold
 from easrec_jax.models.network import item_table, network_scores
 from easrec_jax.nn.losses import cross_entropy
 from easrec_jax.precision import check_float32, in_float32
@@ -30,10 +31,11 @@ OF_THE_COMMAND = ("architecture", "weights", "from_model", "baseline_learning_ra
 class Fitted(NamedTuple):
     """The best epoch by validation NDCG@10."""
 
-    weights: dict
+    weights: dict  # the network's own, item features folded in
     epoch: int  # from 1; 0: nothing was better than the start
     ndcg: float
     finished: bool  # False: interrupted
+    features: FeatureWeights | None = None  # what gives new items rows, where item features were trained
 
 
 @in_float32
@@ -50,7 +52,8 @@ def fit(
     """Train from `weights`, evaluate each epoch with the evaluator's first protocol, stop early, keep the best epoch.
 
     `objective` replaces the one of the settings. With `evaluate_start` `weights` themselves count as epoch 0. Negatives of
-    the sampled loss come from the training part of the task's split. Raises `ValueError` for weights of another type than
+    the sampled loss come from the training part of the task's split. Weights with arrays of item features (`with_features`) are
+    trained with the features of the split's data. Raises `ValueError` for weights of another type than
     float32 and for checkpoints of another run, `FloatingPointError` where the numbers stop being finite.
     """
     check_float32(weights)
@@ -62,7 +65,7 @@ def fit(
     key = jax.random.fold_in(jax.random.key(task.seed), 1)
     weights = jax.tree.map(jnp.array, weights)  # the step donates its state: never the caller's arrays
     start = TrainState(jnp.int32(0), weights, tx.init(weights))
-    objective = objective or objective_of(settings, task.split)
+    objective, inputs = objective or objective_of(settings, task, weights), task.split.data.features
 
     def step(state: TrainState, batch: Batch, _: int) -> tuple[TrainState, dict]:
         return objective.step(state, batch, key, objective.data, encoder=encoder, tx=tx)
@@ -71,7 +74,7 @@ def fit(
         return epoch_batches(task.samples, **plan, seed=task.seed, epoch=epoch, skip=skip)
 
     def evaluate(state: TrainState) -> dict:
-        results = task.evaluator(network_scores(encoder), state.weights)
+        results = task.evaluator(network_scores(encoder), fold(state.weights, inputs))
         return {"validation": results, "ndcg@10": results[task.evaluator.protocols[0]]["ndcg@10"]}
 
     def advice(step: int) -> str:
@@ -87,7 +90,8 @@ def fit(
         evaluate_start=evaluate_start,
         run=_named(run, encoder, task, settings, objective.about or {}),
     )
-    return Fitted(loop.kept, int(loop.best_epoch), float(loop.best), bool(loop.finished))
+    best = int(loop.best_epoch), float(loop.best), bool(loop.finished)
+    return Fitted(fold(loop.kept, inputs), *best, feature_weights(loop.kept, inputs))
 
 
 def _named(run: Run, encoder: Encoder, task: Task, settings: RetrainConfig, about: dict) -> Run:

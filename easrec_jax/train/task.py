@@ -17,6 +17,7 @@ class Task(NamedTuple):
     evaluator: Evaluator  # of the validation items, by evaluate.select_by
     dropout: float
     seed: int
+    id_dropout: float = 0.0  # of item ids, where the data have features
 
     @property
     def split(self) -> Split:
@@ -32,7 +33,7 @@ class Task(NamedTuple):
 def task_of(config: Config, split: Split) -> Task:
     """The task that a config sets."""
     evaluator = make_evaluator(config, split, "validation", (config.evaluate.select_by,), sample=config.evaluate.users)
-    return Task(samples_of(config, split), evaluator, config.model.dropout, config.seed)
+    return Task(samples_of(config, split), evaluator, config.model.dropout, config.seed, config.model.id_dropout)
 
 
 def samples_of(config: Config, split: Split) -> Samples:
