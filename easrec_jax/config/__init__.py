@@ -74,7 +74,9 @@ class Config:
         check(self.search.strategy != ADAREC, "search.strategy", f"none of cells {mine}", self.search.strategy)
         expected = f"0 {mine}: a teacher knows no features"
         check(not self.distill.share, "distill.share", expected, self.distill.share)
-        expected = f"none {mine}: a model keeps the sum of ids and features, which cannot be taken apart for other items"
+        expected = (
+            f"none {mine}: a model keeps the sum of ids and features, which cannot be taken apart for other items"
+        )
         check(not self.retrain.from_model, "retrain.from", expected, self.retrain.from_model)
 
     def _check_causal(self) -> None:

@@ -34,7 +34,9 @@ class Features:
 
     names: tuple[str, ...]
     kinds: dict[str, str]  # one of KINDS
-    columns: dict[str, Any]  # token: list of str; token_seq: of tuples; float: float32 [ids + 1]; float_seq: [ids + 1, dimensions]
+    columns: dict[
+        str, Any
+    ]  # token: list of str; token_seq: of tuples; float: float32 [ids + 1]; float_seq: [ids + 1, dimensions]
     missing: int  # ids without a row
 
 
@@ -90,7 +92,9 @@ class ItemFile:
             name, kind = asked, self.table.kinds.get(asked, "token")
         if name not in self.names:
             there = ", ".join(map(excerpt, self.names[:20]))
-            raise ValueError(f"{self.table.path}: data.feature_columns: expected a column {name!r}, the file has {there}")
+            raise ValueError(
+                f"{self.table.path}: data.feature_columns: expected a column {name!r}, the file has {there}"
+            )
         return name, kind
 
     def _column(self, name: str, kind: str, inner: np.ndarray, items: int) -> Any:
@@ -101,10 +105,9 @@ class ItemFile:
         if kind == "float_seq":
             rows = self._vectors(name)
             return _aligned(rows, inner, np.full((items + 1, rows.shape[1]), np.nan, np.float32))
-        if kind == "token_seq":
-            values, filled = self._lists(column), [()] * (items + 1)
-        else:
-            values, filled = [text or "" for text in self._text(column).to_list()], [""] * (items + 1)
+        several = kind == "token_seq"
+        values: list[Any] = self._lists(column) if several else self._text(column).fill_null("").to_list()
+        filled: list[Any] = [() if several else ""] * (items + 1)
         for place, value in zip(inner.tolist(), values, strict=True):
             if place:
                 filled[place] = value
@@ -123,9 +126,7 @@ class ItemFile:
         if isinstance(column.dtype, pl.List | pl.Array):
             return [tuple(value for value in row or () if value) for row in column.cast(pl.List(pl.String)).to_list()]
         mark = None if self.table.kinds.get(column.name) == "token_seq" else SEVERAL
-        return [
-            tuple(filter(None, map(str.strip, (text or "").split(mark)))) for text in self._text(column).to_list()
-        ]
+        return [tuple(filter(None, map(str.strip, (text or "").split(mark)))) for text in self._text(column).to_list()]
 
     def _numbers(self, name: str) -> np.ndarray:
         """float32 [rows], NaN where there is none."""
@@ -170,8 +171,6 @@ def _aligned(rows: np.ndarray, inner: np.ndarray, filled: np.ndarray) -> np.ndar
 
 def _read(path: str | Path) -> tuple[Table, str]:
     """(the table with the kinds of its columns, the name of its id column)."""
-    import polars as pl
-
     from easrec_jax.data.inputs import File, check_file
     from easrec_jax.data.readers import detect
 
@@ -186,7 +185,7 @@ def _read(path: str | Path) -> tuple[Table, str]:
     else:
         assert layout.reader.stream is not None
         with layout.reading(file.path, [file]):
-            frame: pl.DataFrame = layout.reader.stream.scan([file], layout.separator)[0].collect()
+            frame = layout.reader.stream.scan([file], layout.separator)[0].collect()
         if not frame.height:
             raise ValueError(f"{path}: the file has no row")
         kinds = {name: _kind_of(dtype) for name, dtype in frame.schema.items()}

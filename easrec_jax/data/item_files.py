@@ -42,11 +42,13 @@ class ItemFiles:
             for name in found.names:
                 kind = found.kinds[name]
                 if kind == "float_seq":
-                    raise ValueError(f"{path}: data.feature_columns: {name!r} holds vectors: expected them by data.item_vectors")
+                    raise ValueError(
+                        f"{path}: data.feature_columns: {name!r} holds vectors: expected them by data.item_vectors"
+                    )
                 if kind == "float":
-                    numbers[name] = found.columns[name]
+                    numbers[f"{name}:{kind}"] = found.columns[name]
                 else:
-                    values[name] = token_lists(found, name)
+                    values[f"{name}:{kind}"] = token_lists(found, name)
         if self.vectors is not None:
             found, path = self.vectors.features(ids), self.vectors.table.path
             named = [name for name in found.names if found.kinds[name] == "float_seq"]
@@ -69,7 +71,7 @@ def with_item_features(data: Interactions, files: ItemFiles, *, join: bool) -> I
 def with_planted_features(data: Interactions, features: ItemFeatures) -> Interactions:
     """The interactions with these values of their items."""
     columns = {
-        name: [tuple(words[k - 1] for k in row if k) for row in table.tolist()]
+        f"{name}:token": [tuple(words[k - 1] for k in row if k) for row in table.tolist()]
         for name, table, words in zip(features.names, features.values, features.vocabulary, strict=True)
     }
     return with_raw_features(data, RawFeatures(columns, {}))
@@ -87,9 +89,11 @@ def with_raw_features(data: Interactions, raw: RawFeatures) -> Interactions:
         if len(words) > 1 and once > ALONE * len(words):
             warnings.warn(
                 f"data.feature_columns: {name!r}: {once:,} of its {len(words):,} values belong to one item each, they tell "
-                f"nothing of others ({name}:float if it holds numbers, {name}:token_seq if several values in one text)",
+                "nothing of others (NAME:float if it holds numbers, NAME:token_seq if several values in one text)",
                 stacklevel=2,
             )
     cold = np.count_nonzero(~trained[1:])
-    note = f"item features: {inputs.coding.describe()}; {cold:,} items without training events have their features alone"
+    note = (
+        f"item features: {inputs.coding.describe()}; {cold:,} items without training events have their features alone"
+    )
     return dataclasses.replace(data, features=inputs, notes=(*data.notes, note))

@@ -18,7 +18,9 @@ import numpy as np
 class RawFeatures(NamedTuple):
     """Features of items in the order of their inner ids; position 0 is padding and has none."""
 
-    values: dict[str, list[tuple[str, ...]]]  # by column, of each item any number of values
+    values: dict[
+        str, list[tuple[str, ...]]
+    ]  # by column (`name:kind`, as it is read), of each item any number of values
     numbers: dict[str, np.ndarray]  # by column, float [items + 1], NaN where there is none
     vectors: np.ndarray | None = None  # float [items + 1, dimensions], rows of NaN where there is none
 
@@ -31,7 +33,7 @@ class Coding:
     A vector becomes (x - mean) / scale, so that the mean square of its length is 1.
     """
 
-    names: tuple[str, ...]  # of the columns of values
+    names: tuple[str, ...]  # of the columns of values, `name:kind`
     values: tuple[tuple[str, ...], ...]
     numbers: tuple[str, ...] = ()  # names of the columns of numbers
     means: tuple[float, ...] = ()
@@ -121,7 +123,7 @@ class Coding:
     def describe(self) -> str:
         """Its columns in words."""
         words = [f"{name} ({len(known)} values)" for name, known in zip(self.names, self.values, strict=True)]
-        words += [f"{name} (numbers)" for name in self.numbers]
+        words += self.numbers
         return ", ".join(words + ([f"vectors of {len(self.vector_mean)} numbers"] if self.vector_mean else []))
 
 

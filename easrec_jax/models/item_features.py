@@ -33,7 +33,11 @@ class Rows(NamedTuple):
     @classmethod
     def of(cls, coded: Coded, items: Any = None) -> Rows:
         """Of the items of these inner ids, or of all."""
-        return jax.tree.map(lambda a: jnp.asarray(a if items is None else a[items]), cls(*coded))
+
+        def chosen(array: np.ndarray) -> Array:
+            return jnp.asarray(array if items is None else array[items])
+
+        return cls(tuple(map(chosen, coded.values)), chosen(coded.numbers), chosen(coded.vectors))
 
     def at(self, places: Array) -> Rows:
         """Those of some of these items; places out of range are the last."""

@@ -115,7 +115,7 @@ def _trained_on(searcher: Searcher, batch: Batch, known: Known | None) -> tuple[
     supernet: Any = searcher.supernet
     if known is None:
         return supernet, batch
-    return dataclasses.replace(supernet, num_items=known.count), known.batch(batch)
+    return dataclasses.replace(supernet, num_items=known.num_items), known.batch(batch)
 
 
 @partial(jax.jit, static_argnames="searcher", donate_argnames="state")

@@ -30,7 +30,7 @@ class Known(NamedTuple):
     id_dropout: Array  # []
 
     @property
-    def count(self) -> int:
+    def num_items(self) -> int:
         """How many they are."""
         return len(self.ids) - 1
 
@@ -65,12 +65,15 @@ def known_items(task: Task) -> Known | None:
         return None
     places = np.where(inputs.trained, np.cumsum(inputs.trained), 0).astype(np.int32)
     return Known(
-        jnp.asarray(inputs.known), jnp.asarray(places), Rows.of(inputs.coded, inputs.known), jnp.float32(task.id_dropout)
+        jnp.asarray(inputs.known),
+        jnp.asarray(places),
+        Rows.of(inputs.coded, inputs.known),
+        jnp.float32(task.id_dropout),
     )
 
 
 def featured_loss(weights: Any, encoder: Encoder, batch: Batch, key: Array, known: Known) -> Array:
     """`step.softmax_loss` over the items with training events."""
     id_key, key = jax.random.split(key)
-    encoder = encoder.clone(num_items=known.count)
+    encoder = encoder.clone(num_items=known.num_items)
     return softmax_loss(known.fold(weights, id_key), encoder, known.batch(batch), key)

@@ -61,7 +61,7 @@ def log_expected(sampler: Sampler, items: Array, count: int) -> Array:
 
 
 def _uniform_items(sampler: Sampler) -> int:
-    return len(sampler.counts) - 1 if sampler.known is None else sampler.known.count
+    return len(sampler.counts) - 1 if sampler.known is None else sampler.known.num_items
 
 
 @partial(jax.jit, static_argnames=("encoder", "tx", "negatives"), donate_argnames="state")
