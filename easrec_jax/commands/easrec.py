@@ -15,6 +15,7 @@ COMMANDS = (
     "search",
     "retrain",
     "route",
+    "add_items",
     "recommend",
     "evaluate",
     "index",
