@@ -16,7 +16,6 @@ from easrec_jax.data.interactions import IdMap
 from easrec_jax.data.item_inputs import RawFeatures
 from easrec_jax.files import read_json
 from easrec_jax.models.item_features import FeatureWeights, Rows, feature_rows
-from easrec_jax.models.network import item_table
 from easrec_jax.precision import in_float32
 from easrec_jax.serving.artifact import Model, load_model, save_model
 
@@ -40,11 +39,9 @@ def add_items(model: Model, ids: IdMap, raw: RawFeatures, *, titles: dict[str, s
     there = model.item_ids.encode(ids.raw)
     new = np.flatnonzero(there == 0)
     coded = coding.encode(raw)
-    table = item_table(model.weights)
+    table = jnp.asarray(model.weights["tables"]["items"])
     rows = feature_rows({name: jnp.asarray(part) for name, part in tables.items()}, Rows.of(coded, new + 1))
-    weights = model.weights | {
-        "tables": model.weights["tables"] | {"items": jnp.concatenate([jnp.asarray(table), rows])}
-    }
+    weights = model.weights | {"tables": model.weights["tables"] | {"items": jnp.concatenate([table, rows])}}
     raws = [ids.raw[number] for number in new.tolist()]
     shown = {raw: titles[raw] for raw in raws if titles and raw in titles}
     dumb = ~np.any(np.asarray(rows), 1)
