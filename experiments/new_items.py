@@ -140,8 +140,8 @@ def small(config: Config, id_dropout: float | None) -> Config:
     """Sizes and effort of a few CPU minutes, those of a smoke config as they are."""
     model, retrain = config.model, config.retrain
     if retrain.epochs >= 10:
-        model = dataclasses.replace(model, width=64, inner=128, layers=2)
-        retrain = dataclasses.replace(retrain, epochs=12, batch_size=32, learning_rate=0.003)
+        model = dataclasses.replace(model, width=64, inner=128, layers=2, max_length=min(model.max_length, 50))
+        retrain = dataclasses.replace(retrain, epochs=12, batch_size=32, buckets=1, learning_rate=0.003)
     model = dataclasses.replace(model, id_dropout=id_dropout or 0.0)
-    evaluate = dataclasses.replace(config.evaluate, protocols=(PROTOCOL,), select_by=PROTOCOL)
+    evaluate = dataclasses.replace(config.evaluate, protocols=(PROTOCOL,), select_by=PROTOCOL, buckets=1)
     return dataclasses.replace(config, model=model, retrain=retrain, evaluate=evaluate)
