@@ -183,10 +183,12 @@ def test_the_loss_is_that_of_the_folded_network_over_the_items_with_training_eve
 def test_ids_are_left_out_by_the_step(data, weights):
     known = known_items(task_of(CONFIG, Split(data)))
     whole, bare = (np.asarray(item_table(known.fold(one))) for one in (weights, no_ids(weights)))
-    mixed = [np.asarray(item_table(known.fold(weights, key))) for key in jax.random.split(jax.random.key(0), 40)]
+    folded = [known.fold(weights, key) for key in jax.random.split(jax.random.key(0), 40)]
+    mixed = [np.asarray(item_table(one)) for one in folded]
     left_out = [(rows == bare).all(1)[1:] for rows in mixed]
     assert 0.4 < np.mean(left_out) < 0.6 and len({tuple(one) for one in left_out}) > 30
     assert all(((rows == bare).all(1) | (rows == whole).all(1)).all() for rows in mixed)
+    np.testing.assert_array_equal(folded[0]["tables"]["items"], whole, "histories keep their ids")
 
 
 def no_ids(weights: dict) -> dict:

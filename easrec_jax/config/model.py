@@ -43,8 +43,9 @@ class ModelConfig:
     """Layers of each data-aware gate; 0: no gates."""
     dropout: float = 0.2
     """Dropout rate, in steps of 1/256."""
-    id_dropout: float = 0.2
-    """With data.item_features: share of the items whose ids are left out of a training step, so that features learn to stand alone."""
+    id_dropout: float = 0.1
+    """With data.item_features: share of the items that a training step scores by their features alone, so that these learn to stand
+    alone."""
 
     def __post_init__(self) -> None:
         settle_types(self, "model")

@@ -90,9 +90,9 @@ def feature_rows(tables: dict[str, Any], rows: Rows) -> Float[Array, "items widt
     return summed
 
 
-def own_tables(tables: dict[str, Any], items: Array) -> dict[str, Any]:
-    """A network's own tables, with these rows for its items."""
-    return {"items": items, "positions": tables["positions"]}
+def with_items(weights: dict, items: Array, **others: Array) -> dict:
+    """A network's own weights, with these rows for its items."""
+    return weights | {"tables": {"items": items, "positions": weights["tables"]["positions"]} | others}
 
 
 @jax.jit
@@ -105,7 +105,7 @@ def fold(weights: dict, inputs: ItemInputs | None) -> dict:
     if inputs is None or not has_features(weights):
         return weights
     items = _folded(weights["tables"], Rows.of(inputs.coded))
-    return weights | {"tables": own_tables(weights["tables"], items)}
+    return with_items(weights, items)
 
 
 def feature_weights(weights: dict, inputs: ItemInputs | None) -> FeatureWeights | None:

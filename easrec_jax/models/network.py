@@ -145,8 +145,12 @@ class Network:
 
 
 def item_table(weights: dict) -> Float[Array, "rows width"]:
-    """The item embeddings that score: row v is inner id v, row 0 is padding."""
-    return weights["tables"]["items"]
+    """The item embeddings that score: row v is inner id v, row 0 is padding.
+
+    They are those that are read, but in training with item features, where the ids of some `classes` are left out.
+    """
+    tables = weights["tables"]
+    return tables.get("classes", tables["items"])
 
 
 def network_scores(encoder: Encoder) -> ScoreFunction:

@@ -1,8 +1,8 @@
 """Training with item features: a step sees the items that have training events, their features folded into their rows.
 
 Items without training events are no class of the softmax, which would push them down; they have no id embedding either, so that
-their rows are functions of their features. `model.id_dropout` leaves out, in each step, that share of the ids' embeddings, so that
-features learn to stand alone.
+their rows are functions of their features. `model.id_dropout` leaves out, in each step, the ids of that share of the classes, so that
+features learn to stand alone; in the histories, where an event may tell much, ids stay.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jax import Array
 
 from easrec_jax.data.batches import Batch
 from easrec_jax.models.encoder import Encoder
-from easrec_jax.models.item_features import Rows, feature_rows, own_tables
+from easrec_jax.models.item_features import Rows, feature_rows, with_items
 from easrec_jax.train.step import softmax_loss
 from easrec_jax.train.task import Task
 
@@ -39,23 +39,21 @@ class Known(NamedTuple):
         return Batch(*(self.places[jnp.asarray(items)] for items in batch))  # type: ignore[arg-type]
 
     def fold(self, weights: dict, key: Array | None = None) -> dict:
-        """The network's own weights over this catalogue; a key drops ids and is consumed."""
+        """The network's own weights over this catalogue; a key drops ids of the classes and is consumed."""
         tables = weights["tables"]
-        items = kept_ids(tables["items"][self.ids], self.id_dropout, key) + feature_rows(tables, self.rows)
-        return weights | {"tables": own_tables(tables, items)}
+        return self._sum(weights, tables["items"][self.ids], feature_rows(tables, self.rows), key)
 
     def fold_rows(self, weights: dict, ids: Array, key: Array | None) -> dict:
         """The same where the item table has the rows of these inner ids alone; ids out of range fill up."""
         tables, places = weights["tables"], self.places.at[ids].get(mode="clip")
-        items = kept_ids(tables["items"], self.id_dropout, key) + feature_rows(tables, self.rows.at(places))
-        return weights | {"tables": own_tables(tables, items)}
+        return self._sum(weights, tables["items"], feature_rows(tables, self.rows.at(places)), key)
 
-
-def kept_ids(rows: Array, rate: Array, key: Array | None) -> Array:
-    """Embeddings of ids, a share of them left out; nothing is scaled, as nothing is where there is no id. The key is consumed."""
-    if key is None:
-        return rows
-    return jnp.where(jax.random.bernoulli(key, 1.0 - rate, (len(rows), 1)), rows, 0.0)
+    def _sum(self, weights: dict, ids: Array, features: Array, key: Array | None) -> dict:
+        """Nothing is scaled where an id is left out, as nothing is where there is none."""
+        if key is None:
+            return with_items(weights, ids + features)
+        kept = jax.random.bernoulli(key, 1.0 - self.id_dropout, (len(ids), 1))
+        return with_items(weights, ids + features, classes=jnp.where(kept, ids, 0.0) + features)
 
 
 def known_items(task: Task) -> Known | None:
