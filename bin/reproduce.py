@@ -6,7 +6,7 @@ their inference time and memory; table5: ablations; figure4: the weight lambda o
 EASRec's pick against SASRec of one and of two layers, all from scratch. elastic: the networks of one elastic network as they
 stand, against each trained alone. canet: a router over the slices of an elastic network, against other ways to choose at equal
 FLOPs. adarec: a student of cells with its teacher, without, and by other ways to learn. field: the recipe for sparse data beside
-published figures. compare: two models by their kept cells, printed.
+published figures. new_items: items held out of training, recommended by their features. compare: two models by their kept cells, printed.
 results: everything finished in WORKDIR as one document.
 """
 
@@ -40,6 +40,7 @@ class Arguments:
             "canet",
             "field",
             "adarec",
+            "new_items",
             "compare",
             "results",
         ],
@@ -51,7 +52,7 @@ class Arguments:
     data: str = ""
     """File of interactions (default: the catalogue's, downloaded once)."""
     features: str = ""
-    """RecBole .item file of item features, for SASRecF and FDSA."""
+    """RecBole .item file of item features, for SASRecF and FDSA, and for new_items."""
     rows: tuple[str, ...] = ()
     """Only the rows of these names (space: strategies; elastic, adarec: see experiments/NAME.py; default: all). Rows whose cells
     are finished are shown beside them.

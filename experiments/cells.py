@@ -255,7 +255,9 @@ def kept_ranks(cell: Path) -> dict[str, np.ndarray] | None:
 
 def _without_files(config: Config) -> Config:
     """The config without the names of its data files: what was in them is in data.json."""
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, path="", titles="", features=""))
+    return dataclasses.replace(
+        config, data=dataclasses.replace(config.data, path="", titles="", features="", item_vectors="")
+    )
 
 
 @cache

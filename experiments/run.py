@@ -15,6 +15,7 @@ from experiments.elastic import run_elastic
 from experiments.field import run_field
 from experiments.figure4 import run_figure4
 from experiments.headline import run_headline
+from experiments.new_items import run_new_items
 from experiments.recipes import DATA_SEEDS, FEATURELESS, Dataset, Scale, recipe
 from experiments.table3 import run_table3
 from experiments.table4 import run_table4
@@ -25,12 +26,13 @@ from experiments.wide_space import run_wide
 TABLES: dict[str, Callable[..., str]] = {  # that know their data set by name
     "table3": run_table3, "table4": run_table4, "table5": run_table5, "figure4": run_figure4, "headline": run_headline,
     "elastic": run_elastic, "canet": run_canet, "field": run_field, "adarec": run_adarec,
+    "new_items": run_new_items,
 }  # fmt: skip
 SPACES: dict[str, Callable[..., str]] = {"space": run_space, "wide": run_wide}
 TRAINED = (*SPACES, *TABLES)
 TAKERS = {  # which experiments a flag means something to
     "dataset": (*TRAINED, "compare"), "data": TRAINED, "seeds": (*TRAINED, "compare"), "scale": (*TRAINED, "compare"),
-    "features": ("table3", "table4"), "rows": (*TRAINED, "compare"), "out": ("results",),
+    "features": ("table3", "table4", "new_items"), "rows": (*TRAINED, "compare"), "out": ("results",),
 }  # fmt: skip
 
 
@@ -52,7 +54,7 @@ def open_cells(
     """
     wanted, planted = name in TAKERS["features"] and dataset not in FEATURELESS, dataset.startswith("planted")
     if wanted and not planted and not features:
-        raise ValueError(f"features: expected a RecBole .item file, which SASRecF and FDSA of {name} on {dataset} read")
+        raise ValueError(f"features: expected a RecBole .item file, which {name} on {dataset} needs")
     config = recipe(dataset, scale, path=path)
     data, truth = load_data(config.data, seed=DATA_SEEDS.get(dataset, 0))
     table = None

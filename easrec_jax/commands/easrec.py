@@ -16,6 +16,7 @@ COMMANDS = (
     "search",
     "retrain",
     "route",
+    "add_items",
     "recommend",
     "evaluate",
     "index",

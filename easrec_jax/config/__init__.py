@@ -71,6 +71,19 @@ class Config:
         check(not self.distill.share or self.retrain.loss == "full", "distill.share", expected, self.distill.share)
         expected = f"0 with --mesh.data {self.mesh.data} --mesh.items {self.mesh.items}: a teacher stands on one device"
         check(not self.distill.share or self.mesh.devices == 1, "distill.share", expected, self.distill.share)
+        if self.data.item_features != "no":
+            self._check_features()
+
+    def _check_features(self) -> None:
+        mine = f"with data.item_features = {self.data.item_features!r}"
+        check(self.search.strategy != ADAREC, "search.strategy", f"none of cells {mine}", self.search.strategy)
+        expected = f"0 {mine}: a teacher knows no features"
+        check(not self.distill.share, "distill.share", expected, self.distill.share)
+        expected = (
+            f"none {mine}: a model keeps the sum of ids and features, which cannot be taken apart for other items"
+        )
+        check(not self.retrain.from_model, "retrain.from", expected, self.retrain.from_model)
+        check(self.mesh.devices == 1, "--mesh.data, --mesh.items", f"1 and 1 {mine}", (self.mesh.data, self.mesh.items))
 
     def _check_causal(self) -> None:
         causal, mine = f"of {', '.join(CAUSAL_ATTENTIONS)} with data.targets = 'all'", self.model.attention

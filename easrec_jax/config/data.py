@@ -82,9 +82,16 @@ class DataConfig:
     titles: str = ""
     """File of items with an id and a title column (.item, .csv, .tsv, .parquet); stored in the model, shown beside the ids."""
     features: str = ""
-    """RecBole .item file of item features, read by the baselines SASRecF and FDSA; planted data have their own."""
+    """File of item features (.item, .csv, .tsv, .parquet, .jsonl), read by the baselines SASRecF and FDSA, and by our networks with
+    data.item_features; planted data have their own."""
     feature_columns: tuple[str, ...] = ("class",)
-    """Its columns to read, of type token or token_seq (several values, split at blanks); class: RecBole's name of genres."""
+    """Its columns to read, NAME or NAME:KIND: token, token_seq (several values, between | or, in .item files, blanks) or float (not
+    for baselines); class: RecBole's name of genres."""
+    item_vectors: str = ""
+    """File (.parquet, .jsonl) of an id and a vector an item, a list of fractions: embeddings of its text or image."""
+    item_features: Literal["no", "known", "all"] = "no"
+    """Whether our networks read data.features and data.item_vectors. known: of the items with interactions. all: every item of the
+    files joins the catalogue; those without interactions are recommended by their features."""
     planted: PlantedConfig = field(default_factory=PlantedConfig)
 
     def __post_init__(self) -> None:
@@ -92,6 +99,11 @@ class DataConfig:
         self._check_split()
         check_least(self, "data", 0, "k_core")
         check(len(self.feature_columns) >= 1, "data.feature_columns", "at least one column", self.feature_columns)
+        expected = "known or all with data.item_vectors, which nothing else reads"
+        check(not self.item_vectors or self.item_features != "no", "data.item_features", expected, self.item_features)
+        given = bool(self.features or self.item_vectors or not self.path)
+        expected = "no without data.features and data.item_vectors, the files that say what the items are"
+        check(given or self.item_features == "no", "data.item_features", expected, self.item_features)
 
     def _check_split(self) -> None:
         for mine, other in (("valid", "test"), ("test", "valid")):

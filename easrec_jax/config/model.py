@@ -43,10 +43,14 @@ class ModelConfig:
     """Layers of each data-aware gate; 0: no gates."""
     dropout: float = 0.2
     """Dropout rate, in steps of 1/256."""
+    id_dropout: float = 0.1
+    """With data.item_features: share of the items that a training step scores by their features alone, so that these learn to stand
+    alone."""
 
     def __post_init__(self) -> None:
         settle_types(self, "model")
         check_least(self, "model", 1, "width", "inner", "layers", "heads", "max_length")
         check(self.width % self.heads == 0, "model.width", f"a multiple of model.heads = {self.heads}", self.width)
         check(0.0 <= self.dropout < 1.0, "model.dropout", "a rate in [0, 1)", self.dropout)
+        check(0.0 <= self.id_dropout < 1.0, "model.id_dropout", "a share in [0, 1)", self.id_dropout)
         check(0 <= self.conv_width <= 16, "model.conv_width", "0 to 16", self.conv_width)

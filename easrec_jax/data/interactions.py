@@ -13,6 +13,7 @@ import numpy as np
 
 from easrec_jax.data.id_column import IdColumn
 from easrec_jax.data.ids import id_text
+from easrec_jax.data.item_inputs import ItemInputs
 
 BLOCK = 1 << 20  # events that are looked at together where all of them need not be in memory
 
@@ -96,6 +97,7 @@ class Interactions:
     dropped_users: int = 0  # users of the file that k_core or min_history removed
     notes: tuple[str, ...] = ()  # what the reader left out, a line each
     part_ends: np.ndarray | None = None  # int64 [users 2], where training and validation end; None: leave-one-out
+    features: ItemInputs | None = None  # what networks read of each item; None: its id alone
 
     def __post_init__(self) -> None:
         for array in (self.items, self.offsets, self.part_ends):
@@ -174,7 +176,7 @@ class Interactions:
         return Interactions(kept, offsets, IdMap(users), item_ids, dropped, part_ends=ends), left_out
 
     def fingerprint(self) -> str:
-        """SHA-256, hex, of the user ids, the item ids, the histories and their parts: the same for the same interactions."""
+        """SHA-256, hex, of the user ids, the item ids, the histories, their parts and the items' features: the same for the same ones."""
         digest = hashlib.sha256()
         for raw in (self.user_ids.raw, self.item_ids.raw):
             for piece in _json_pieces(raw):
@@ -185,6 +187,8 @@ class Interactions:
         for array, kind in arrays:
             for start in range(0, len(array), BLOCK):
                 digest.update(array[start : start + BLOCK].astype(kind).tobytes())
+        if self.features is not None:
+            digest.update(self.features.digest().encode())
         return digest.hexdigest()
 
     def identity(self) -> dict[str, Any]:

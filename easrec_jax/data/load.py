@@ -9,6 +9,7 @@ from easrec_jax.config import DataConfig
 from easrec_jax.data import catalog
 from easrec_jax.data.features import ItemFeatures, read_item_features
 from easrec_jax.data.interactions import Interactions
+from easrec_jax.data.item_files import ItemFiles, with_item_features, with_planted_features
 from easrec_jax.data.parts import parted
 from easrec_jax.data.read import read_interactions
 from easrec_jax.data.reading import Options
@@ -17,8 +18,19 @@ from easrec_jax.data.reading import Options
 def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
     """The interactions, and for planted data the `synthetic.Truth` behind them (None otherwise).
 
-    Raises what `read_interactions` raises. `seed` decides the planted data.
+    With `data.item_features` they have features of the items. Raises what `read_interactions` and `ItemFile` raise. `seed` decides
+    the planted data.
     """
+    data, truth = _load(config, seed)
+    if config.item_features == "no":
+        return data, truth
+    if truth is not None and not config.features and not config.item_vectors:
+        return with_planted_features(data, load_features(config, data, truth)), truth
+    files = ItemFiles(config.features, config.feature_columns, config.item_vectors)
+    return with_item_features(data, files, join=config.item_features == "all"), truth
+
+
+def _load(config: DataConfig, seed: int) -> tuple[Interactions, Any]:
     if not config.path:
         from easrec_jax.data.synthetic import planted  # here, not above: it alone needs JAX
 

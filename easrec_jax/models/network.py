@@ -145,8 +145,12 @@ class Network:
 
 
 def item_table(weights: dict) -> Any:
-    """The item embeddings that score, [rows width]: row v is inner id v, row 0 is padding. A `RowTable` on several devices."""
-    return weights["tables"]["items"]
+    """The item embeddings that score, [rows width]: row v is inner id v, row 0 is padding. A `RowTable` on several devices.
+
+    They are those that are read, but in training with item features, where the ids of some `classes` are left out.
+    """
+    tables = weights["tables"]
+    return tables.get("classes", tables["items"])
 
 
 def network_scores(encoder: Encoder) -> ScoreFunction:

@@ -67,6 +67,9 @@ def check_rival(name: str, config: Config) -> None:
         "none with item features where retrain.loss = 'sampled' (their features are not renumbered with a batch)",
         name,
     )
+    numbers = [column for column in config.data.feature_columns if column.endswith(":float")]
+    expected = f"columns of values with retrain.baselines {name}, which reads no numbers"
+    check(not numbers or not rival.needs_features, "data.feature_columns", expected, ", ".join(numbers))
     check(
         config.data.targets == "last" or attention in ("", *CAUSAL_ATTENTIONS),
         "retrain.baselines",

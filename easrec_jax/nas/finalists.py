@@ -11,6 +11,7 @@ import jax
 from easrec_jax.architecture import Architecture
 from easrec_jax.config import RetrainConfig, SearchConfig
 from easrec_jax.models.encoder import Supernet
+from easrec_jax.models.item_features import with_features
 from easrec_jax.models.network import Network
 from easrec_jax.space import Space
 from easrec_jax.train.checkpoint import Checkpoints
@@ -80,6 +81,7 @@ def compete(
         told = run.on_step and partial(_of_finalist, run.on_step, number, len(finalists))
         if shared is None:
             weights = network.init(jax.random.fold_in(jax.random.key(task.seed), 2))
+            weights = with_features(weights, task.split.data.features)
             kept = run.checkpoints and Checkpoints(run.checkpoints.folder / f"alone_{number}", keep=1)
             alone = fit_taught(network, weights, task, taught, settings=training, run=Run(kept, run.resume, told))
         else:

@@ -20,6 +20,7 @@ from easrec_jax.data.batches import Batch, EndlessBatches, batches_per_epoch, ep
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.models.cost import cost_table
 from easrec_jax.models.encoder import Supernet
+from easrec_jax.models.item_features import fold
 from easrec_jax.models.masked import Masked
 from easrec_jax.models.supernet import Candidates
 from easrec_jax.nas.distribution import Table, by_factor, likeliest
@@ -40,6 +41,7 @@ from easrec_jax.nas.strategies.strategy import Strategy
 from easrec_jax.precision import in_float32
 from easrec_jax.space import Space
 from easrec_jax.train.distillation import Taught, about
+from easrec_jax.train.featured import known_items
 from easrec_jax.train.loop import QUIET, LoopState, Procedure, Run, run_epochs
 from easrec_jax.train.task import Task
 from easrec_jax.typed import check
@@ -134,8 +136,9 @@ def search(
     shares = _probabilities(state, table, searcher)
     finalists, measured = _finalists(state, shares, costs, table, searcher), ()
     if finished and settings.ranking == "measured":
+        whole = fold(state.weights, task.split.data.features)
         measured = measure(
-            supernet, state.weights, task, costs, most=settings.measured, budget=settings.budget, tell=run.on_step
+            supernet, whole, task, costs, most=settings.measured, budget=settings.budget, tell=run.on_step
         )
         finalists = tuple(sorted(measured, key=lambda one: -(one.ndcg or 0.0))[: settings.finalists])
     pick, layout = finalists[0], task.layout
@@ -228,7 +231,8 @@ def _train_supernet(
     teacher, theirs, share = (taught.teacher, taught.weights, taught.settings.share) if taught else (None, None, 0.0)
     layout, put = task.layout, task.put
     searcher = make_searcher(supernet, settings, strategy, (warmup, last), teacher, share, layout)
-    state = init_search(searcher, init_key)
+    known, inputs = known_items(task), task.split.data.features
+    state = init_search(searcher, init_key, inputs)
     if layout is not None:
         state, table = layout.place(state), layout.place(table)
         weight_key, arch_key = layout.place_key(weight_key), layout.place_key(arch_key)
@@ -236,11 +240,11 @@ def _train_supernet(
     held_out_batch = EndlessBatches(validation, **plan, seed=task.seed)
 
     def step(state: SearchState, batch: Batch, number: int) -> tuple[SearchState, dict]:
-        state, figures = weight_step(state, put(batch), weight_key, table, theirs, searcher=searcher)
+        state, figures = weight_step(state, put(batch), weight_key, table, theirs, known, searcher=searcher)
         due = (number + 1) % settings.every == 0 and number >= warmup
         if due and searcher.strategy.learn is not None:
             held_out = held_out_batch(number // settings.every)
-            state, more = architecture_step(state, put(held_out), arch_key, table, theirs, searcher=searcher)
+            state, more = architecture_step(state, put(held_out), arch_key, table, theirs, known, searcher=searcher)
             figures |= more
         return state, figures
 
@@ -249,21 +253,22 @@ def _train_supernet(
 
     def evaluate(state: SearchState) -> dict:
         record = describe_state(state, costs, table, searcher)
-        results = task.evaluator(*searcher.supernet.alone(state.weights, record["pick"]["network"]))
+        results = task.evaluator(*searcher.supernet.alone(fold(state.weights, inputs), record["pick"]["network"]))
         return record | {"validation": results, "ndcg@10": results[task.evaluator.protocols[0]]["ndcg@10"]}
 
     def advice(step: int) -> str:
         rates = f"search.learning_rate {settings.learning_rate:.3g}, search.arch_learning_rate {settings.arch_learning_rate:.3g}"
         return f"lower the learning rates ({rates})"
 
-    known = dataclasses.asdict(settings) | {"seed": task.seed, "largest": space.largest.to_json()}
+    named = dataclasses.asdict(settings) | {"seed": task.seed, "largest": space.largest.to_json()}
+    named |= {"id_dropout": task.id_dropout} if inputs else {}
     loop = run_epochs(
         LoopState.start(state, keep=()),
         Procedure(step, batches, evaluate, lambda state: (), advice),
         steps_per_epoch=steps,
         epochs=settings.epochs,
         patience=settings.patience,
-        run=unranked(run, known | (about(taught) if taught else {}), task),
+        run=unranked(run, named | (about(taught) if taught else {}), task),
     )
     return searcher, loop
 

@@ -5,6 +5,7 @@ What a weight step trains is what the strategy draws, or with `search.training s
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -16,7 +17,9 @@ from jax import Array
 
 from easrec_jax.config import SearchConfig
 from easrec_jax.data.batches import Batch
+from easrec_jax.data.item_inputs import ItemInputs
 from easrec_jax.models.encoder import Layered, Supernet
+from easrec_jax.models.item_features import with_features
 from easrec_jax.models.supernet import computed
 from easrec_jax.nas.distribution import Table
 from easrec_jax.nas.sandwich import sandwich_loss
@@ -25,6 +28,7 @@ from easrec_jax.nn.losses import Teacher
 from easrec_jax.parallel.layout import Layout
 from easrec_jax.parallel.tables import spread
 from easrec_jax.train.distillation import teachers_word
+from easrec_jax.train.featured import Known
 from easrec_jax.train.step import clipped, next_item_loss, rate_schedule
 
 
@@ -77,10 +81,10 @@ def make_searcher(
     return Searcher(supernet, weights_tx, arch_tx, settings, strategy, span, teacher, share, layout)
 
 
-def init_search(searcher: Searcher, key: Array) -> SearchState:
-    """Fresh weights, the strategy's first parameters; the key is consumed."""
+def init_search(searcher: Searcher, key: Array, inputs: ItemInputs | None = None) -> SearchState:
+    """Fresh weights, of item features too where there are any, the strategy's first parameters; the key is consumed."""
     space = searcher.supernet.space
-    weights, arch = searcher.supernet.init(key), searcher.strategy.init(space)
+    weights, arch = with_features(searcher.supernet.init(key), inputs), searcher.strategy.init(space)
     kinds = ("weight", "architecture") if searcher.supernet.mixes else ()
     counts = {kind: jnp.zeros(space.shape, jnp.int32) for kind in kinds}
     return SearchState(
@@ -110,31 +114,41 @@ def supernet_loss(
     return next_item_loss(weights, encoder(supernet.encode), encoder(supernet.encode_last), batch, word)
 
 
+def _trained_on(searcher: Searcher, batch: Batch, known: Known | None) -> tuple[Supernet, Batch]:
+    """The supernet and the batch that a step computes with: where items have features, over those with training events."""
+    supernet: Any = searcher.supernet
+    if known is None:
+        return supernet, batch
+    return dataclasses.replace(supernet, num_items=known.num_items), known.batch(batch)
+
+
 @partial(jax.jit, static_argnames="searcher", donate_argnames="state")
 def weight_step(
-    state: SearchState, batch: Batch, key: Array, table: Table, theirs: Any = None, *, searcher: Searcher
-) -> tuple[SearchState, dict[str, Array]]:
-    """One update of the shared weights on a training batch; `theirs`: the teacher's weights. Keys: `fold_in(key, step)`."""
-    draw_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-    counts, settings, supernet = state.computed, searcher.settings, searcher.supernet
+    state: SearchState, batch: Batch, key: Array, table: Table, theirs: Any = None, known: Known | None = None, *,
+    searcher: Searcher,
+) -> tuple[SearchState, dict[str, Array]]:  # fmt: skip
+    """One update of the shared weights on a training batch; `theirs`: the teacher's weights. Keys: `fold_in(key, step)`.
+
+    `known`: the items with training events and their features, where the supernet has weights of features.
+    """
+    step_key, fold = jax.random.fold_in(key, state.step), _as_they_are
+    if known is not None:
+        step_key, id_key = jax.random.split(step_key)
+        fold = partial(known.fold, key=id_key)
+    draw_key, dropout_key = jax.random.split(step_key)
+    counts, settings = state.computed, searcher.settings
+    supernet, batch = _trained_on(searcher, batch, known)
     word = teachers_word(searcher.teacher, theirs, searcher.share, batch)
     if settings.training == "sandwich":
-        opened = state.step >= searcher.span[0]
-
-        def loss_of(weights: Any) -> Array:
-            weights = spread(weights, searcher.layout)
-            how = {"supernet": supernet, "share": settings.teacher, "opened": opened, "word": word}
-            return sandwich_loss(weights, batch, draw_key, table, **how)
-
-        loss, grads = jax.value_and_grad(loss_of)(state.weights)
+        loss_of = partial(
+            sandwich_loss, batch=batch, key=draw_key, table=table, supernet=supernet, share=settings.teacher,
+            opened=state.step >= searcher.span[0], word=word,
+        )  # fmt: skip
     else:
         drawn = searcher.strategy.draw(state.arch, draw_key, moment_of(state.step, table, searcher))
-
-        def loss_of(weights: Any) -> Array:
-            return supernet_loss(spread(weights, searcher.layout), drawn, batch, dropout_key, supernet, word)
-
-        loss, grads = jax.value_and_grad(loss_of)(state.weights)
+        loss_of = partial(supernet_loss, drawn=drawn, batch=batch, key=dropout_key, supernet=supernet, word=word)
         counts = _count(counts, "weight", drawn)
+    loss, grads = jax.value_and_grad(lambda weights: loss_of(spread(fold(weights), searcher.layout)))(state.weights)
     updates, opt = searcher.weights_tx.update(grads, state.weights_opt, state.weights)
     weights = optax.apply_updates(state.weights, updates)
     state = state._replace(step=state.step + 1, weights=weights, weights_opt=opt, computed=counts)
@@ -146,19 +160,24 @@ def _kept(state: SearchState, searcher: Searcher) -> SearchState:
     return state if searcher.layout is None else searcher.layout.keep(state)
 
 
+def _as_they_are(weights: Any) -> Any:
+    return weights
+
+
 @partial(jax.jit, static_argnames="searcher", donate_argnames="state")
 def architecture_step(
-    state: SearchState, batch: Batch, key: Array, table: Table, theirs: Any = None, *, searcher: Searcher
-) -> tuple[SearchState, dict[str, Array]]:
+    state: SearchState, batch: Batch, key: Array, table: Table, theirs: Any = None, known: Known | None = None, *,
+    searcher: Searcher,
+) -> tuple[SearchState, dict[str, Array]]:  # fmt: skip
     """One first-order update of the architecture parameters on a validation batch, by the strategy's gradient."""
     strategy, moment = searcher.strategy, moment_of(state.step, table, searcher)
+    supernet, batch = _trained_on(searcher, batch, known)
+    weights = spread(state.weights if known is None else known.fold(state.weights), searcher.layout)
     word = teachers_word(searcher.teacher, theirs, searcher.share, batch)
     assert strategy.learn is not None
 
-    weights = spread(state.weights, searcher.layout)
-
     def loss_of(drawn: Array, dropout_key: Array | None) -> Array:
-        return supernet_loss(weights, drawn, batch, dropout_key, searcher.supernet, word)
+        return supernet_loss(weights, drawn, batch, dropout_key, supernet, word)
 
     learned = strategy.learn(state.arch, jax.random.fold_in(key, state.step), moment, loss_of)
     updates, opt = searcher.arch_tx.update(learned.gradient, state.arch_opt, state.arch)

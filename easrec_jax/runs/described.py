@@ -42,7 +42,7 @@ def data_counts(config: Config, split: Split) -> dict:
     """What the figures were measured on: counts, and how targets are made."""
     source = Path(config.data.path).name or "planted"
     settings = dataclasses.asdict(config.data) | {"path": source, "titles": Path(config.data.titles).name}
-    settings |= {name: Path(getattr(config.data, name)).name for name in ("features", "valid", "test")}
+    settings |= {name: Path(getattr(config.data, name)).name for name in ("features", "item_vectors", "valid", "test")}
     known = split.data.counts() | {"fingerprint": split.data.fingerprint()}
     if config.data.split != LEAVE_ONE_OUT:
         known |= {"held_out": split.counts()}

@@ -13,6 +13,7 @@ from easrec_jax.data.split import Split
 from easrec_jax.evaluate.latency import measure_latency
 from easrec_jax.models.corner import corner
 from easrec_jax.models.cost import parameter_count, request_flops
+from easrec_jax.models.item_features import feature_weights, fold
 from easrec_jax.models.kinds import network_of
 from easrec_jax.models.network import Network, network_scores
 from easrec_jax.runs.described import describe_flops
@@ -28,9 +29,11 @@ def as_it_stands(architecture: AnyArchitecture, weights: dict, config: Config, s
     select_by = config.evaluate.select_by
     protocols = tuple(dict.fromkeys((*config.evaluate.protocols, select_by)))
     settings = dataclasses.replace(config, evaluate=dataclasses.replace(config.evaluate, protocols=protocols))
-    network = network_of(architecture, split.data.num_items)
+    network, inputs = network_of(architecture, split.data.num_items), split.data.features
+    features, weights = feature_weights(weights, inputs), fold(weights, inputs)
     validation, test, ranks = evaluate_both(settings, split, network_scores(network), weights)
-    return Retrained(architecture, Fitted(weights, 0, validation[select_by]["ndcg@10"], True), validation, test, ranks)
+    fitted = Fitted(weights, 0, validation[select_by]["ndcg@10"], True, features)
+    return Retrained(architecture, fitted, validation, test, ranks)
 
 
 def measure_sizes(

@@ -96,8 +96,9 @@ def fit(
     how = chosen_by(found, config) if found else {"method": "fixed"}
     described = describe_architecture(architecture, config, data.num_items, how)
     return Model(
-        architecture, done.fitted.weights, data.item_ids, split.popularity(), results_of(done, described, config, split)
-    )
+        architecture, done.fitted.weights, data.item_ids, split.popularity(), results_of(done, described, config, split),
+        features=done.fitted.features,
+    )  # fmt: skip
 
 
 def results_of(done: Retrained, described: dict, config: Config, split: Split) -> dict:
@@ -122,6 +123,9 @@ def write_model(
     """Save a trained network as a model folder; `titles` of items that are not in the data are left out."""
     known = {raw: titles[raw] for raw in data.item_ids.raw if raw in titles}
     weights, popularity = done.fitted.weights, Split(data).popularity()
-    model = Model(done.architecture, weights, data.item_ids, popularity, results, known, front=front)
+    about = (results, known)
+    model = Model(
+        done.architecture, weights, data.item_ids, popularity, *about, front=front, features=done.fitted.features
+    )
     metrics = "".join(json.dumps(record) + "\n" for record in records)
     save_model(folder, model, architecture=results["architecture"], config=to_json(config), metrics=metrics)

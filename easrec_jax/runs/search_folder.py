@@ -12,9 +12,11 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.cells import AnyArchitecture, CellArchitecture, architecture_from_json
 from easrec_jax.config import ADAREC, Config, SearchConfig
 from easrec_jax.data.interactions import IdMap, Interactions
+from easrec_jax.data.item_inputs import ItemInputs
 from easrec_jax.files import file_digest, read_arrays, read_json, write_text
 from easrec_jax.models.cost import parameter_count, request_flops
 from easrec_jax.models.encoder import Weights
+from easrec_jax.models.item_features import with_columns
 from easrec_jax.nas.adarec import FoundCell, students_of
 from easrec_jax.nas.finalists import Finalist
 from easrec_jax.nas.front import front
@@ -57,9 +59,10 @@ def write_search(folder: Path, found: Found | FoundCell, config: Config, data: I
     described = describe_architecture(found.architecture, config, data.num_items, chosen_by(found, config))
     if found.weights is not None:
         save_tree(folder / "supernet.npz", found.weights)
-        write_text(
-            folder / "items.json", json.dumps({"ids": found.item_ids.to_json()})
-        )  # of the rows of its item table
+        items: dict[str, Any] = {"ids": found.item_ids.to_json()}  # of the rows of its item table
+        if data.features is not None:
+            items["features"] = data.features.coding.digest  # of the rows of its arrays of features
+        write_text(folder / "items.json", json.dumps(items))
     write_text(folder / "architecture.json", json.dumps(described, indent=2) + "\n")
     if isinstance(found, Found) and found.measured:
         write_text(folder / "front.json", json.dumps(describe_front(found, config, data.num_items), indent=2) + "\n")
@@ -125,11 +128,11 @@ def load_pick(folder: Path, config: Config) -> tuple[AnyArchitecture, dict, str]
 
 
 def load_cut(
-    folder: Path, config: Config, architecture: AnyArchitecture, sharing: str
+    folder: Path, config: Config, architecture: AnyArchitecture, sharing: str, features: ItemInputs | None = None
 ) -> tuple[Weights, IdMap, str] | None:
     """(the pick's weights cut out of the supernet, the ids of its item rows, its checksum); None if none was trained.
 
-    `sharing` is that of the search that trained it.
+    `sharing` is that of the search that trained it, `features` are those of the items, where networks read them.
     """
     path, named = folder / "supernet.npz", folder / "items.json"
     if not path.is_file():
@@ -143,14 +146,22 @@ def load_cut(
         if isinstance(architecture, CellArchitecture)
         else supernet_of(space_of(config), num_items, 0.0, sharing)
     )
-    check_arrays(path, arrays, supernet.init, " (the search was of another config: use that one, or search again)")
+    coding = features.coding if features else None
+    init = lambda key: with_columns(supernet.init(key), coding)  # noqa: E731
+    check_arrays(path, arrays, init, " (the search was of another config: use that one, or search again)")
     cut = supernet.cut(unflatten_dict(arrays, sep="/"), architecture)
     if not named.is_file():
         raise ValueError(
             f"{named}: missing, so nobody knows which items the rows of supernet.npz belong to (an older version's search): "
             "search again, or use --retrain.weights fresh"
         )
-    ids = read_json(named).get("ids")
+    items = read_json(named)
+    ids = items.get("ids")
+    if coding is not None and items.get("features") != coding.digest:
+        raise ValueError(
+            f"{named}: features: the values of the items' features are others than in the search: search again, or use "
+            "--retrain.weights fresh"
+        )
     if not isinstance(ids, list):
         raise ValueError(f"{named}: ids: expected a list of raw item ids")
     return cut, IdMap.from_json(ids), file_digest(path)

@@ -17,6 +17,7 @@ from easrec_jax.cells import AnyArchitecture, CellArchitecture
 from easrec_jax.config import Config
 from easrec_jax.data.interactions import IdMap, Interactions
 from easrec_jax.models.cost import request_flops
+from easrec_jax.models.item_features import with_features
 from easrec_jax.models.kinds import network_of
 from easrec_jax.nas.finalists import Finalist
 from easrec_jax.nas.front import front
@@ -178,7 +179,7 @@ def start_elastic(folder: Path, config: Config, data: Interactions) -> Start:
 def _with_cut(start: Start, folder: Path, config: Config, data: Interactions) -> Start:
     """The start with its weights cut out of the search's supernet; fresh ones where none was trained."""
     fresh = fresh_weights(start.architecture, config, data)
-    supernet = load_cut(folder, config, start.architecture, start.chosen_by.get("sharing", ""))
+    supernet = load_cut(folder, config, start.architecture, start.chosen_by.get("sharing", ""), data.features)
     if supernet is None:
         return start._replace(weights=fresh)
     cut, ids, digest = supernet
@@ -189,7 +190,7 @@ def _with_cut(start: Start, folder: Path, config: Config, data: Interactions) ->
 def fresh_weights(architecture: AnyArchitecture, config: Config, data: Interactions) -> dict:
     """The weights that a training from scratch starts with."""
     network = network_of(architecture, data.num_items, config.model.dropout)
-    return network.init(jax.random.fold_in(jax.random.key(config.seed), 2))
+    return with_features(network.init(jax.random.fold_in(jax.random.key(config.seed), 2)), data.features)
 
 
 @in_float32

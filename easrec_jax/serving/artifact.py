@@ -6,6 +6,7 @@ weights.npz         the parameters, one array a name (`blocks_0/query/kernel`)
 items.json          raw item ids by inner id (from 1), how often each was trained on, titles to show (may be none)
 front.json          of an elastic model alone: the networks that its weights hold, corners of the largest (see `serving.sizes`)
 route.json, router.npz    of an elastic model with a router: who is answered by which of them (see `serving.route`)
+features.json, features.npz    of a model trained with item features: what gives new items rows (see `serving.new_items`)
 config.json, results.json, metrics.jsonl    how it came about, figures with their protocol, the training curve
 """
 
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
 from easrec_jax.cells import AnyArchitecture, CellArchitecture, architecture_from_json
 from easrec_jax.data.interactions import IdMap
+from easrec_jax.data.item_inputs import Coding
 from easrec_jax.files import (
     check_digests,
     file_digests,
@@ -33,6 +36,7 @@ from easrec_jax.files import (
     write_arrays,
     write_text,
 )
+from easrec_jax.models.item_features import FeatureWeights
 from easrec_jax.models.kinds import network_of
 from easrec_jax.precision import check_float32, in_float32
 from easrec_jax.serving.route import ROUTE, ROUTER, Route, read_route, write_route
@@ -41,6 +45,7 @@ from easrec_jax.serving.sizes import Size, read_sizes, sizes_to_json
 FORMAT = "easrec_jax model"
 VERSION = 1
 FRONT = "front.json"
+FEATURES, FEATURE_WEIGHTS = "features.json", "features.npz"
 NEEDED = ("weights.npz", "items.json", "architecture.json", "results.json")
 
 
@@ -56,6 +61,7 @@ class Model(NamedTuple):
     fingerprint: str = ""  # checksum of the weights; filled in by `load_model`
     front: tuple[Size, ...] = ()  # of an elastic model: the networks that its weights hold, the cheapest first
     route: Route | None = None  # of an elastic model: what chooses one of them for each user
+    features: FeatureWeights | None = None  # of a model trained with item features: what gives new items rows
 
 
 def save_tree(path: Path, tree: dict) -> None:
@@ -85,6 +91,11 @@ def save_model(folder: str | Path, model: Model, *, architecture: dict, config: 
             write_text(aside / FRONT, sizes_to_json(model.front))
         if model.route:
             write_route(aside, model.route)
+        if model.features:
+            write_arrays(
+                aside / FEATURE_WEIGHTS, {name: np.asarray(table) for name, table in model.features.tables.items()}
+            )
+            write_text(aside / FEATURES, json.dumps(model.features.coding.to_json()) + "\n")
         write_text(aside / "config.json", config)
         write_text(aside / "metrics.jsonl", metrics)
         manifest = {"format": FORMAT, "version": VERSION, "sha256": file_digests(aside)}
@@ -123,7 +134,9 @@ def _read_model(folder: Path) -> Model:
         raise ValueError(f"{path}: expected {FORMAT!r} version {VERSION}, got {got[:200]}")
     elastic = (folder / FRONT).exists()
     routed = (folder / ROUTE).exists()
+    featured = (folder / FEATURES).exists()
     needed = (*NEEDED, *((FRONT,) if elastic else ()), *((ROUTE, ROUTER) if routed else ()))
+    needed += (FEATURES, FEATURE_WEIGHTS) if featured else ()
     check_digests(folder, manifest.get("sha256"), source=path, needed=needed)
     path = folder / "architecture.json"
     architecture = architecture_from_json(read_json(path), source=str(path))
@@ -138,7 +151,20 @@ def _read_model(folder: Path) -> Model:
         fingerprint=manifest["sha256"]["weights.npz"],
         front=read_sizes(folder / FRONT, architecture) if elastic else (),
         route=read_route(folder, architecture, len(item_ids)) if routed else None,
+        features=_read_features(folder, architecture) if featured else None,
     )
+
+
+def _read_features(folder: Path, architecture: AnyArchitecture) -> FeatureWeights:
+    """The coding of features.json, and the arrays of features.npz, if they are those that the coding has, and finite."""
+    path = folder / FEATURES
+    coding, arrays = Coding.from_json(read_json(path), source=str(path)), read_arrays(folder / FEATURE_WEIGHTS)
+    check_arrays(
+        folder / FEATURE_WEIGHTS,
+        arrays,
+        lambda _: {name: jnp.zeros((rows, architecture.width)) for name, rows in coding.rows.items()},
+    )
+    return FeatureWeights(coding, arrays)
 
 
 def _read_items(path: Path) -> tuple[IdMap, np.ndarray, dict[str, str]]:

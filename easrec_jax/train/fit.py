@@ -17,6 +17,7 @@ from easrec_jax.config import RetrainConfig
 from easrec_jax.data.batches import Batch, batches_per_epoch, bucketed, epoch_batches, scoring_samples
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.encoder import Encoder
+from easrec_jax.models.item_features import FeatureWeights, feature_weights, fold
 from easrec_jax.models.network import item_table, network_scores
 from easrec_jax.nn.losses import cross_entropy
 from easrec_jax.parallel.layout import Layout
@@ -34,10 +35,11 @@ OF_THE_COMMAND = ("architecture", "weights", "from_model", "baseline_learning_ra
 class Fitted(NamedTuple):
     """The best epoch by validation NDCG@10."""
 
-    weights: dict  # whole, of NumPy where several devices trained them
+    weights: dict  # the network's own, item features folded in; whole, of NumPy where several devices trained them
     epoch: int  # from 1; 0: nothing was better than the start
     ndcg: float
     finished: bool  # False: interrupted
+    features: FeatureWeights | None = None  # what gives new items rows, where item features were trained
 
 
 @in_float32
@@ -55,7 +57,8 @@ def fit(
 
     `objective` replaces the one of the settings. With `evaluate_start` `weights` themselves count as epoch 0. Negatives of
     the sampled loss come from the training part of the task's split. On several devices, if the task has a layout, the figures
-    are the same but for rounding. Raises `ValueError` for weights of another type than
+    are the same but for rounding. Weights with arrays of item features (`with_features`) are trained with the features of the
+    split's data. Raises `ValueError` for weights of another type than
     float32 and for checkpoints of another run, `FloatingPointError` where the numbers stop being finite.
     """
     check_float32(weights)
@@ -66,7 +69,7 @@ def fit(
     tx = optimizer(*rate, settings.weight_decay, settings.clip_norm)
     key = jax.random.fold_in(jax.random.key(task.seed), 1)
     start, layout = _begin(weights, tx, task.layout), task.layout
-    objective = objective or objective_of(settings, task.split)
+    objective, inputs = objective or objective_of(settings, task, weights), task.split.data.features
     if layout is not None:
         objective, key = objective.on(layout), layout.place_key(key)
 
@@ -77,7 +80,7 @@ def fit(
         return epoch_batches(task.samples, **plan, seed=task.seed, epoch=epoch, skip=skip)
 
     def evaluate(state: TrainState) -> dict:
-        results = task.evaluator(network_scores(encoder), state.weights)
+        results = task.evaluator(network_scores(encoder), fold(state.weights, inputs))
         return {"validation": results, "ndcg@10": results[task.evaluator.protocols[0]]["ndcg@10"]}
 
     def advice(step: int) -> str:
@@ -94,7 +97,8 @@ def fit(
         run=_named(run, encoder, task, settings, objective.about or {}),
     )
     kept = loop.kept if layout is None else layout.unplace(loop.kept)
-    return Fitted(kept, int(loop.best_epoch), float(loop.best), bool(loop.finished))
+    best = int(loop.best_epoch), float(loop.best), bool(loop.finished)
+    return Fitted(fold(kept, inputs), *best, feature_weights(kept, inputs))
 
 
 def _begin(weights: dict, tx: optax.GradientTransformation, layout: Layout | None) -> TrainState:

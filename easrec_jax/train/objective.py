@@ -10,9 +10,12 @@ from jax import Array
 
 from easrec_jax.config import RetrainConfig
 from easrec_jax.data.split import Split
+from easrec_jax.models.item_features import has_features
 from easrec_jax.parallel.layout import Layout
+from easrec_jax.train.featured import Known, featured_loss, known_items
 from easrec_jax.train.rows import make_sampler, sampled_step
 from easrec_jax.train.step import TrainState, train_step
+from easrec_jax.train.task import Task
 
 Step = Callable[..., tuple[TrainState, dict[str, Array]]]
 
@@ -32,11 +35,18 @@ class Objective(NamedTuple):
 FULL = Objective(train_step)  # softmax over all items
 
 
-def sampled(split: Split, negatives: int) -> Objective:
-    """Softmax over each target and `negatives` negatives, drawn from the split's training interactions."""
-    return Objective(partial(sampled_step, negatives=negatives), make_sampler(split))
+def sampled(split: Split, negatives: int, known: Known | None = None) -> Objective:
+    """Softmax over each target and `negatives` negatives, drawn from the split's training interactions; of items with features
+    from the `known` ones."""
+    return Objective(partial(sampled_step, negatives=negatives), make_sampler(split, known))
 
 
-def objective_of(settings: RetrainConfig, split: Split) -> Objective:
-    """The one that the settings ask for."""
-    return sampled(split, settings.negatives) if settings.loss == "sampled" else FULL
+def objective_of(settings: RetrainConfig, task: Task, weights: dict) -> Objective:
+    """The one that the settings ask for, for a network of these weights: they say whether it reads item features."""
+    known = known_items(task) if has_features(weights) else None
+    found = FULL
+    if settings.loss == "sampled":
+        found = sampled(task.split, settings.negatives, known)
+    elif known is not None:
+        found = Objective(partial(train_step, loss=featured_loss), known)
+    return found if known is None else found._replace(about={"id_dropout": task.id_dropout})

@@ -24,6 +24,7 @@ from easrec_jax.models.network import item_table
 from easrec_jax.nn.losses import sampled_cross_entropy
 from easrec_jax.parallel.layout import Layout, map_tables
 from easrec_jax.parallel.tables import put_rows, take_rows
+from easrec_jax.train.featured import Known
 from easrec_jax.train.step import TrainState
 
 
@@ -32,25 +33,32 @@ class Sampler(NamedTuple):
 
     pool: Array  # int32 [training interactions], inner ids
     counts: Array  # int32 [items + 1], how often each is in the pool
+    known: Known | None = None  # where items have features: those with training events, of which uniform ones are
 
 
-def make_sampler(split: Split) -> Sampler:
+def make_sampler(split: Split, known: Known | None = None) -> Sampler:
     """The training interactions of a split; held-out items are not among them."""
-    return Sampler(jnp.asarray(split.training_items()), jnp.asarray(split.popularity(), jnp.int32))
+    return Sampler(jnp.asarray(split.training_items()), jnp.asarray(split.popularity(), jnp.int32), known)
 
 
 def draw_negatives(sampler: Sampler, key: Array, count: int) -> Array:
     """int32 [count] inner ids, with replacement; the key is consumed."""
     coin, by_popularity, uniform = jax.random.split(key, 3)
     popular = sampler.pool[jax.random.randint(by_popularity, (count,), 0, len(sampler.pool))]
-    any_item = jax.random.randint(uniform, (count,), 1, len(sampler.counts))
+    any_item = jax.random.randint(uniform, (count,), 1, _uniform_items(sampler) + 1)
+    if sampler.known is not None:
+        any_item = sampler.known.ids[any_item]
     return jnp.where(jax.random.bernoulli(coin, 0.5, (count,)), popular, any_item)
 
 
 def log_expected(sampler: Sampler, items: Array, count: int) -> Array:
     """log of how often each item is expected among `count` negatives: the logQ correction."""
     popular = sampler.counts.at[items].get(mode="clip") / len(sampler.pool)
-    return jnp.log(count * 0.5 * (popular + 1.0 / (len(sampler.counts) - 1)))
+    return jnp.log(count * 0.5 * (popular + 1.0 / _uniform_items(sampler)))
+
+
+def _uniform_items(sampler: Sampler) -> int:
+    return len(sampler.counts) - 1 if sampler.known is None else sampler.known.num_items
 
 
 @partial(jax.jit, static_argnames=("encoder", "tx", "negatives", "layout"), donate_argnames="state")
@@ -67,20 +75,20 @@ def sampled_step(
 ) -> tuple[TrainState, dict[str, Array]]:
     """`step.train_step` with a softmax over each target and `negatives` negatives that the whole batch shares.
 
-    With a layout each device reads and writes the rows of its own part of the table; what a step needs of all is summed up.
+    With features of the items, they are folded into a batch's rows as `featured.Known` folds them into all. With a layout each
+    device reads and writes the rows of its own part of the table; what a step needs of all is summed up.
     """
-    dropout_key, negatives_key = jax.random.split(jax.random.fold_in(key, state.step))
+    step_key, id_key, known = jax.random.fold_in(key, state.step), None, sampler.known
+    if known is not None:
+        step_key, id_key = jax.random.split(step_key)
+    dropout_key, negatives_key = jax.random.split(step_key)
     drawn = draw_negatives(sampler, negatives_key, negatives)
     parts = [jnp.zeros(1, jnp.int32), batch.items.ravel(), batch.targets.ravel(), drawn]
     if layout is not None:  # ids are few bytes: sorted on each device
         parts = [layout.replicated(part) for part in parts]
-    ids, local = (
-        jnp.unique(  # sorted, so padding stays 0; what fills up is out of range, or a row of zeros that stays zero
-            jnp.concatenate(parts),
-            size=sum(p.size for p in parts),
-            return_inverse=True,
-            fill_value=encoder.num_items + 1,
-        )
+    # sorted, so padding stays 0; what fills up is out of range, or a row of zeros that stays zero
+    ids, local = jnp.unique(
+        jnp.concatenate(parts), size=sum(p.size for p in parts), return_inverse=True, fill_value=encoder.num_items + 1
     )
     items, targets, drawn = jnp.split(local[1:], np.cumsum([p.size for p in parts[1:-1]]))
     items, targets = items.reshape(batch.items.shape), targets.reshape(batch.targets.shape)
@@ -91,6 +99,7 @@ def sampled_step(
     weights, opt = _rows(state.weights, ids, layout), _rows(state.opt, ids, layout)
 
     def loss_of(weights: dict) -> Array:
+        weights = weights if known is None else known.fold_rows(weights, ids, id_key)
         encode = small.encode_last if targets.ndim == 1 else small.encode
         hidden = encode(weights, items, key=dropout_key)
         flat = hidden.reshape(-1, hidden.shape[-1])

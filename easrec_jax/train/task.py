@@ -18,6 +18,7 @@ class Task(NamedTuple):
     evaluator: Evaluator  # of the validation items, by evaluate.select_by
     dropout: float
     seed: int
+    id_dropout: float = 0.0  # of item ids, where the data have features
 
     @property
     def layout(self) -> Layout | None:
@@ -45,7 +46,7 @@ def task_of(config: Config, split: Split) -> Task:
         config, split, "validation", (config.evaluate.select_by,), sample=config.evaluate.users,
         layout=layout_of(config, split.data.num_items),
     )  # fmt: skip
-    return Task(samples_of(config, split), evaluator, config.model.dropout, config.seed)
+    return Task(samples_of(config, split), evaluator, config.model.dropout, config.seed, config.model.id_dropout)
 
 
 def samples_of(config: Config, split: Split) -> Samples:
