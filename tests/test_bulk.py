@@ -21,6 +21,7 @@ from easrec_jax.data.read import read_interactions
 from easrec_jax.data.reading import Reading
 from easrec_jax.models.network import Network
 from easrec_jax.serving import part_answers
+from easrec_jax.serving.answer_table import answer_table
 from easrec_jax.serving.artifact import Model
 from easrec_jax.serving.batch import recommend_file
 from easrec_jax.serving.part_answers import Request
@@ -276,3 +277,44 @@ def test_another_folder_is_left_alone(recommender, tmp_path):
         recommend_file(recommender, tmp_path / "x.csv", tmp_path / "recs.json", Request(k=2))
     (tmp_path / "v1.2").mkdir()
     assert recommend_file(recommender, tmp_path / "x.csv", tmp_path / "v1.2", Request(k=2)).users == 1
+
+
+class Arrow:
+    """A table by Arrow's stream alone, as pyarrow's are."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.__arrow_c_stream__ = frame.__arrow_c_stream__
+
+
+@pytest.mark.parametrize("request_", [Request(k=4), Request(k=3, exclude_seen=False, on_unknown="popular")])
+def test_blocks_of_a_table_are_answered_as_the_whole_file(recommender, tmp_path, request_):
+    """In any blocks, so that an engine may cut the users as it likes."""
+    histories = make_histories() | {"nobody": [], "stranger": ["zzz"], "guest": ["zzz", "i3"]}
+    frame = pl.DataFrame({"user": list(histories), "history": list(histories.values())})
+    recommend_file(recommender, write(frame, tmp_path / "users.parquet"), tmp_path / "out.parquet", request_)
+    whole = pl.read_parquet(tmp_path / "out.parquet").sort("user")
+    assert answer_table(recommender, frame, request_).sort("user").equals(whole)
+    blocks = [answer_table(recommender, block, request_) for block in frame.iter_slices(7)]
+    assert pl.concat(blocks)["user"].equals(frame["user"])
+    cut = pl.concat(blocks).sort("user")
+    assert cut["items"].equals(whole["items"])
+    np.testing.assert_allclose(
+        cut["scores"].explode(), whole["scores"].explode(), rtol=1e-5
+    )  # other shapes round otherwise
+    assert answer_table(recommender, Arrow(frame), request_).sort("user").equals(whole)
+    blanks = frame.filter(pl.col("user") == "guest").with_columns(history=pl.lit("zzz i3"))
+    assert answer_table(recommender, blanks, request_)["items"].equals(whole.filter(pl.col("user") == "guest")["items"])
+    assert answer_table(recommender, frame.clear(), request_).is_empty()
+
+
+def test_a_table_that_holds_no_histories_is_named(recommender):
+    def refused(match: str, request: Request | None = None, **columns: Any) -> None:
+        with pytest.raises(ValueError, match=match):
+            answer_table(recommender, pl.DataFrame(columns), request)
+
+    refused("columns user and history, got .*'item'", user=["a"], item=["i1"])
+    refused("'user': expected an id in each row", user=["a", None], history=[["i1"], ["i2"]])
+    refused("'history': expected lists", user=["a"], history=[1.5])
+    refused("'history': expected whole numbers", user=["a"], history=[[1.5]])
+    refused("user 'a': unknown item 'zzz'", Request(on_unknown="error"), user=["a"], history=[["zzz"]])
+    refused("k: expected", Request(k=0), user=["a"], history=[["i1"]])

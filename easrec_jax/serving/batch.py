@@ -56,7 +56,7 @@ def recommend_file(
     out, (number, shards) = Path(out), (operator.index(shard[0]), operator.index(shard[1]))
     single = out.suffix.lower() in SUFFIXES
     format = _format(out, single, format, shards)
-    request = _checked(recommender, request, (number, shards), format)
+    request = checked(recommender, request, (number, shards), format)
     files = input_state(histories)  # before they are counted: what changes later is noticed
     source = open_source(histories, request.reading)
     _check_apart(source.path, out)
@@ -101,7 +101,9 @@ def _format(out: Path, single: bool, format: str | None, shards: int) -> str:
     return format_of(out)
 
 
-def _checked(recommender: Recommender, request: Request, shard: tuple[int, int], format: str) -> Request:
+def checked(
+    recommender: Recommender, request: Request, shard: tuple[int, int] = (1, 1), format: str = "parquet"
+) -> Request:
     """The request with plain numbers; `ValueError` says what cannot be had."""
     k = whole_k(request.k, len(recommender.item_ids))
     check_policy(request.on_unknown)

@@ -69,7 +69,7 @@ def write_parts(
             raise ValueError(f"{source.path}: was changed while it was read; start again when it is whole")
     about = max(1, round(source.users * len(todo) / parts))
     done = Done(len(targets), 0, 0, 0, 0)
-    items = _items(recommender, request)
+    items = item_columns(recommender, request)
     for part in todo:
         data = histories.read_part(source, spill, part)
 
@@ -96,7 +96,7 @@ def input_state(path: str | Path) -> list[list]:
     return [file.state() for file in input_files(path)]
 
 
-def _items(recommender: Recommender, request: Request) -> pl.DataFrame:
+def item_columns(recommender: Recommender, request: Request) -> pl.DataFrame:
     """What is written of each item, by inner id: item and, where asked for, title (null where it has none)."""
     import polars as pl
 

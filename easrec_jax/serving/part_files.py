@@ -43,14 +43,30 @@ def encode(users: pl.Series, items: pl.DataFrame, scores: np.ndarray, best: np.n
         rows = pl.DataFrame({"user": users.gather(user), "rank": rank + 1})
         rows.hstack(found).write_csv(buffer, separator="," if format == "csv" else "\t")
         return buffer.getvalue()
+    frame = _one_row_a_user(users, user, found)
+    frame.write_parquet(buffer) if format == "parquet" else frame.write_ndjson(buffer)
+    return buffer.getvalue()
+
+
+def answer_rows(users: pl.Series, items: pl.DataFrame, scores: np.ndarray, best: np.ndarray) -> pl.DataFrame:
+    """The rows that `encode` writes to Parquet: user, items, perhaps titles, and scores, one row a user."""
+    import polars as pl
+
+    real = np.isfinite(scores)
+    found = items[best[real] - 1].with_columns(score=pl.Series(scores[real], dtype=pl.Float32))
+    return _one_row_a_user(users, np.nonzero(real)[0], found)
+
+
+def _one_row_a_user(users: pl.Series, user: np.ndarray, found: pl.DataFrame) -> pl.DataFrame:
+    """`found`, a row an answer of the users by number, as lists, empty for who has none."""
+    import polars as pl
+
     names = {name: f"{name}s" for name in found.columns}
     rows = found.rename(names).with_columns(row=pl.Series(user, dtype=pl.UInt32))
     lists = rows.group_by("row", maintain_order=True).agg(*names.values())
     everyone = pl.DataFrame({"row": np.arange(len(users), dtype=np.uint32), "user": users})
     frame = everyone.join(lists, on="row", how="left", maintain_order="left").drop("row")
-    frame = frame.with_columns(pl.col(*names.values()).fill_null([]))
-    frame.write_parquet(buffer) if format == "parquet" else frame.write_ndjson(buffer)
-    return buffer.getvalue()
+    return frame.with_columns(pl.col(*names.values()).fill_null([]))
 
 
 def join(parts: list[Path], out: Path, format: str, settings: dict) -> None:
