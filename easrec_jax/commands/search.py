@@ -95,7 +95,7 @@ def write(folder: Path, found: Found | FoundCell, config: Config, data: Interact
     return described
 
 
-def announcement(architecture: AnyArchitecture, described: dict, teacher: float | None) -> str:
+def announcement(architecture: AnyArchitecture, described: dict, teacher: int | None) -> str:
     """What was found and what it costs; `teacher`: the FLOPs of whom it learned from, where it is cells."""
     found = f"found {architecture.describe()}\n  {described['flops'] / 1e6:.1f} MFLOPs a request: "
     over_sasrec = f"{described['flops_over_sasrec']:.1%} of SASRec's"

@@ -138,7 +138,7 @@ def weight_step(
     draw_key, dropout_key = jax.random.split(step_key)
     counts, settings = state.computed, searcher.settings
     supernet, batch = _trained_on(searcher, batch, known)
-    word = teachers_word(searcher.teacher, theirs, searcher.share, batch)
+    word, drawn = teachers_word(searcher.teacher, theirs, searcher.share, batch), None
     if settings.training == "sandwich":
         loss_of = partial(
             sandwich_loss, batch=batch, key=draw_key, table=table, supernet=supernet, share=settings.teacher,
@@ -147,8 +147,9 @@ def weight_step(
     else:
         drawn = searcher.strategy.draw(state.arch, draw_key, moment_of(state.step, table, searcher))
         loss_of = partial(supernet_loss, drawn=drawn, batch=batch, key=dropout_key, supernet=supernet, word=word)
-        counts = _count(counts, "weight", drawn)
     loss, grads = jax.value_and_grad(lambda weights: loss_of(spread(fold(weights), searcher.layout)))(state.weights)
+    if drawn is not None:
+        counts = _count(counts, "weight", drawn)
     updates, opt = searcher.weights_tx.update(grads, state.weights_opt, state.weights)
     weights = optax.apply_updates(state.weights, updates)
     state = state._replace(step=state.step + 1, weights=weights, weights_opt=opt, computed=counts)
