@@ -91,3 +91,16 @@ def test_fit_is_one_command_and_flags_go_before_the_choice(tmp_path, monkeypatch
     out = call_here("fit", "clicks.csv", *small, "--retrain.buckets", "1")
     assert "--model.width 8 --model.max_length 20 --model.dropout 0.5" in out and "--retrain.epochs 1 " in out
     assert (tmp_path / "runs/clicks/model/manifest.json").is_file() and "full_unseen" in out
+
+
+@pytest.mark.parametrize(
+    "path, name",
+    [
+        ("data/clicks.csv", "clicks"), ("log/*.parquet", "log"), ("s3://bucket/day=1/", "day=1"), ("catalog:ml-1m", "ml-1m"),
+        ("*.csv", "fit"), ("clicks.csv.gz", "clicks.csv"),
+    ],
+)  # fmt: skip
+def test_a_run_is_called_by_what_it_reads(path, name):
+    from easrec_jax.commands.fit import name_of
+
+    assert name_of(path) == name

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from pathlib import Path
 
 from easrec_jax.commands.retrain import train
@@ -20,6 +21,7 @@ from easrec_jax.runs.cli import fail, with_flags
 
 def command() -> None:
     """Read, choose the settings, train."""
+    started = time.perf_counter()
     program, arguments = f"{Path(sys.argv[0]).name} FILE", sys.argv[1:]
     default = Config(search=SearchConfig(prune=(0.0,)))  # no search is made: its candidates are no limit of the width
     if arguments and not arguments[0].startswith("-"):
@@ -36,4 +38,11 @@ def command() -> None:
     chosen = choose_settings(dataclasses.replace(default, data=asked.data), data.lengths, data.num_items)
     parsed = with_flags(chosen, arguments, program, __doc__ or "", meshes=True)
     print(describe_settings(parsed.config, data.lengths), flush=True)
-    train(parsed, parsed.workdir or Path("runs") / Path(asked.data.path.removeprefix("catalog:")).stem, data, truth)
+    train(parsed, parsed.workdir or Path("runs") / name_of(asked.data.path), data, truth, started)
+
+
+def name_of(path: str) -> str:
+    """What a run on that file, folder, pattern, address or catalogued data set is called."""
+    parts = [Path(part).stem for part in path.removeprefix("catalog:").split("/")]
+    plain = [part for part in parts if part and not set(part) & set("*?[]:")]
+    return plain[-1] if plain else "fit"

@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 
 def command() -> None:
     """Train, evaluate and write the model."""
+    started = time.perf_counter()
     arguments, workdir = run_arguments(__doc__ or "", meshes=True)
 
     from easrec_jax.data.load import load_data
 
-    train(arguments, workdir, *load_data(arguments.config.data, seed=arguments.config.seed))
+    train(arguments, workdir, *load_data(arguments.config.data, seed=arguments.config.seed), started)
 
 
-def train(arguments: RunArguments, workdir: Path, data: Interactions, truth: Any) -> None:
-    """`command` on interactions that are read already; `truth` is `load_data`'s."""
+def train(arguments: RunArguments, workdir: Path, data: Interactions, truth: Any, started: float) -> None:
+    """`command` on interactions that are read already; `truth` is `load_data`'s, `started` when all began, by `perf_counter`."""
     config, folder = arguments.config, workdir / "retrain"
 
     from easrec_jax.data.split import Split
@@ -49,7 +50,6 @@ def train(arguments: RunArguments, workdir: Path, data: Interactions, truth: Any
     from easrec_jax.train.loop import Run
     from easrec_jax.train.task import samples_of
 
-    started = time.perf_counter()
     titles = read_titles(config.data.titles) if config.data.titles else {}
     split, start = Split(data), find_start(config, workdir, data)
     if start.sizes and config.mesh.devices > 1:
