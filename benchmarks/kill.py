@@ -92,7 +92,7 @@ class Subject:
         return subprocess.Popen(
             [*self.command(), *more],
             cwd=ROOT,
-            env={**os.environ, **cache},
+            env={**cache, **os.environ},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

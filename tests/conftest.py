@@ -60,10 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--hypothesis-profile", None):
         hypothesis.settings.load_profile("fixed")
     if (store := getattr(config, "cache", None)) is not None:
-        # One for all processes: the key of a program holds no path then.
-        jax.config.update("jax_compilation_cache_dir", str(store.mkdir("jax")))
-        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        # one for all processes: without XLA's own caches the key of a program holds no path
+        settings = {"compilation_cache_dir": str(store.mkdir("jax")), "persistent_cache_enable_xla_caches": "none"}
+        for name, value in (settings | {"persistent_cache_min_compile_time_secs": 0.0}).items():
+            jax.config.update(f"jax_{name}", value)
+            os.environ[f"JAX_{name.upper()}"] = str(value)  # for the commands that tests start
 
 
 @pytest.fixture(scope="module", autouse=True)

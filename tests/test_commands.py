@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -21,29 +20,18 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-def call(tmp_path, cache):
+def call(tmp_path):
     """Run `bin/NAME.py arguments` in an empty folder, in a process of its own."""
 
     def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            command(name, *arguments), cwd=tmp_path, env=environment(cache), capture_output=True, text=True
-        )
+        return subprocess.run(command(name, *arguments), cwd=tmp_path, capture_output=True, text=True)
 
     return run
 
 
 def command(name: str, *arguments: str) -> list[str]:
     return [sys.executable, str(ROOT / "bin" / f"{name}.py"), *map(str, arguments)]
-
-
-def environment(cache: Path) -> dict[str, str]:
-    return {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 
 DEMO = str(ROOT / "configs" / "demo.py")
@@ -67,13 +55,11 @@ def bad(done: subprocess.CompletedProcess, *parts: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, cache) -> Path:
+def finished(tmp_path_factory) -> Path:
     """A folder with `runs/demo`, searched and retrained, and `table.txt`, what the retraining printed."""
     folder = tmp_path_factory.mktemp("finished")
     for name in ("search", "retrain"):
-        done = subprocess.run(
-            command(name, DEMO, *TINY), cwd=folder, env=environment(cache), capture_output=True, text=True
-        )
+        done = subprocess.run(command(name, DEMO, *TINY), cwd=folder, capture_output=True, text=True)
         (folder / "table.txt").write_text(good(done))
     return folder
 
@@ -152,11 +138,9 @@ def test_a_wide_search_goes_the_same_way(call, tmp_path):
     assert page.count("data:image/png") >= 3 and "cannot be drawn" not in page
 
 
-def test_interrupt_leaves_a_checkpoint_that_resumes(tmp_path, cache):
+def test_interrupt_leaves_a_checkpoint_that_resumes(tmp_path):
     arguments = [DEMO, *TINY, "--search.epochs=200", "--search.patience=200"]
-    process = subprocess.Popen(
-        command("search", *arguments), cwd=tmp_path, env=environment(cache), stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command("search", *arguments), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "runs" / "demo" / "search" / "metrics.jsonl"
     for _ in range(1200):
         if metrics.is_file() or process.poll() is not None:

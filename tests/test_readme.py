@@ -67,39 +67,31 @@ def folder(tmp_path_factory) -> Path:
     return path
 
 
-def shell(line: str, folder: Path, cache: Path, *more: str) -> list[str]:
+def shell(line: str, folder: Path, *more: str) -> list[str]:
     """The words of a README line, its programs found in the repository."""
     words = shlex.split(line, comments=True)
     words = [str(ROOT / word) if word.startswith(("bin/", "configs/")) else word for word in words]
     return [sys.executable, *words[1:], *more] if words[0] == "python" else words
 
 
-def run(line: str, folder: Path, cache: Path, *more: str) -> str:
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
-    done = subprocess.run(
-        shell(line, folder, cache, *more), cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
+def run(line: str, folder: Path, *more: str) -> str:
+    done = subprocess.run(shell(line, folder, *more), cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-def test_own_data_and_the_next_night(folder, cache):
+def test_own_data_and_the_next_night(folder):
     """Half a minute: a search, two trainings and a recommendation, each the process that the README says."""
     out = ""
     for line in block("head -3 clicks.csv", TUTORIAL).splitlines():
         if not line.startswith("pip"):
-            out = run(line, folder, cache, *(SHORT if "configs/" in line else ()))
+            out = run(line, folder, *(SHORT if "configs/" in line else ()))
     assert len(out.splitlines()) == 11
     (report,) = [x for x in block("python bin/search.py    configs/demo.py").splitlines() if "report.py" in x]
-    run(report, folder, cache)
+    run(report, folder)
     assert (folder / "report.html").stat().st_size > 10_000
     assert "0 fresh" in run(
-        block("python bin/retrain.py configs/demo.py --workdir runs/tonight", TUTORIAL), folder, cache, *SHORT
+        block("python bin/retrain.py configs/demo.py --workdir runs/tonight", TUTORIAL), folder, *SHORT
     )
 
 
@@ -114,7 +106,7 @@ def test_the_commands_of_the_front_page():
 
 
 def test_the_demo_is_three_commands_of_the_tutorial():
-    told = run("python bin/demo.py --help", ROOT, ROOT)
+    told = run("python bin/demo.py --help", ROOT)
     steps = [shlex.split(line, comments=True) for line in told.splitlines() if line.startswith("  python bin/")]
     (chain,) = block("python bin/search.py configs/demo.py &&", TUTORIAL).splitlines()
     assert steps == [shlex.split(part) for part in chain.split("&&")]
@@ -172,21 +164,21 @@ def test_one_file(folder, monkeypatch):
     assert len(set(names["best"]) - {None, "m3", "i17"}) == 10
 
 
-def test_everyone_an_index_a_report(folder, cache):
+def test_everyone_an_index_a_report(folder):
     for line in block("python bin/serve.py runs/demo/model", TUTORIAL).splitlines():
         if "serve.py" not in line and "report.py" not in line:
-            run(line, folder, cache)
+            run(line, folder)
     assert len(pl.read_parquet(folder / "recs.parquet")) == 200
     assert list((folder / "recs").glob("part-*.parquet")) and (folder / "runs/demo/index").is_dir()
 
 
-def test_a_server(folder, cache):
+def test_a_server(folder):
     (line,) = [x for x in block("python bin/serve.py runs/demo/model", TUTORIAL).splitlines() if "serve.py" in x]
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     log = folder / "serve.log"
     with log.open("w") as out:
         server = subprocess.Popen(
-            shell(line, folder, cache, "--port", "0", "--limits.batch", "2", "--limits.k", "16", "--limits.history", "40"),
+            shell(line, folder, "--port", "0", "--limits.batch", "2", "--limits.k", "16", "--limits.history", "40"),
             cwd=folder, env=environment, stdout=out, stderr=out,
         )  # fmt: skip
     try:

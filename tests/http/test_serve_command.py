@@ -26,8 +26,8 @@ def command(*arguments: object) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    return {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache")), "EASREC_TOKEN": ""}
+def environment():
+    return {**os.environ, "EASREC_TOKEN": ""}
 
 
 @pytest.fixture
