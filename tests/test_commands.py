@@ -154,7 +154,6 @@ def test_interrupt_leaves_a_checkpoint_that_resumes(tmp_path):
     again = subprocess.Popen(
         command("search", *arguments, "--resume"),
         cwd=tmp_path,
-        env=environment(cache),
         stderr=subprocess.PIPE,
         text=True,
     )
