@@ -5,7 +5,7 @@ Whole histories only: streams, `similar` and sizes of an elastic model are one d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,12 +22,10 @@ from easrec_jax.nn.best import top_rows
 from easrec_jax.parallel.layout import Layout, make_mesh
 from easrec_jax.parallel.tables import spread
 from easrec_jax.precision import methods_in_float32
-from easrec_jax.serving.answer import hidden_states
 from easrec_jax.serving.artifact import Model, load_model
 from easrec_jax.serving.one import OneNetwork
 from easrec_jax.serving.programs import Programs
 from easrec_jax.serving.recommend import Recommender
-from easrec_jax.serving.shapes import rounded_up, seen_items
 
 
 def load_on_mesh(folder: str | Path, data: int, items: int) -> MeshRecommender:
@@ -75,19 +73,9 @@ class NetworkOnMesh(OneNetwork):
         self.lengths = bucket_lengths(network.architecture.max_length)
         self.no_offsets = layout.place(np.zeros(self.num_items + 1, np.float32))
 
-    def calls(
-        self, items: np.ndarray, ends: np.ndarray, k: int, *, exclude_seen: bool, offsets: Any
-    ) -> Iterator[tuple[np.ndarray, Any]]:
-        """(indices of users, the devices' answer), call by call."""
-        added, size = self.no_offsets if offsets is None else offsets, rounded_up(k, self.num_items)
-        for index, batch in self.batches(items, ends):
-            seen = seen_items(items, ends, index, batch) if exclude_seen else np.zeros((len(batch), 1), np.int32)
-            yield index, self.programs.top(self.weights, *self.layout.put((batch, seen)), added, k=size)
-
-    def hidden(self, items: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """float32 [users width], what each history is to the network; zeros for an empty one."""
-        batches = ((index, self.layout.put(batch)) for index, batch in self.batches(items, ends))
-        return hidden_states(self.programs, self.weights, batches, len(ends) - 1)
+    def put(self, arrays: Any) -> Any:
+        """Cut over all devices."""
+        return self.layout.put(arrays)
 
     def start(self, histories: Any) -> NoReturn:
         """`ValueError`."""

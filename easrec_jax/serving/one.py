@@ -55,7 +55,11 @@ class OneNetwork:
         added, size = self.no_offsets if offsets is None else offsets, rounded_up(k, self.num_items)
         for index, batch in self.batches(items, ends):
             seen = seen_items(items, ends, index, batch) if exclude_seen else np.zeros((len(batch), 1), np.int32)
-            yield index, self.programs.top(self.weights, batch, seen, added, k=size)
+            yield index, self.programs.top(self.weights, *self.put((batch, seen)), added, k=size)
+
+    def put(self, arrays: Any) -> Any:
+        """Arrays [rows ...] of a call where it computes: as they are, the call takes them to its device."""
+        return arrays
 
     def batches(self, items: np.ndarray, ends: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(indices of users, inner ids [rows length]) in static shapes: lengths in four sizes, rows in powers of two.
@@ -66,7 +70,8 @@ class OneNetwork:
 
     def hidden(self, items: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """float32 [users width], what each history is to the network; zeros for an empty one."""
-        return hidden_states(self.programs, self.weights, self.batches(items, ends), len(ends) - 1)
+        batches = ((index, self.put(batch)) for index, batch in self.batches(items, ends))
+        return hidden_states(self.programs, self.weights, batches, len(ends) - 1)
 
     def start(self, histories: Sequence[np.ndarray]) -> Stream:
         """The stream of users with these histories of inner ids."""
