@@ -50,7 +50,8 @@ OF_CELL: dict[str, dict | None] = {
     "emd": {}, "alone": None, "scores": {"terms": ("scores",)}, "share_8": {"share": 0.8},
     **{name: {"mapping": name} for name in MAPPINGS}
 }  # fmt: skip
-ROWS = (*TEACHERS, "student", *OF_CELL, "random_cells", "wide", "easrec", "sasrec_1")
+OF_SIZES = {"wide": "nextitnet", "wide_sasrec": "sasrec", "easrec": None}  # our own space, by its teacher
+ROWS = (*TEACHERS, "student", *OF_CELL, "random_cells", *OF_SIZES, "sasrec_1")
 FIRST = (*TEACHERS, "student")
 ALWAYS = ("nextitnet", "student")  # what the other rows are made from
 
@@ -143,7 +144,8 @@ def _jobs(cells: Cells, row: str, config: Config, cell: CellArchitecture) -> dic
         one_layer = full_architecture(model)
         return {name: Job(partial(taught_cell, cells, one_layer), plain, one_layer)}
     search_of = dataclasses.replace(theirs.search, epochs=config.search.epochs)
-    distill = config.distill if row == "wide" else DistillConfig()
+    teacher = OF_SIZES[row]
+    distill = dataclasses.replace(config.distill, teacher=teacher) if teacher else DistillConfig()
     config = dataclasses.replace(config, model=model, search=search_of, distill=distill)
     return {name: Job(partial(sizes_cell, cells), config)}
 

@@ -17,11 +17,12 @@ LABELS = {
     "scores": "its cell, fresh, the teacher's scores alone", "share_8": "its cell, fresh, teacher's share .8",
     **{name: f"its cell, fresh, mapping {name}" for name in MAPPINGS},
     "random_cells": "random cells of equal cost, fresh, labels alone", "wide": "adarec_wide: EASRec's search with the teacher",
-    "easrec": "EASRec's search", "sasrec_1": "SASRec, 1 layer",
+    "wide_sasrec": "the same, SASRec its teacher", "easrec": "EASRec's search", "sasrec_1": "SASRec, 1 layer",
 }  # fmt: skip
 PAIRS = (  # (row, against whom)
     ("student", "nextitnet"), ("student", "alone"), ("emd", "alone"), ("scores", "alone"), ("emd", "scores"), ("share_8", "emd"),
-    *(("emd", name) for name in MAPPINGS), ("student", "emd"), ("wide", "easrec"), ("student", "sasrec_1"),
+    *(("emd", name) for name in MAPPINGS), ("student", "emd"), ("wide", "nextitnet"), ("wide", "easrec"),
+    ("wide_sasrec", "sasrec"), ("wide_sasrec", "easrec"), ("student", "sasrec_1"),
 )  # fmt: skip
 METRICS = {"ndcg@10": "NDCG@10", "recall@10": "Recall@10"}
 
