@@ -28,14 +28,13 @@ from easrec_jax.nas.routing import (
     router_of,
     train_router,
 )
-from easrec_jax.nas.search import search
 from easrec_jax.space import space_of
 from easrec_jax.train.loop import Run
-from easrec_jax.train.task import make_evaluator, task_of
+from easrec_jax.train.task import make_evaluator
 from experiments.canet_rivals import PARTS, Measured, exit_costs, exits_of, oracle, rival_choices, sureness
 from experiments.canet_tables import canet_tables
 from experiments.cells import Cells, Job
-from experiments.elastic import elastic_config
+from experiments.elastic import elastic_config, trained_elastic
 from experiments.throughput import users_per_second
 
 
@@ -45,16 +44,16 @@ def run_canet(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] =
     jobs = {}
     for seed in range(seeds):
         config = dataclasses.replace(elastic_config(cells.config, dataset), seed=seed)
-        jobs[f"canet-seed{seed}"] = Job(partial(canet_cell, cells.split), config)
+        jobs[f"canet-seed{seed}"] = Job(partial(canet_cell, cells), config)
     found = list(zip(cells.run_all(jobs), [cells.ranks(name) or {} for name in jobs], strict=True))
     results, lines, text = canet_tables(found, cells.config, cells.split, dataset)
     return cells.write("canet", results, lines, text, seeds=seeds)
 
 
-def canet_cell(split: Split, config: Config, run: Run) -> dict | None:
+def canet_cell(cells: Cells, config: Config, run: Run) -> dict | None:
     """The elastic network, the router, and what each slice and each way to choose is worth to every user."""
-    space = space_of(config)
-    found = search(space, task_of(config, split), settings=config.search, run=run)
+    space, split = space_of(config), cells.split
+    found, _ = trained_elastic(cells, "elastic", config, run)
     if not found.finished:
         return None
     networks = tuple(one.architecture for one in found.measured)

@@ -9,13 +9,13 @@ from itertools import combinations
 import numpy as np
 
 from easrec_jax.config import Config, RetrainConfig, SearchConfig
-from easrec_jax.data.split import Split
 from easrec_jax.models.cost import request_flops
 from easrec_jax.models.network import Network
 from easrec_jax.nas.finalists import Finalist
 from easrec_jax.nas.front import front
 from easrec_jax.nas.search import Found, search
 from easrec_jax.space import Space, space_of
+from easrec_jax.train.checkpoint import Checkpoints
 from easrec_jax.train.fit import fit
 from easrec_jax.train.loop import Run
 from easrec_jax.train.task import task_of
@@ -54,7 +54,7 @@ def run_elastic(cells: Cells, *, seeds: int, rows: tuple[str, ...] = (), dataset
         for row in ROWS:
             if row in shown:
                 other = dataclasses.replace(seeded, search=_settings(row, seeded.search))
-                jobs[f"{row}-seed{seed}"] = Job(partial(elastic_cell, split), other)
+                jobs[f"{row}-seed{seed}"] = Job(partial(elastic_cell, cells, row), other)
         if "alone" in shown:
             for name, network in _alone(space, seed).items():
                 architecture = space.architecture(network)
@@ -87,10 +87,21 @@ def _settings(row: str, search: SearchConfig) -> SearchConfig:
     return dataclasses.replace(search, **ROWS[row])
 
 
-def elastic_cell(split: Split, config: Config, run: Run) -> dict | None:
+def trained_elastic(cells: Cells, row: str, config: Config, run: Run) -> tuple[Found, bool]:
+    """(what the search of a row found, whether all of it was trained here): elastic and canet share DATASET-SCALE/elastics/.
+
+    One that was interrupted goes on from its last epoch.
+    """
+    checkpoints = Checkpoints(cells.folder / "elastics" / f"{row}-seed{config.seed}", keep=1)
+    here = checkpoints.latest() is None
+    kept = run._replace(checkpoints=checkpoints, resume=True)
+    return search(space_of(config), task_of(config, cells.split), settings=config.search, run=kept), here
+
+
+def elastic_cell(cells: Cells, row: str, config: Config, run: Run) -> dict | None:
     """Every network as it stands in one elastic network, and trained on from there, by validation NDCG@10."""
-    task = task_of(config, split)
-    found = search(space_of(config), task, settings=config.search, run=run)
+    task = task_of(config, cells.split)
+    found, here = trained_elastic(cells, row, config, run)
     if not found.finished:
         return None
     assert found.supernet is not None
@@ -111,7 +122,7 @@ def elastic_cell(split: Split, config: Config, run: Run) -> dict | None:
     likeliest = max(range(len(on)), key=lambda at: _probability(found, at))
     return {
         "epochs": found.epochs, "cost": [one.cost for one in measured], "slices": [one.ndcg for one in measured],
-        "trained_on": [on[at] for at in order], "likeliest": likeliest,
+        "trained_on": [on[at] for at in order], "likeliest": likeliest, "trained_here": here,
     }  # fmt: skip
 
 
@@ -189,11 +200,12 @@ def _of_row(cells: list[dict], alone: np.ndarray | None) -> dict:
     """One way of training, over its seeds; what is compared with networks alone only where there are such."""
     slices, on = (np.array([cell[name] for cell in cells]) for name in ("slices", "trained_on"))
     seeds, best = np.arange(len(cells)), slices.argmax(1)
-    found = {
+    whole = [cell for cell in cells if cell.get("trained_here", True)]  # whose time is that of the training too
+    found: dict = {
         "tau_trained_on": float(np.mean([kendall(a, b) for a, b in zip(slices, on, strict=True)])),
         "tau_trained_on_ceiling": _ceiling(on),
         "as_it_stands_over_trained_on": float(np.mean(slices[seeds, best] / on[seeds, best])),
-        "cpu_seconds": float(np.mean([cell["cpu_seconds"] for cell in cells])),
+        "cpu_seconds": float(np.mean([cell["cpu_seconds"] for cell in whole])) if whole else None,
     }
     if alone is None:
         return found
