@@ -64,7 +64,18 @@ def scaling(request: dict, *, lengths: tuple[int, ...] = (128, 256, 512, 1024, 2
 
 
 def catalogue(request: dict, *, sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)) -> dict:
-    """A training step with the sampled loss (64 users x 50 events, width 64, 1,024 negatives) over catalogues of V items."""
+    """A training step with the sampled loss over catalogues of V items."""
+    import numpy as np
+
+    each = [sampled_steps(items) for items in sizes]
+    rows = {name: [one[name] for one in each] for name in each[0]}
+    slope = np.polyfit(np.log(sizes), np.log(rows["step_ms"]), 1)[0]
+    figures: dict = {"scaling.catalogue.items": list(sizes), "scaling.catalogue.exponent": float(slope)}
+    return figures | {f"scaling.catalogue.{name}": values for name, values in rows.items()}
+
+
+def sampled_steps(items: int, *, width: int = 64, rows: int = 64, events: int = 50) -> dict:
+    """A training step with the sampled loss, 1,024 negatives: its time, and its memory over that of the tables."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -76,35 +87,28 @@ def catalogue(request: dict, *, sizes: tuple[int, ...] = (10_000, 100_000, 1_000
     from easrec_jax.train.step import TrainState, optimizer
 
     arch = Architecture(
-        width=64, inner=128, depth=1, heads=4, max_length=50, attention="recent_linrec", gate_layers=2, conv_width=4
-    )
+        width=width, inner=2 * width, depth=1, heads=4, max_length=events, attention="recent_linrec", gate_layers=2,
+        conv_width=4,
+    )  # fmt: skip
     tx = optimizer(0.001, "constant", 10, 1000, 0.0)
     rng, key = np.random.default_rng(0), jax.random.key(0)
-    rows: dict[str, list] = {"step_ms": [], "tables_mb": [], "memory_over_tables": []}
-    for items in sizes:
-        network = Network(arch, items, 0.2)
-        weights = Network(arch, 1).init(key)
-        weights["tables"]["items"] = jnp.full((items + 1, arch.width), 0.02).at[0].set(0.0)
-        tables = 3 * weights["tables"]["items"].nbytes  # the table and Adam's two moments
-        state = [TrainState(jnp.int32(0), weights, tx.init(weights))]
-        del weights
-        pool = rng.integers(1, items + 1, 1_000_000, dtype=np.int32)
-        sampler = Sampler(jnp.asarray(pool), jnp.asarray(np.bincount(pool, minlength=items + 1).astype(np.int32)))
-        batches = [Batch(x, np.roll(x, -1, 1)) for x in (rng.choice(pool, (64, 50)) for _ in range(16))]
-        fixed = {"encoder": network, "tx": tx, "negatives": 1024}
-        compiled: Any = sampled_step.lower(state[0], batches[0], key, sampler, **fixed).compile()
-        memory = compiled.memory_analysis()
-        beside = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-        turn = iter(range(10**6))
+    network, weights = Network(arch, items, 0.2), Network(arch, 1).init(key)
+    weights["tables"]["items"] = jnp.full((items + 1, width), 0.02).at[0].set(0.0)
+    tables = 3 * weights["tables"]["items"].nbytes  # the table and Adam's two moments
+    state = [TrainState(jnp.int32(0), weights, tx.init(weights))]
+    del weights
+    pool = rng.integers(1, items + 1, 1_000_000, dtype=np.int32)
+    sampler = Sampler(jnp.asarray(pool), jnp.asarray(np.bincount(pool, minlength=items + 1).astype(np.int32)))
+    batches = [Batch(x, np.roll(x, -1, 1)) for x in (rng.choice(pool, (rows, events)) for _ in range(16))]
+    fixed = {"encoder": network, "tx": tx, "negatives": 1024}
+    memory: Any = sampled_step.lower(state[0], batches[0], key, sampler, **fixed).compile().memory_analysis()
+    beside = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    turn = iter(range(10**6))
 
-        def step(state=state, batches=batches, sampler=sampler, fixed=fixed, turn=turn) -> Any:
-            state[0], scalars = sampled_step(state[0], batches[next(turn) % 16], key, sampler, **fixed)
-            return scalars
+    def step() -> Any:
+        state[0], scalars = sampled_step(state[0], batches[next(turn) % 16], key, sampler, **fixed)
+        return scalars
 
-        rows["step_ms"].append(median_seconds(step, repeats=32, warm=16) * 1e3)
-        rows["tables_mb"].append(tables / 2**20)
-        rows["memory_over_tables"].append((beside + memory.temp_size_in_bytes) / tables)
-        del state, step, sampler
-    slope = np.polyfit(np.log(sizes), np.log(rows["step_ms"]), 1)[0]
-    figures: dict = {"scaling.catalogue.items": list(sizes), "scaling.catalogue.exponent": float(slope)}
-    return figures | {f"scaling.catalogue.{name}": values for name, values in rows.items()}
+    seconds = median_seconds(step, repeats=32, warm=16)
+    over = (beside + memory.temp_size_in_bytes) / tables
+    return {"step_ms": seconds * 1e3, "tables_mb": tables / 2**20, "memory_over_tables": over}

@@ -1,4 +1,4 @@
-"""One measurement, asked for as JSON on the command line, answered as JSON on the last line: `run.py` calls this."""
+"""One measurement, asked for as JSON on the command line, answered as JSON on the last line: `run.py` and `gpu.py` call this."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 
+from device import CHECKS
 from growth import catalogue, scaling
 from inference import bulk, long, one_user, start
 from subject import limits
@@ -30,6 +31,7 @@ def command() -> None:
         "scaling": lambda: scaling(request),
         "catalogue": lambda: catalogue(request),
     }
+    measurements |= {name: lambda check=check: check(request) for name, check in CHECKS.items()}
     print(json.dumps(measurements[request["name"]]()))
 
 
