@@ -1,5 +1,6 @@
 """The endpoints that say what is served and how it is, and the page that shows it."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,18 +51,16 @@ def probe_routes(service: Service) -> APIRouter:
     return router
 
 
-def catalogue_routes(service: Service) -> APIRouter:
-    """Of what it serves: the items and the model."""
+def catalogue_routes(service: Service, swap: Callable[[], Awaitable[dict]] | None) -> APIRouter:
+    """Of what it serves: the items and the model; `swap` serves the next one (None: who may ask for that is not known)."""
     router = APIRouter(tags=["the service"])
-    recommender = service.recommender
-    order = recommender.item_ids
     refusals: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (401, 422, 503)}
 
     @router.get("/items", summary="Find items by title or id", response_model=schemas.Found, responses=refusals)
     async def items(query: Annotated[str, Query(max_length=200)] = "", limit: Annotated[int, Query(ge=1, le=100)] = 20):
         """Items whose title or id contains a text, for search-as-you-type; without a text the popular ones."""
-        found = service.titles.find(query, limit)
-        counts = recommender.popularity[order.encode(found)].tolist()
+        found, recommender = service.titles.find(query, limit), service.recommender
+        counts = recommender.popularity[recommender.item_ids.encode(found)].tolist()
         rows = [
             {"item": item, "title": recommender.titles.get(item), "interactions": count}
             for item, count in zip(found, counts, strict=True)
@@ -76,15 +75,17 @@ def catalogue_routes(service: Service) -> APIRouter:
         and the place of the one served among them, from 0 (null: the largest, where a cheaper one is as good). Where a router
         answers each user by a size, `per_user` says how often it chooses which, and for which history lengths.
         """
+        recommender = service.recommender
+        num_items = len(recommender.item_ids)
         limits = {
-            "k": min(service.limits.k, len(order)),
+            "k": min(service.limits.k, num_items),
             "history": service.limits.history,
             "histories": service.limits.histories,
         }
         return {
             "architecture": recommender.architecture.to_json(),
             "description": recommender.architecture.describe(),
-            "items": len(order),
+            "items": num_items,
             "titles": len(recommender.titles),
             "cost": recommender.cost,
             "budget": service.budget,
@@ -94,6 +95,18 @@ def catalogue_routes(service: Service) -> APIRouter:
             "weights_sha256": recommender.fingerprint,
             "limits": limits,
         }
+
+    swaps: dict[int | str, dict[str, Any]] = {403: {"model": Problems}, 409: {"model": Problems}, 401: ERRORS[401]}
+
+    @router.post(
+        "/model", summary="Serve what the model's folder holds now", response_model=schemas.Swapped, responses=swaps
+    )
+    async def next_model():
+        """Read the model's folder again, and answer from the model there as soon as it is warmed up: the answer to this
+        request. Until then the one before answers; sessions go on, with their events. Needs a service with a token."""
+        if swap is None:
+            raise Refused("server", "a service with a token (EASREC_TOKEN)", "one without", status=403)
+        return await swap()
 
     return router
 

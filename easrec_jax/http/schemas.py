@@ -63,6 +63,12 @@ class Found(BaseModel):
     items: list[dict[str, Any]] = Field(description="item, title (may be null), interactions; popular ones first")
 
 
+class Swapped(BaseModel):
+    weights_sha256: str = Field(description="checksum of the weights that answer now")
+    before: str = Field(description="checksum of those that answered before")
+    sessions: int = Field(description="how many sessions went over")
+
+
 class State(BaseModel):
     status: str = Field(description="ready: requests are answered, at full speed once all programs are compiled")
     compiled: int = Field(0, description="programs compiled so far")

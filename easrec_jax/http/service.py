@@ -31,17 +31,20 @@ from easrec_jax.serving.recommend import Recommender
 log = logging.getLogger("easrec_jax.http")
 
 PROGRESS_SECONDS = 5.0  # between two lines of a warm-up
+WARM_SECONDS = 0.05  # between two looks at one
 
 
 class Service:
     """A model and what answers for it: the state behind the endpoints."""
 
-    def __init__(self, folder: Path, limits: Limits, budget: float | None = None, per_user: bool = False) -> None:
+    def __init__(
+        self, folder: Path, limits: Limits, budget: float | None = None, per_user: bool = False, *, metrics: Metrics
+    ) -> None:
         self.budget = budget
         self.recommender = Recommender.load(folder, budget, per_user=per_user)
         longest = max(map(len, self.recommender.item_ids.raw))
         self.limits = limits = replace(limits, id_length=max(limits.id_length, longest))
-        self.metrics = Metrics()
+        self.metrics = metrics
         self.engine = Engine(self.recommender, limits)
         self.titles = TitleSearch(self.recommender)
         size = None if budget is None else self.recommender.results["architecture"]
@@ -58,6 +61,9 @@ class Service:
         self.compiled = 0  # of these programs
         self._more = threading.Thread(target=self._warm_up_further, name="warm-up", daemon=True)
         self._ending = False
+
+    def announce(self) -> None:
+        """Be what the metrics speak of."""
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
         sessions = self.engine.sessions
         if sessions is not None:
@@ -77,12 +83,38 @@ class Service:
         if self._more.is_alive():
             await asyncio.to_thread(self._more.join)
 
+    async def warmed(self) -> None:
+        """Wait until all programs are compiled. Raises `Refused` where the warm-up failed."""
+        while self.batcher.alive and not self.batcher.ready.is_set() or self._more.is_alive():
+            await asyncio.sleep(WARM_SECONDS)
+        if self.compiled < self.programs:
+            raise Refused("the model's folder", "a model whose warm-up succeeds", "a failure, see the log", status=409)
+
+    def check_successor(self, other: Service) -> None:
+        """Raise `Refused` where another model cannot take over from this one."""
+        if self.engine.sessions is not None and other.engine.sessions is None:
+            raise Refused("the model's folder", "a model that can stream, as the one served", "another", status=409)
+
+    def rows_of(self, old: Service) -> np.ndarray:
+        """Inner ids here by inner ids there, int32 [items + 1]; 0 for items that are gone."""
+        return np.concatenate([[0], self.recommender.item_ids.encode(old.recommender.item_ids.raw)]).astype(np.int32)
+
+    def take_over(self, old: Service, rows: np.ndarray) -> None:
+        """Go on where the other one, which has stopped, left off; `rows` is `rows_of` it."""
+        if self.engine.sessions is not None and old.engine.sessions is not None:
+            self.engine.sessions.adopt(old.engine.sessions, rows)
+        self.announce()
+
+    def release(self) -> None:
+        """Let go of the model, which another one has replaced: FastAPI's caches keep the endpoints, and with them this object."""
+        del self.recommender, self.engine, self.titles, self.batcher, self._warm
+
     def _prepare(self) -> None:
         """What one user at a time needs, before the first answer; the rest is compiled while requests are answered."""
         self._compile(self._warm[0])
         if self._ending:
             return
-        _settle()
+        settle()
         log.info("ready after %.0f s (%d of %d programs)", self._seconds(), self.compiled, self.programs)
         self._more.start()
 
@@ -97,7 +129,7 @@ class Service:
                 return
             self.engine.rows = rows
         if len(self._warm) > 1:
-            _settle()
+            settle()
             log.info("all %d programs compiled after %.0f s", self.programs, self._seconds())
 
     def _compile(self, calls: Sequence[Callable[[], Any]]) -> None:
@@ -181,7 +213,8 @@ def popular(where: str) -> dict:
     return {"where": where, "message": "no known item: answered by popularity, the scores are interactions"}
 
 
-def _settle() -> None:
+def settle() -> None:
     """What is there now stays: going through it again and again stops every request for 0.2 s."""
+    gc.unfreeze()
     gc.collect()
     gc.freeze()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,6 +29,12 @@ class Held(NamedTuple):
     stream: Stream
 
 
+class Moved(NamedTuple):
+    """A session of a model before: the events that count, and no state of this model yet."""
+
+    history: np.ndarray  # int32, inner ids
+
+
 class UnknownSession(KeyError):
     """No such session: it never was, expired, gave way to newer ones, or was deleted."""
 
@@ -44,14 +50,14 @@ class Sessions:
         self, limit: int, seconds: float, per_client: int = 0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._limit, self._seconds, self._per_client, self._clock = limit, seconds, per_client, clock
-        self._held: OrderedDict[str, tuple[float, Held, str]] = OrderedDict()
+        self._held: OrderedDict[str, tuple[float, Held | Moved, str]] = OrderedDict()
         self._of: dict[str, OrderedDict[str, None]] = {}  # client -> its sessions, least recently used first
         self.evicted = 0
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def get(self, name: str) -> Held:
+    def get(self, name: str) -> Held | Moved:
         """The session, used now. Raises `UnknownSession`."""
         self.expire()
         if name not in self._held:
@@ -60,7 +66,7 @@ class Sessions:
         self.put(name, held)
         return held
 
-    def put(self, name: str, held: Held, client: str | None = None) -> None:
+    def put(self, name: str, held: Held | Moved, client: str | None = None) -> None:
         """Keep a session, used now; a new one is its client's, and may make another give way."""
         if client is None:
             if name not in self._held:
@@ -92,6 +98,15 @@ class Sessions:
         self.get(name)
         self._forget(name)
 
+    def adopt(self, others: Sessions, rows: np.ndarray) -> None:
+        """Take the sessions of another model, their ages and clients; `rows` are inner ids here by inner ids there, 0 for none."""
+        for name, (used, held, client) in others._held.items():
+            events = held.history if isinstance(held, Moved) else held.stream.recent[: held.stream.count]
+            here = rows[events]
+            self._held[name] = (used, Moved(here[here > 0]), client)
+            self._of.setdefault(client, OrderedDict())[name] = None
+        self.evicted = others.evicted
+
     def expire(self) -> None:
         """Forget what was not used for too long."""
         oldest = self._clock() - self._seconds
@@ -113,8 +128,15 @@ class Advance:
         """The session of a user without events."""
         return Held(0, self._rows_of[0].blank)
 
-    def advance(self, sessions: list[Held], events: list[np.ndarray], rows: int) -> list[Held]:
+    def advance(self, sessions: Sequence[Held | Moved], events: Sequence[np.ndarray], rows: int) -> list[Held]:
         """Each session after its further events (inner ids), as if `update` had been called for one after the other."""
+        both = [
+            (self.blank, np.concatenate([held.history, more])) if isinstance(held, Moved) else (held, more)
+            for held, more in zip(sessions, events, strict=True)
+        ]
+        return self._advance([held for held, _ in both], [more for _, more in both], rows)
+
+    def _advance(self, sessions: list[Held], events: list[np.ndarray], rows: int) -> list[Held]:
         after, chosen = list(sessions), self._choose(sessions, events, rows)
         for number in sorted(set(chosen)):
             mine = [n for n, network in enumerate(chosen) if network == number]

@@ -39,11 +39,14 @@ BODY = b'{"histories": [["i1"]], "k": 3}'
 LIMITS = Limits(k=20, history=20, histories=6, candidates=50, batch=4, sessions=50, body_bytes=400_000)
 
 
-def save_small_model(folder: Path, architecture: Architecture = ARCHITECTURE) -> Path:
+def save_small_model(
+    folder: Path, architecture: Architecture = ARCHITECTURE, ids: tuple[str, ...] = IDS, seed: int = 0
+) -> Path:
     """A model folder with random weights."""
-    weights = Network(architecture, len(IDS)).init(jax.random.key(0))
-    popularity = np.concatenate([[0], np.arange(len(IDS), 0, -1)])
-    model = Model(architecture, weights, IdMap(IDS), popularity, {"test": {}}, TITLES)
+    weights = Network(architecture, len(ids)).init(jax.random.key(seed))
+    popularity = np.concatenate([[0], np.arange(len(ids), 0, -1)])
+    titles = {item: title for item, title in TITLES.items() if item in ids}
+    model = Model(architecture, weights, IdMap(ids), popularity, {"test": {}}, titles)
     described = architecture.to_json() | {"flops": 1000, "parameters": 1234, "chosen_by": {"method": "fixed"}}
     save_model(folder, model, architecture=described, config=to_json(Config()), metrics="")
     return folder

@@ -143,3 +143,7 @@ def _try(strategy, left_out) -> None:
         case.call_and_validate(excluded_checks=[left_out])
 
     call()
+
+
+def test_without_a_token_nobody_may_ask_for_another_model(client):
+    bad(client.post("/model"), 403, "server", "EASREC_TOKEN")
