@@ -81,8 +81,12 @@ def test_every_format_is_read_by_training_and_by_the_bulk_command(tmp_path, name
 def test_a_row_for_each_beginning_of_a_history_is_refused(tmp_path):
     """As in RecBole's training part of a split; its test part holds the whole."""
     rows = [("u", "a b", "c"), ("u", "a", "b")]
-    (tmp_path / "x.train.inter").write_bytes(delimited("\t", rows, "user_id:token item_id_list:token_seq item_id:token"))
-    with pytest.raises(ValueError, match="x.train.inter, line 3, column 'user_id': expected one row a user, 'u' is there"):
+    (tmp_path / "x.train.inter").write_bytes(
+        delimited("\t", rows, "user_id:token item_id_list:token_seq item_id:token")
+    )
+    with pytest.raises(
+        ValueError, match="x.train.inter, line 3, column 'user_id': expected one row a user, 'u' is there"
+    ):
         read_interactions(tmp_path / "x.train.inter")
 
 
