@@ -10,8 +10,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mkdocs.structure.files import File, Files
-
 ROOT = Path(__file__).parent.parent
 OUTSIDE = {  # a file of the repository: its page
     "README.md": "index.md",
@@ -22,8 +20,10 @@ OUTSIDE = {  # a file of the repository: its page
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)")
 
 
-def on_files(files: Files, config: Any) -> None:
+def on_files(files: Any, config: Any) -> None:
     """The pages of the files outside, beside those of docs/."""
+    from mkdocs.structure.files import File  # here, so that tests need no MkDocs
+
     for source, page in OUTSIDE.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=linked(text, source)))

@@ -16,13 +16,14 @@ PAGES = sorted(
         *ROOT.glob("docs/results/*.md"),
     )
 )
-BLOCK = re.compile(r"^```\w*\n((?:(?!```).*\n)*)```|(?<=\n\n)((?:    .*\n(?:\n+(?=    ))?)+)", re.MULTILINE)
+BLOCK = re.compile(r"^```(\w*)\n((?:(?!```).*\n)*)```|(?<=\n\n)((?:    .*\n(?:\n+(?=    ))?)+)", re.MULTILINE)
 
 
 def blocks(page: str) -> list[str]:
-    """The code blocks of a page, in order."""
+    """The code blocks of a page, in order; what is fenced as `text` is no code."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    return [textwrap.dedent(fenced or indented).strip("\n") for fenced, indented in BLOCK.findall(text)]
+    found = BLOCK.findall(text)
+    return [textwrap.dedent(fenced or indented).strip("\n") for kind, fenced, indented in found if kind != "text"]
 
 
 def block(first: str, page: str = "README.md") -> str:
