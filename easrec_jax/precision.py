@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import numpy as np
 
+LARGEST_WEIGHT = 1e15  # products of larger ones leave float32
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
@@ -40,3 +41,14 @@ def check_float32(weights: Any, name: str = "weights") -> None:
         if (kind := getattr(leaf, "dtype", type(leaf).__name__)) != np.float32:
             where = jax.tree_util.keystr(path, simple=True, separator="/")
             raise ValueError(f"{name}: {where}: expected float32, got {kind} (cast them with .astype('float32'))")
+
+
+def check_values(weights: dict) -> None:
+    """Raise `ValueError` naming a weight whose products would overflow: every score would be infinity or NaN."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
+        largest = float(np.abs(np.asarray(leaf)).max(initial=0.0))
+        if not largest < LARGEST_WEIGHT:
+            name = "/".join(str(getattr(part, "key", part)) for part in path)
+            raise ValueError(
+                f"weights: {name}: expected values below {LARGEST_WEIGHT:g}, got {largest:g}: scores would overflow"
+            )

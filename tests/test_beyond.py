@@ -7,6 +7,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from documents import block
 from test_evaluate_command import PROTOCOLS, call, folder, rows, write  # noqa: F401  (fixtures)
 
 from easrec_jax.data.features import ItemFeatures
@@ -57,7 +58,7 @@ def test_the_command_says_it_only_where_asked(call, folder, rows, tmp_path):  # 
 
 @pytest.mark.parametrize("name", ["users.parquet", "users.jsonl"])
 @pytest.mark.parametrize("split", ["leave-one-out", "ratio:0.6/0.2/0.2"])
-def test_the_file_of_all_users_holds_the_figures(call, folder, rows, tmp_path, name, split):  # noqa: F811
+def test_the_file_of_all_users_holds_the_figures(call, folder, rows, tmp_path, monkeypatch, name, split):  # noqa: F811
     path, out = write(tmp_path / "a.csv", rows), tmp_path / name
     arguments = (
         folder,
@@ -85,6 +86,11 @@ def test_the_file_of_all_users_holds_the_figures(call, folder, rows, tmp_path, n
             np.testing.assert_allclose(hits, mine["recall@10"])
         else:
             assert mine["items"].null_count() == len(mine)
+    if name == "users.parquet":
+        _, mean = block("import polars", "docs/evaluate.md").splitlines()
+        monkeypatch.chdir(tmp_path)
+        for protocol, figure in eval(mean, {"pl": pl}).iter_rows():
+            assert figure == pytest.approx(done["figures"][protocol]["ndcg@10"])
     user, targets = frame.filter(pl.col("protocol") == "full").select("user", "targets").row(0)
     history = [item for name, item, _ in rows if name == user]
     assert set(targets) == set(history[-1:] if split == "leave-one-out" else history[len(history) * 8 // 10 :])

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from documents import block
 from tiny import SPLIT, TINY, poisoned
 
 from easrec_jax.config import RetrainConfig, SearchConfig
@@ -116,6 +117,16 @@ def test_the_guides_other_lines(elastic, config, call_here):
     small = Recommender.load("runs/elastic/model").with_budget(cheap["cost"])
     ((best, _),) = small.recommend([["i17"]], k=1)[0:1][0]
     assert best in call_here("recommend", "runs/elastic/model", "--history", "i17", "--budget", cheap["cost"])
+    names: dict = {"Recommender": Recommender}
+    *lines, last = block('recommender = Recommender.load("runs/elastic/model")', "docs/guide.md").splitlines()
+    exec("\n".join(lines).replace("0.1", str(cheap["cost"])), names)
+    answers, results, cost, front = eval(last, names)
+    assert (
+        len(answers[0]) == 5
+        and results == cheap["test"]
+        and cost == cheap["cost"]
+        and len(front) == len(entries(elastic))
+    )
     assert f"{cheap['test']['full']['ndcg@10']:.4f}" in out["evaluate"]
     page = Path("report.html").read_text()
     assert 'type="range"' in page and page.count("<circle") == len(entries(elastic))

@@ -45,6 +45,8 @@ FILES: dict[str, bytes] = {
     "gzip_without_suffix.csv": gzip.compress(CSV),
     "x.inter": delimited("\t", ROWS, "user_id:token item_id:token timestamp:float"),
     "x.inter.gz": gzip.compress(delimited("\t", ROWS, "user_id:token item_id:token timestamp:float")),
+    "split.inter": delimited("\t", [(u, " ".join(items[:-1]), items[-1]) for u, items in WANTED.items()],
+                            "user_id:token item_id_list:token_seq item_id:token"),
     "x.dat": delimited("::", [(u, i, 4, t) for u, i, t in ROWS], ""),
     "u.data": delimited("\t", [(u, i, 4, t) for u, i, t in ROWS], ""),
     "three.dat": delimited("::", ROWS, ""),
@@ -63,6 +65,7 @@ FILES: dict[str, bytes] = {
     "json_lists.tsv": delimited("\t", [(u, json.dumps(items)) for u, items in WANTED.items()], "user items"),
     "x.parquet": parquet(FRAME),
     "lists.parquet": parquet(LISTS),
+    "replay.csv": delimited(",", ROWS, "query_id item_id timestamp"),
     "names.csv": delimited(",", ROWS, "customerID parentAsin EventTime"),
 }  # fmt: skip
 
@@ -73,6 +76,18 @@ def test_every_format_is_read_by_training_and_by_the_bulk_command(tmp_path, name
     data = read_interactions(tmp_path / name)
     assert decoded(data) == WANTED and list(data.user_ids.raw) == sorted(WANTED)
     assert bulk(tmp_path / name) == WANTED
+
+
+def test_a_row_for_each_beginning_of_a_history_is_refused(tmp_path):
+    """As in RecBole's training part of a split; its test part holds the whole."""
+    rows = [("u", "a b", "c"), ("u", "a", "b")]
+    (tmp_path / "x.train.inter").write_bytes(
+        delimited("\t", rows, "user_id:token item_id_list:token_seq item_id:token")
+    )
+    with pytest.raises(
+        ValueError, match="x.train.inter, line 3, column 'user_id': expected one row a user, 'u' is there"
+    ):
+        read_interactions(tmp_path / "x.train.inter")
 
 
 def test_zstd(tmp_path):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
+from documents import block
 from tiny import TINY
 
 from easrec_jax.architecture import Architecture
@@ -269,7 +270,7 @@ def folder(data, fitted, tmp_path_factory):
 FILE = "id,colour,price\ni14,blue|old,14\ni2,red,7\nx1,red,\nx2,green,\n"
 
 
-def test_new_items_get_the_rows_that_training_would_have_given_them(folder, fitted, call_here, tmp_path):
+def test_new_items_get_the_rows_that_training_would_have_given_them(folder, fitted, call_here, tmp_path, monkeypatch):
     (tmp_path / "new.csv").write_text(FILE)
     vectors = raw_features().vectors
     pl.DataFrame({"item_id": ["i14"], "vector": [vectors[14].tolist()]}).write_parquet(tmp_path / "new.parquet")
@@ -285,6 +286,12 @@ def test_new_items_get_the_rows_that_training_would_have_given_them(folder, fitt
     old, new = (model.weights["tables"]["items"] for model in (before, after))
     np.testing.assert_allclose(new[14], item_table(fitted.weights)[14], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(new[:14], old)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/featured").mkdir(parents=True)
+    (tmp_path / "runs/featured/model").symlink_to(folder)
+    names: dict = {}
+    exec(block("from easrec_jax.serving.new_items", "docs/guide.md").replace('""', '"new.parquet"'), names)
+    assert names["recommender"].item_ids == after.item_ids
     recommender = Recommender(after)
     best = recommender.recommend([["i2", "i4", "i6"]], k=3, allow=["i14", "x1", "i13"])[0]
     assert best[0][0] == "i14", "blue and old as the history"

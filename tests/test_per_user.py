@@ -43,6 +43,8 @@ def test_everyone_is_answered_as_by_the_size_of_his(routed):
         assert [item for item, _ in answer] == [item for item, _ in expected]
         np.testing.assert_allclose([s for _, s in answer], [s for _, s in expected], atol=1e-4)
         np.testing.assert_allclose(routed.score(user, ["i9", "i4"]), one.score(user, ["i9", "i4"]), atol=1e-4)
+    (user, one) = next((user, one) for user, one in zip(USERS, own, strict=True) if one.cost < 1 and len(user) > 1)
+    assert routed.explain(user, "i9") == one.explain(user, "i9")
 
 
 def test_a_stream_answers_as_its_size_and_is_kept(routed, tmp_path):

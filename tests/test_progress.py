@@ -112,15 +112,38 @@ def test_clock(seconds, text):
     assert clock(seconds) == text
 
 
-def test_an_interrupt_outside_of_the_steps_is_one_line_and_no_success(monkeypatch, capsys):
-    """So that `search && retrain` ends there."""
-
-    def command():
-        raise KeyboardInterrupt
-
+@pytest.fixture
+def ended(monkeypatch, capsys):
+    """`ended(error)`: exit status and stderr of a command that raises it."""
     monkeypatch.setattr(cli, "setup_jax", lambda: None)
     monkeypatch.setattr(cli, "use_huge_pages", lambda: None)
     monkeypatch.setattr(cli.warnings, "showwarning", cli.warnings.showwarning)  # put back after
-    with pytest.raises(SystemExit) as ended:
-        cli.main(command)
-    assert ended.value.code == 130 and capsys.readouterr().err == "interrupted\n"
+
+    def run(error: BaseException) -> tuple[object, str]:
+        def command():
+            raise error
+
+        with pytest.raises(SystemExit) as end:
+            cli.main(command)
+        return end.value.code, capsys.readouterr().err
+
+    return run
+
+
+def test_an_interrupt_outside_of_the_steps_is_one_line_and_no_success(ended):
+    """So that `search && retrain` ends there."""
+    assert ended(KeyboardInterrupt()) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, MemoryError])
+def test_too_little_memory_is_one_line_with_the_flags_that_help(ended, kind):
+    code, said = ended(kind("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.\nmore"))
+    assert code == 2 and said.startswith(
+        "error: out of memory: RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.; "
+    )
+    assert "--retrain.batch_size" in said and len(said.splitlines()) == 1
+
+
+def test_an_error_of_the_program_keeps_its_traceback(ended):
+    with pytest.raises(RuntimeError, match="else"):
+        ended(RuntimeError("something else"))

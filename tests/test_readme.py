@@ -1,9 +1,11 @@
-"""The recipes of README and tutorial, run as they are written (installations are left out, and trainings are cut short)."""
+"""The recipes of README, tutorial and other pages, run as they are written (installations are left out, and trainings are cut short)."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pickle
 import re
 import shlex
 import subprocess
@@ -13,11 +15,13 @@ import urllib.request
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import polars as pl
 import pytest
+from documents import PAGES, ROOT, block
 
 from easrec_jax.architecture import full_architecture
 from easrec_jax.config import Config
@@ -25,9 +29,10 @@ from easrec_jax.config_files import load_config, to_json
 from easrec_jax.data.split import Split
 from easrec_jax.data.synthetic import planted
 from easrec_jax.models.network import Network
+from easrec_jax.serving.answer_table import answer_table
 from easrec_jax.serving.artifact import Model, save_model
+from easrec_jax.serving.recommend import Recommender
 
-ROOT = Path(__file__).parent.parent
 TUTORIAL = "docs/tutorial.md"
 SHORT = [
     "--search.epochs=2",
@@ -40,13 +45,6 @@ SHORT = [
     "--retrain.baselines",
     "popularity",
 ]
-
-
-def block(first: str, page: str = "README.md") -> str:
-    """The indented block of a page that holds a line starting with `first`."""
-    blocks = re.findall(r"(?:^    .*\n)+", (ROOT / page).read_text(), re.MULTILINE)
-    (found,) = [b for b in blocks if any(line[4:].startswith(first) for line in b.splitlines())]
-    return "\n".join(line[4:] for line in found.splitlines())
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +162,68 @@ def test_one_file(folder, monkeypatch):
     assert len(set(names["best"]) - {None, "m3", "i17"}) == 10
 
 
+def test_blocks_of_users_on_an_engine(folder, monkeypatch):
+    """On a stand-in of each engine, which hands its blocks over as Ray and Spark do."""
+    model = Recommender.load(folder / "runs/demo/model")
+    users = pl.DataFrame({"user": ["a", "b"], "history": [["i1"], ["i2", "i3"]]})
+    wanted = [answer_table(model, block)["items"].to_list() for block in users.iter_slices(1)]
+    done = []
+
+    def map_batches(kind, *, fn_constructor_args, **_):
+        answer = kind(*fn_constructor_args)
+        done.extend(answer(block).to_batches()[0] for block in users.iter_slices(1))
+        return SimpleNamespace(write_parquet=lambda address: None)
+
+    def map_in_arrow(function, schema):
+        assert schema == "user string, items array<string>, scores array<float>"
+        done.extend(function(users.iter_slices(1)))
+        return SimpleNamespace(write=SimpleNamespace(parquet=lambda address: None))
+
+    data = SimpleNamespace(read_parquet=lambda *_, **__: SimpleNamespace(map_batches=map_batches))
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(data=data))
+    monkeypatch.setattr(pl.DataFrame, "to_arrow", lambda self: SimpleNamespace(to_batches=lambda: [self]))
+    monkeypatch.setattr(Recommender, "load", lambda name: model)
+    names = {"users": SimpleNamespace(mapInArrow=map_in_arrow)}
+    for first in ("import ray", "def answer(blocks)"):
+        done.clear()
+        exec(block(first, "docs/scale.md"), names | {"Recommender": Recommender, "answer_table": answer_table})
+        assert [answers["items"].to_list() for answers in done] == wanted
+
+
+class Spawned:
+    """A pool of workers that get pickles, in this process."""
+
+    def __init__(self, method: str) -> None:
+        assert method == "spawn"
+
+    def Pool(self, workers: int) -> contextlib.nullcontext:
+        return contextlib.nullcontext(self)
+
+    def map(self, function, jobs: list) -> list:
+        return [function(pickle.loads(pickle.dumps(job))) for job in jobs]
+
+
+def test_workers_that_are_spawned(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("multiprocessing.get_context", Spawned)
+    exec(block("import multiprocessing", "docs/troubleshooting.md"), {"__name__": "__main__"})
+    (best,) = eval(capsys.readouterr().out)
+    assert len(best) == 3
+
+
+def test_compiled_programs_are_kept(folder, monkeypatch):
+    """Where the page says; that a recommender compiles beforehand is known elsewhere."""
+    monkeypatch.chdir(folder)
+    warmed = []
+    monkeypatch.setattr(Recommender, "warm_up", lambda self, k: warmed.append(k))
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        exec(block("import jax", "docs/troubleshooting.md"), {})
+        assert jax.config.jax_compilation_cache_dir == "programs" and warmed == [10]
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
 def test_everyone_an_index_a_report(folder):
     for line in block("python bin/serve.py runs/demo/model", TUTORIAL).splitlines():
         if "serve.py" not in line and "report.py" not in line:
@@ -229,27 +289,7 @@ def test_the_front_page_is_short_and_its_table_stands_in_the_pages_behind_it():
     assert figures and not [line for line in figures if line not in behind]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "README.md",
-        "docs/tutorial.md",
-        "docs/guide.md",
-        "docs/design.md",
-        "docs/extend.md",
-        "docs/results/elastic.md",
-        "docs/results/adarec.md",
-        "docs/results/field.md",
-        "docs/evaluate.md",
-        "docs/experiments.md",
-        "docs/scale.md",
-        "docs/results.md",
-        "docs/results/field.md",
-        "docs/results/movielens-1m.md",
-        "docs/results/speed.md",
-        "benchmarks/README.md",
-    ],
-)
+@pytest.mark.parametrize("name", PAGES)
 def test_links_lead_to_files_and_headings(name):
     path = ROOT / name
     for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", path.read_text()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import jax
@@ -188,6 +189,28 @@ def test_without_a_known_item_candidates_are_scored_by_popularity(recommender):
     assert "scored by popularity" in str(caught[-1].message)
     with pytest.warns(UserWarning, match="no known item, so no answer"):
         assert recommender.score(["zzz"], items) == [None] * len(items)
+
+
+@pytest.mark.parametrize("history", [["i1", "zzz", "i5", "i1"], [f"i{k % 7}" for k in range(11)]])
+def test_an_event_explains_by_what_the_score_is_without_it(recommender, history):
+    """Repeated items apart, of a history longer than the network reads the last events."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an unknown item
+        effects = recommender.explain(history, "i9")
+        (whole,) = recommender.score(history, ["i9"])
+        for place, item, effect in effects:
+            (without,) = recommender.score(history[:place] + history[place + 1 :], ["i9"])
+            assert item == history[place] and effect == pytest.approx(whole - without, abs=1e-5)
+    known = [place for place, item in enumerate(history) if item != "zzz"]
+    assert sorted(effect.place for effect in effects) == known[-8:]
+    assert [effect.effect for effect in effects] == sorted((effect.effect for effect in effects), reverse=True)
+
+
+def test_what_cannot_be_explained(recommender):
+    with pytest.raises(ValueError, match="^item: unknown items 'zzz'"):
+        recommender.explain(["i1", "i2"], "zzz")
+    with pytest.raises(ValueError, match="history: expected 2 known events or more, to leave one out, got 1"):
+        recommender.explain(["i1"], "i2")
 
 
 def test_similar_items_are_the_nearest_by_cosine(recommender):

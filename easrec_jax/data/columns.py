@@ -12,7 +12,7 @@ words = str.split
 # The usual names, the surest first. Never one that also names a rating, a count or a duration.
 USERS = words("""user_id user uid customer_id customer visitor_id visitor reviewer_id reviewer client_id client member_id member
     account_id account profile_id person_id buyer_id listener_id reader_id viewer_id player_id subscriber_id guest_id
-    user_name user_hash user_sha1 msno session_id session device_id cookie_id""")
+    user_name user_hash user_sha1 msno session_id session device_id cookie_id query_id""")
 ITEMS = words("""item_id item iid movie_id product_id parent_asin asin sku stock_code article_id track_id song_id video_id book_id
     isbn game_id app_id news_id business_id gmap_id venue_id poi_id location_id place_id recipe_id content_id document_id
     course_id job_id offer_id goods_id anime_id artist_id movie product article track song video book game""")

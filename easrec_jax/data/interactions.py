@@ -90,14 +90,22 @@ class Interactions:
     User u (from 0) has the raw id `user_ids.raw[u]` and the history `items[offsets[u]:offsets[u + 1]]`.
     """
 
-    items: np.ndarray  # int32 [interactions], inner ids 1..num_items, each history in time order
-    offsets: np.ndarray  # int64 [users + 1]
+    items: np.ndarray
+    """int32 [interactions], inner ids 1..num_items, each history in time order."""
+    offsets: np.ndarray
+    """int64 [users + 1]."""
     user_ids: IdMap
+    """Raw ids of users, in the order of `offsets`."""
     item_ids: IdMap
-    dropped_users: int = 0  # users of the file that k_core or min_history removed
-    notes: tuple[str, ...] = ()  # what the reader left out, a line each
-    part_ends: np.ndarray | None = None  # int64 [users 2], where training and validation end; None: leave-one-out
-    features: ItemInputs | None = None  # what networks read of each item; None: its id alone
+    """Raw ids of items."""
+    dropped_users: int = 0
+    """Users of the file that k_core or min_history removed."""
+    notes: tuple[str, ...] = ()
+    """What the reader left out, a line each."""
+    part_ends: np.ndarray | None = None
+    """int64 [users 2], where training and validation end; None: leave-one-out."""
+    features: ItemInputs | None = None
+    """What networks read of each item; None: its id alone."""
 
     def __post_init__(self) -> None:
         for array in (self.items, self.offsets, self.part_ends):

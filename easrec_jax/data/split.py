@@ -24,6 +24,7 @@ class Split:
     """
 
     data: Interactions
+    """The whole histories."""
 
     def __post_init__(self) -> None:
         if self.data.part_ends is None:

@@ -14,12 +14,13 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from easrec_jax.data.columns import Columns, are_named, excerpt
+from easrec_jax.data.columns import ITEMS, Columns, are_named, excerpt, usual
 from easrec_jax.data.inputs import File, read_lines
 from easrec_jax.data.quoted import read_quoted
 from easrec_jax.data.table import Table, check_distinct, wrong_width
 
 SEPARATORS = (",", "\t", ";", "|")
+LIST = "_list"  # so ends the name of a history in RecBole's split files
 ATOMIC_KINDS = ("token", "token_seq", "float", "float_seq")
 BLANK = ("", " ")  # separators that mean any number of blanks and tabs
 
@@ -103,7 +104,10 @@ def read_tsv(file: File, separator: str = "") -> Table:
 
 
 def read_atomic(file: File, separator: str = "") -> Table:
-    """RecBole's atomic files: fields between tabs under a header like `user_id:token`."""
+    """RecBole's atomic files: fields between tabs under a header like `user_id:token`.
+
+    A row of its split files is a history and the item after it, `item_id_list:token_seq` and `item_id:token`: one list here.
+    """
     lines, separator = filled_lines(file), separator or "\t"
     kinds: dict[str, str] = {}
     names: list[str] = []
@@ -117,7 +121,19 @@ def read_atomic(file: File, separator: str = "") -> Table:
         kinds[name] = kind
     check_distinct(file.path, lines.place(0), names)
     lines = lines.below_header()
-    return Table(file.path, lines.stripped(separator, names), lines.place, kinds)
+    columns = _with_last_item(lines.stripped(separator, names), kinds)
+    return Table(file.path, columns, lines.place, {name: kinds[name] for name in columns})
+
+
+def _with_last_item(columns: dict[str, pl.Series], kinds: dict[str, str]) -> dict[str, pl.Series]:
+    """The columns with each item that comes after a history at its end, where a file has both."""
+    for history in [name for name, kind in kinds.items() if kind == "token_seq" and name.endswith(LIST)]:
+        last = history.removesuffix(LIST)
+        if kinds.get(last) == "token" and usual([last], ITEMS):
+            both = pl.select(pl.concat_str(columns[history], columns[last], separator=" ").str.strip_chars())
+            columns = columns | {history: both.to_series()}
+            del columns[last]
+    return columns
 
 
 def read_pairs(file: File, separator: str = "") -> Table:

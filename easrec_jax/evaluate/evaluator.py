@@ -51,16 +51,27 @@ class Evaluator:
     """The users, targets and negatives of one held-out part, drawn once and used for every model and epoch."""
 
     split: Split
+    """Data and what is held out of them."""
     part: Part
+    """Validation or test."""
     max_length: int
+    """Events that the network reads."""
     protocols: tuple[str, ...] = ("full",)
+    """Names, as `evaluate.protocols` has them."""
     ks: tuple[int, ...] = (10,)
+    """Cut-offs."""
     ties: str = "expected"
+    """Items that score as the target does: expected, the mean over their orders; pessimistic, above it."""
     batch_size: int = 32
+    """Users of `max_length` events a batch."""
     seed: int = 2000
+    """Of the sampled negatives and of `sample`."""
     buckets: int = BUCKETS
-    sample: int = 0  # users, drawn by the seed; 0: all that the split evaluates
-    layout: Layout | None = None  # of weights that lie on several devices; scores are then `hidden @ table.T`
+    """Static lengths of batches."""
+    sample: int = 0
+    """Users, drawn by the seed; 0: all that the split evaluates."""
+    layout: Layout | None = None
+    """Of weights that lie on several devices; scores are then `hidden @ table.T`."""
 
     def __post_init__(self) -> None:
         parsed = tuple(parse_protocol(name) for name in self.protocols)

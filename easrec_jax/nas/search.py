@@ -51,17 +51,29 @@ class Found(NamedTuple):
     """What a search leaves: the pick, whom it was compared with, and the supernet after the last step, if one was trained."""
 
     architecture: Architecture
+    """The pick."""
     finalists: tuple[Finalist, ...]
-    item_ids: IdMap  # of the rows of the item table
+    """Networks that it was compared with."""
+    item_ids: IdMap
+    """Of the rows of the item table."""
     supernet: Supernet | None
-    weights: Any  # of the supernet
-    arch: Any  # the strategy's parameters
-    shares: dict[str, Any] | None  # of each option, as `by_factor` has it
-    expected_cost: float | None  # under these shares
+    """None where every network was trained alone."""
+    weights: Any
+    """Of the supernet."""
+    arch: Any
+    """The strategy's parameters."""
+    shares: dict[str, Any] | None
+    """Of each option, as `by_factor` has it."""
+    expected_cost: float | None
+    """Under these shares."""
     epochs: int
-    finished: bool  # False: interrupted
-    computed: dict[str, Any]  # how often mixtures computed each block, as in `SearchState`
-    measured: tuple[Finalist, ...] = ()  # networks as they stand in the supernet, where the search ranks by that
+    """Epochs of the search."""
+    finished: bool
+    """False: interrupted."""
+    computed: dict[str, Any]
+    """How often mixtures computed each block, as in `SearchState`."""
+    measured: tuple[Finalist, ...] = ()
+    """Networks as they stand in the supernet, where the search ranks by that."""
 
     def cut(self) -> dict | None:
         """The pick's weights cut out of the supernet; None where none was trained."""

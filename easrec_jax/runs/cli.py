@@ -23,6 +23,11 @@ from easrec_jax.memory import use_huge_pages
 from easrec_jax.runs.workdir import MetricsLog
 
 CACHE_BYTES = 512 << 20  # of compiled programs
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # so begins what XLA says
+LESS_MEMORY = (
+    "smaller batches need less (--search.batch_size, --retrain.batch_size, --evaluate.batch_size, --limits.batch of serve), "
+    "so do a shorter --model.max_length and, with many items, --retrain.loss sampled"
+)
 FROM = re.compile(r"^--retrain\.from(?=$|=)")  # a field cannot have this name, a flag can
 
 
@@ -114,6 +119,11 @@ def fail(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error, for a message that holds it."""
+    return str(error).partition("\n")[0][:200]
+
+
 def main(command: Callable[[], Any]) -> NoReturn:
     """Run a command: user mistakes become one line, warnings too; EASREC_TRACEBACK=1 shows where they arose."""
     use_huge_pages()
@@ -129,12 +139,14 @@ def main(command: Callable[[], Any]) -> NoReturn:
             raise
         other = "; other settings are another run: --overwrite, or another --workdir"
         fail(f"{error}{other if isinstance(error, FloatingPointError) else ''}")
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if os.environ.get("EASREC_TRACEBACK"):
+            raise
+        if isinstance(error, MemoryError) or OUT_OF_MEMORY in str(error):
+            (_leave if _of_several() else fail)(f"out of memory: {first_line(error)}; {LESS_MEMORY}")
         if not _of_several():
             raise
-        _leave(
-            f"the run has lost a process, or its connection ({str(error).splitlines()[0][:200]}); start all again with --resume"
-        )
+        _leave(f"the run has lost a process, or its connection ({first_line(error)}); start all again with --resume")
     raise SystemExit(status or 0)
 
 

@@ -53,15 +53,25 @@ class Model(NamedTuple):
     """What a model folder holds."""
 
     architecture: AnyArchitecture
+    """The network."""
     weights: dict
+    """Nested dict of float32 arrays."""
     item_ids: IdMap
-    popularity: np.ndarray  # int64 [items + 1], training interactions by inner id
+    """Raw ids of the rows of the item table."""
+    popularity: np.ndarray
+    """int64 [items + 1], training interactions by inner id."""
     results: dict
-    titles: dict[str, str] = {}  # raw item id -> text to show
-    fingerprint: str = ""  # checksum of the weights; filled in by `load_model`
-    front: tuple[Size, ...] = ()  # of an elastic model: the networks that its weights hold, the cheapest first
-    route: Route | None = None  # of an elastic model: what chooses one of them for each user
-    features: FeatureWeights | None = None  # of a model trained with item features: what gives new items rows
+    """Content of results.json: data, architecture, figures by part and protocol."""
+    titles: dict[str, str] = {}
+    """Raw item id -> text to show."""
+    fingerprint: str = ""
+    """Checksum of the weights; filled in by `load_model`."""
+    front: tuple[Size, ...] = ()
+    """Of an elastic model: the networks that its weights hold, the cheapest first."""
+    route: Route | None = None
+    """Of an elastic model: what chooses one of them for each user."""
+    features: FeatureWeights | None = None
+    """Of a model trained with item features: what gives new items rows."""
 
 
 def save_tree(path: Path, tree: dict) -> None:

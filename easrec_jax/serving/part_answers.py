@@ -31,14 +31,18 @@ class Request:
     """What is asked for each user, and how the input is read."""
 
     k: int = 10
+    """Items for each user."""
     exclude_seen: bool = True
-    # "popular": who has no known item is answered by popularity; "skip": an empty list; "error"
+    """Leave out the items of the history."""
     on_unknown: str = "skip"
+    """Who has no known item: popular: is answered by popularity; skip: by an empty list; error: `ValueError`."""
     reading: Reading = field(default_factory=Reading)
-    titles: bool = False  # also write the items' titles
-    csv_safe: bool = False  # CSV and TSV: an apostrophe before what a spreadsheet would take for a formula
-    # interactions of a part, about: what memory is needed for, and what a killed run does again
+    titles: bool = False
+    """Also write the items' titles."""
+    csv_safe: bool = False
+    """CSV and TSV: an apostrophe before what a spreadsheet would take for a formula."""
     part_events: int = EVENTS_PER_PART
+    """Interactions of a part, about: what memory is needed for, and what a killed run does again."""
 
 
 class Done(NamedTuple):

@@ -15,17 +15,11 @@ from easrec_jax.architecture import Architecture
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.models.kinds import network_of
 from easrec_jax.models.network import item_table
-from easrec_jax.precision import methods_in_float32
-from easrec_jax.serving.answer import (
-    Answers,
-    by_popularity,
-    fetched,
-    most_popular,
-    named,
-    offsets_of,
-)
+from easrec_jax.precision import check_values, methods_in_float32
+from easrec_jax.serving.answer import Answers, by_popularity, fetched, most_popular, named, offsets_of
 from easrec_jax.serving.arguments import check_ids, whole_k
 from easrec_jax.serving.artifact import Model, load_model
+from easrec_jax.serving.explain import Effect, effects_of, largest_first
 from easrec_jax.serving.export import export_file
 from easrec_jax.serving.forks import refuse_fork
 from easrec_jax.serving.ids import OnUnknown, encode_histories, encode_ids, is_lost
@@ -37,7 +31,6 @@ from easrec_jax.serving.sizes import Size, cut, fingerprint_of, size_within
 from easrec_jax.serving.streaming import Stream
 
 AnyStream = Stream | RoutedStream
-LARGEST_WEIGHT = 1e15  # products of larger ones leave float32
 
 
 @methods_in_float32
@@ -55,7 +48,7 @@ class Recommender:
         """`whole`: that of the largest size, of which the model is another. `routed`: what answers, a network for each user."""
         refuse_fork()
         if whole is None:
-            _check_values(model.weights)
+            check_values(model.weights)
         self._whole = whole or self
         self._sizes: dict[Architecture, Recommender] = {}  # of the whole: its others, once asked for
         self._per_user: Recommender | None = None  # the same
@@ -233,7 +226,7 @@ class Recommender:
         inner = encode_ids(self.item_ids, candidates, on_unknown, "candidates")
         known = encode_histories(self.item_ids, [history], on_unknown)
         if len(known[0]):
-            one = self.one if self.routed is None else self.routed.networks[self.routed.choose(*flat(known))[0]]
+            one = self._network_of(known)
             vectors = np.asarray(one.programs.vectors(one.weights, padded_ids(inner)))[: len(inner)]
             scores = vectors @ one.hidden(*flat(known))[0]
         elif is_lost(0, len(history), on_unknown):
@@ -242,6 +235,22 @@ class Recommender:
             warnings.warn("a history without a known item: scored by popularity", stacklevel=2)
             scores = self.popularity[inner]
         return [float(score) if item else None for score, item in zip(scores, inner, strict=True)]
+
+    def explain(self, history: Sequence[Any], item: Any, *, on_unknown: OnUnknown = "skip") -> list[Effect]:
+        """The events of a history that the network reads, those first that raise the score of `item` most.
+
+        An effect is the score less that without the event, all computed at once. That is true of any network; effects do not
+        add up to the score. Unknown ids in the history are skipped, with a warning. Raises `ValueError` on an unknown item
+        and where the history has fewer than two known events.
+        """
+        (inner,) = encode_ids(self.item_ids, [item], "error", "item")
+        (known,) = encoded = encode_histories(self.item_ids, [history], on_unknown)
+        effects = effects_of(self._network_of(encoded), known, int(inner))
+        return largest_first(self.item_ids, self.item_ids.encode(history), effects)
+
+    def _network_of(self, history: list[np.ndarray]) -> OneNetwork:
+        """What answers the one history, of inner ids."""
+        return self.one if self.routed is None else self.routed.networks[self.routed.choose(*flat(history))[0]]
 
     def similar(self, items: Sequence[Any], k: SupportsIndex = 10) -> Answers:
         """The k items nearest to each item, as (raw item id, cosine of the item vectors). Raises `ValueError` on unknown ids."""
@@ -337,14 +346,3 @@ class Recommender:
     def _popular(self, k: int, offsets: np.ndarray | None) -> list[tuple[str, float]]:
         best = most_popular(self.ranking, k, offsets)
         return list(zip(self.item_ids.decode(best), self.popularity[best].astype(float).tolist(), strict=True))
-
-
-def _check_values(weights: dict) -> None:
-    """Raise `ValueError` naming a weight whose products would overflow: every score would be infinity or NaN."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
-        largest = float(np.abs(np.asarray(leaf)).max(initial=0.0))
-        if not largest < LARGEST_WEIGHT:
-            name = "/".join(str(getattr(part, "key", part)) for part in path)
-            raise ValueError(
-                f"weights: {name}: expected values below {LARGEST_WEIGHT:g}, got {largest:g}: scores would overflow"
-            )

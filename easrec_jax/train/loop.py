@@ -23,9 +23,13 @@ class Run(NamedTuple):
     """Where a run keeps its checkpoints, and whom it tells how far it is."""
 
     checkpoints: Checkpoints | None = None
-    resume: bool = False  # go on from the newest checkpoint, if there is one
-    on_step: Callable[[dict], Any] | None = None  # told about twice a second: step, epoch, rates, seconds left
-    on_epoch: Callable[[dict], Any] | None = None  # told one record an epoch
+    """None: none are kept."""
+    resume: bool = False
+    """Go on from the newest checkpoint, if there is one."""
+    on_step: Callable[[dict], Any] | None = None
+    """Told about twice a second: step, epoch, rates, seconds left."""
+    on_epoch: Callable[[dict], Any] | None = None
+    """Told one record an epoch."""
 
 
 QUIET = Run()
