@@ -53,6 +53,7 @@ ACCOUNT = {
         "test_elastic_model.test_the_guides_other_lines",
         "test_elastic_model.test_one_of_the_front_is_trained_alone",
         "test_elastic_model.test_the_guides_lines_of_a_size_for_each_user",
+        f"{SHOWN}; what it does is in tests/http/test_swap.py",
         "test_readme.test_one_file",
         "test_adarec_commands.test_a_student_is_found_taught_and_served",
     ],
