@@ -102,6 +102,17 @@ def load_front(folder: Path, space: Space) -> tuple[tuple[Finalist, ...], str]:
     return tuple(found), file_digest(path)
 
 
+def check_times(source: Path, architecture: AnyArchitecture, config: Config) -> None:
+    """Raise `ValueError` where a network reads other times than the config's do."""
+    there = architecture.times if isinstance(architecture, Architecture) else "no"
+    check(
+        config.model.times == there,
+        "model.times",
+        f"{there}, as the network of {source} reads them",
+        config.model.times,
+    )
+
+
 def load_pick(folder: Path, config: Config) -> tuple[AnyArchitecture, dict, str]:
     """(the pick of a finished search, how it was chosen, the file's checksum). Errors name files."""
     path = folder / "architecture.json"
@@ -114,6 +125,7 @@ def load_pick(folder: Path, config: Config) -> tuple[AnyArchitecture, dict, str]
             f"model.max_length: expected {architecture.max_length} as in the search ({path}), "
             f"got {config.model.max_length}: search again, or use its length"
         )
+    check_times(path, architecture, config)
     if isinstance(architecture, Architecture):
         space_of(config).network(architecture)
     else:
