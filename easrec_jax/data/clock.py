@@ -35,9 +35,17 @@ class Timed(NamedTuple):
 Events = Any  # inner ids [batch length], or `Timed`
 
 
+class TimedHistory(NamedTuple):
+    """One user's events with their times, and when something is asked for."""
+
+    items: np.ndarray  # int32 [events], inner ids
+    times: np.ndarray  # float64 [events], seconds since 1970
+    now: float = np.nan  # the same; NaN: not known
+
+
 def items_of(events: Events) -> Any:
     """The inner ids."""
-    return events.items if isinstance(events, Timed) else events
+    return events.items if isinstance(events, Timed | TimedHistory) else events
 
 
 def replaced(events: Events, items: Any) -> Events:
@@ -79,3 +87,17 @@ def event_codes(seconds: np.ndarray, ends: np.ndarray) -> np.ndarray:
     begins = ends[:-1]
     codes[begins[begins < ends[1:]], 0] = FIRST
     return codes
+
+
+def timed_flat(items: np.ndarray, ends: np.ndarray, times: np.ndarray, now: np.ndarray) -> Timed:
+    """Histories one after the other with their codes: `request` is [users 3], of each user's request at `now` [users], NaN unknown.
+
+    User u's events are at `items[ends[u]:ends[u + 1]]`; what follows the last is padding.
+    """
+    before = np.zeros(len(items), np.uint8)
+    before[: len(times)] = event_codes(times, ends)[:, 0]
+    request = np.tile(UNKNOWN_REQUEST, (len(ends) - 1, 1))
+    known = np.flatnonzero((ends[1:] > ends[:-1]) & ~np.isnan(now))
+    if len(known):
+        request[known] = request_codes(now[known], now[known] - times[ends[known + 1] - 1])
+    return Timed(items, before, request)

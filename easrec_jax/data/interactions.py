@@ -217,6 +217,13 @@ class Interactions:
             raise ValueError(f"unknown users {some}: not among the {self.num_users} of the data{dropped}")
         return [self.item_ids.decode(self.history(number - 1)) for number in inner.tolist()]
 
+    def times_of(self, user_ids: Sequence[Any]) -> list[np.ndarray]:
+        """The times of `histories_of` users that are here, seconds since 1970; `ValueError` where they are not kept."""
+        if self.times is None:
+            raise ValueError("the data keep no times: read them with times=True")
+        users = (self.user_ids.encode(user_ids) - 1).tolist()
+        return [self.times[self.offsets[user] : self.offsets[user + 1]] for user in users]
+
     def counts(self) -> dict[str, int | float]:
         """The sizes to print and record."""
         lengths = self.lengths

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from easrec_jax.architecture import Architecture
 from easrec_jax.config import DataConfig, EvaluateConfig
 from easrec_jax.data.features import ItemFeatures
 from easrec_jax.data.interactions import IdMap, Interactions
@@ -118,7 +117,7 @@ def evaluate_models(
     loaded = [*sides[0], *sides[1]]
     ids = _common_ids((*models, *against), loaded)
     started = time.perf_counter()
-    everything, truth = load_data(data, seed=seed, times=any(map(_reads_times, loaded)))
+    everything, truth = load_data(data, seed=seed, times=any(one.architecture.reads_times for one in loaded))
     known, left_out = everything.restricted_to(ids)
     features = _features(data, known, truth if ids == everything.item_ids else None) if wanted.beyond else None
     split = Split(known)
@@ -198,13 +197,9 @@ def _common_ids(paths: Sequence[Path], loaded: Sequence[Recommender]) -> IdMap:
     return model.item_ids
 
 
-def _reads_times(model: Recommender) -> bool:
-    return isinstance(model.architecture, Architecture) and model.architecture.reads_times
-
-
 def _reads(model: Recommender) -> tuple[int, bool]:
     """What a model reads of a history: how many events, and whether their times."""
-    return model.architecture.max_length, _reads_times(model)
+    return model.architecture.max_length, model.architecture.reads_times
 
 
 def _evaluators(

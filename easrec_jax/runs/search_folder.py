@@ -104,13 +104,8 @@ def load_front(folder: Path, space: Space) -> tuple[tuple[Finalist, ...], str]:
 
 def check_times(source: Path, architecture: AnyArchitecture, config: Config) -> None:
     """Raise `ValueError` where a network reads other times than the config's do."""
-    there = architecture.times if isinstance(architecture, Architecture) else "no"
-    check(
-        config.model.times == there,
-        "model.times",
-        f"{there}, as the network of {source} reads them",
-        config.model.times,
-    )
+    there, got = architecture.times, config.model.times
+    check(got == there, "model.times", f"{there}, as the network of {source} reads them", got)
 
 
 def load_pick(folder: Path, config: Config) -> tuple[AnyArchitecture, dict, str]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from easrec_jax.models.kinds import Served
-from easrec_jax.models.network import item_table
+from easrec_jax.models.network import Network, item_table
 from easrec_jax.nn.best import best_items
 
 
@@ -23,6 +23,7 @@ class Programs(NamedTuple):
     top_of_hidden: Callable  # the same from hidden states [batch width]
     nearest: Callable  # inner ids [batch], k -> (cosines, inner ids), [batch k] each
     vectors: Callable  # inner ids [any] -> [any width], of the items
+    read_out: Callable  # hidden states of a stream [batch width], codes of requests [batch 3] -> [batch width]
 
 
 @lru_cache(maxsize=16)
@@ -46,5 +47,9 @@ def programs(network: Served) -> Programs:
     def vectors(weights: dict, items: Array) -> Array:
         return item_table(weights)[items]
 
+    def read_out(weights: dict, states: Array, request: Array) -> Array:
+        assert isinstance(network, Network), "cells read no times"
+        return network.read_out(weights, states, request)
+
     jit = partial(jax.jit, static_argnames="k")
-    return Programs(jax.jit(hidden), jit(top), jit(top_of_hidden), jit(nearest), jax.jit(vectors))
+    return Programs(jax.jit(hidden), jit(top), jit(top_of_hidden), jit(nearest), jax.jit(vectors), jax.jit(read_out))

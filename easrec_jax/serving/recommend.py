@@ -12,32 +12,26 @@ import jax
 import numpy as np
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.data.clock import Events, items_of
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.models.kinds import network_of
 from easrec_jax.models.network import item_table
 from easrec_jax.precision import methods_in_float32
-from easrec_jax.serving.answer import (
-    Answers,
-    by_popularity,
-    fetched,
-    most_popular,
-    named,
-    offsets_of,
-)
+from easrec_jax.serving.answer import Answers, by_popularity, fetched, most_popular, named, offsets_of_ids
 from easrec_jax.serving.arguments import check_ids, whole_k
 from easrec_jax.serving.artifact import Model, load_model
 from easrec_jax.serving.export import export_file
 from easrec_jax.serving.forks import refuse_fork
 from easrec_jax.serving.ids import OnUnknown, encode_histories, encode_ids, is_lost
-from easrec_jax.serving.one import OneNetwork
+from easrec_jax.serving.one import OneNetwork, check_values
 from easrec_jax.serving.route import HOW_TO
 from easrec_jax.serving.routed import RoutedNetworks, RoutedStream
 from easrec_jax.serving.shapes import flat, padded_ids, rounded_up, row_counts
 from easrec_jax.serving.sizes import Size, cut, fingerprint_of, size_within
 from easrec_jax.serving.streaming import Stream
+from easrec_jax.serving.when import stamps_of, timed_histories
 
 AnyStream = Stream | RoutedStream
-LARGEST_WEIGHT = 1e15  # products of larger ones leave float32
 
 
 @methods_in_float32
@@ -55,7 +49,7 @@ class Recommender:
         """`whole`: that of the largest size, of which the model is another. `routed`: what answers, a network for each user."""
         refuse_fork()
         if whole is None:
-            _check_values(model.weights)
+            check_values(model.weights)
         self._whole = whole or self
         self._sizes: dict[Architecture, Recommender] = {}  # of the whole: its others, once asked for
         self._per_user: Recommender | None = None  # the same
@@ -169,6 +163,8 @@ class Recommender:
         allow: Iterable[Any] | None = None,
         deny: Iterable[Any] | None = None,
         on_unknown: OnUnknown = "skip",
+        times: Sequence[Sequence[float]] | None = None,
+        now: float | Sequence[float | None] | None = None,
     ) -> Answers:
         """The k best next items of each history, as (raw item id, score), best first.
 
@@ -176,12 +172,14 @@ class Recommender:
         `exclude_seen` leaves out the items of the whole history, `deny` those items, `allow` all but those items; what
         is left may be fewer than k. An empty history is answered by popularity, with a warning (scores: interactions).
         Unknown ids, those of `allow` too: "skip" warns and uses the rest, "error" raises; a history of unknown ids alone is
-        answered by an empty list and a warning, with "popular" by popularity. Unknown ids in `deny` change nothing. Raises
-        `ValueError` on a k that is not 1 to the number of items, and on tables and arrays of more axes than one.
+        answered by an empty list and a warning, with "popular" by popularity. Unknown ids in `deny` change nothing. `times` and
+        `now`, of a model that reads them: `when.timed_histories`; what is not given is taken for what it was in training, on average.
+        Raises `ValueError` on a k that is not 1 to the number of items, and on tables and arrays of more axes than one.
         """
         k = whole_k(k, len(self.item_ids))
-        offsets = self._offsets(allow, deny, on_unknown)
-        items, ends = flat(encode_histories(self.item_ids, histories, on_unknown))
+        offsets = offsets_of_ids(self.item_ids, allow, deny, on_unknown)
+        encoded = encode_histories(self.item_ids, histories, on_unknown)
+        items, ends = flat(timed_histories(self, histories, encoded, times, now))
         answers = named(self.item_ids, *self.top_items(items, ends, k, exclude_seen=exclude_seen, offsets=offsets))
         nobody = np.flatnonzero(np.diff(ends) == 0).tolist()
         empty = [n for n in nobody if not is_lost(0, len(histories[n]), on_unknown)]
@@ -194,11 +192,16 @@ class Recommender:
     def recommend_users(
         self, data: Interactions, users: Sequence[Any], k: SupportsIndex = 10, **options: Any
     ) -> Answers:
-        """As `recommend`, with its options, for users of `data` by raw user id. Raises `ValueError` naming those it has not."""
+        """As `recommend`, with its options, for users of `data` by raw user id, with its times if the model reads them and it has any.
+
+        Raises `ValueError` naming those it has not.
+        """
+        if self.architecture.reads_times and data.times is not None:
+            options = {"times": data.times_of(users)} | options
         return self.recommend(data.histories_of(users), k, **options)
 
     def top_items(
-        self, items: np.ndarray, ends: np.ndarray, k: int, *, exclude_seen: bool = True, offsets: Any = None
+        self, items: Events, ends: np.ndarray, k: int, *, exclude_seen: bool = True, offsets: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """(scores, inner ids), [users k] each, of many users in arrays: user u's history is `items[ends[u]:ends[u + 1]]`.
 
@@ -207,23 +210,32 @@ class Recommender:
         """
         return self.answering.top_items(items, ends, k, exclude_seen=exclude_seen, offsets=offsets)
 
-    def hidden(self, items: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    def hidden(self, items: Events, ends: np.ndarray) -> np.ndarray:
         """As `embed`, float32 [users width], with the arguments of `top_items`."""
         return self.one.hidden(items, ends)
 
-    def embed(self, histories: Sequence[Sequence[Any]], *, on_unknown: OnUnknown = "skip") -> np.ndarray:
+    def embed(
+        self, histories: Sequence[Sequence[Any]], *, on_unknown: OnUnknown = "skip", times: Any = None, now: Any = None
+    ) -> np.ndarray:
         """float32 [histories width]: what each history is to the model; its inner product with an item vector is a score.
 
         A history without a known item is a row of zeros, with a warning unless it is empty.
         """
-        return self.hidden(*flat(encode_histories(self.item_ids, histories, on_unknown)))
+        encoded = encode_histories(self.item_ids, histories, on_unknown)
+        return self.hidden(*flat(timed_histories(self, histories, encoded, times, now)))
 
     def item_vectors(self) -> tuple[tuple[str, ...], np.ndarray]:
         """(raw ids, float32 [items width]): the vectors that score, for an index outside."""
         return tuple(self.item_ids.raw), np.asarray(item_table(self.weights))[1:]
 
     def score(
-        self, history: Sequence[Any], candidates: Sequence[Any], *, on_unknown: OnUnknown = "skip"
+        self,
+        history: Sequence[Any],
+        candidates: Sequence[Any],
+        *,
+        on_unknown: OnUnknown = "skip",
+        times: Sequence[float] | None = None,
+        now: float | None = None,
     ) -> list[float | None]:
         """The score of each candidate as the next item of one history, for re-ranking; None for an unknown candidate.
 
@@ -231,8 +243,9 @@ class Recommender:
         alone scores nothing (None for every candidate), with on_unknown "popular" by popularity.
         """
         inner = encode_ids(self.item_ids, candidates, on_unknown, "candidates")
-        known = encode_histories(self.item_ids, [history], on_unknown)
-        if len(known[0]):
+        known: Any = encode_histories(self.item_ids, [history], on_unknown)
+        known = timed_histories(self, [history], known, None if times is None else [times], now)
+        if len(items_of(known[0])):
             one = self.one if self.routed is None else self.routed.networks[self.routed.choose(*flat(known))[0]]
             vectors = np.asarray(one.programs.vectors(one.weights, padded_ids(inner)))[: len(inner)]
             scores = vectors @ one.hidden(*flat(known))[0]
@@ -255,20 +268,25 @@ class Recommender:
 
     # --------------------------------------------------------------------------------------------------- one event at a time
 
-    def start(self, histories: Sequence[Sequence[Any]], *, on_unknown: OnUnknown = "popular") -> AnyStream:
+    def start(
+        self, histories: Sequence[Sequence[Any]], *, on_unknown: OnUnknown = "popular", times: Any = None
+    ) -> AnyStream:
         """A batch of users after their histories (empty ones too), from which `update` goes on at constant work an event.
 
         A history without a known item begins like an empty one. Raises `ValueError` where the attention is bidirectional:
         it cannot stream.
         """
         encoded = encode_histories(self.item_ids, histories, "popular" if on_unknown == "skip" else on_unknown)
-        return self.answering.start(encoded)
+        return self.answering.start(timed_histories(self, histories, encoded, times, None))
 
-    def update(self, stream: AnyStream, items: Sequence[Any], *, on_unknown: OnUnknown = "skip") -> AnyStream:
+    def update(
+        self, stream: AnyStream, items: Sequence[Any], *, on_unknown: OnUnknown = "skip", times: Any = None
+    ) -> AnyStream:
         """The users after one more event each; None leaves a user as it is, an unknown id too, with a warning.
 
         Answers equal those of `recommend` on the same events. When a history has grown to N events, it is cut to its
-        latest N/2 and goes on from there, so work and memory stay bounded; `stream.count` says how many events count.
+        latest N/2 and goes on from there, so work and memory stay bounded; `stream.count` says how many events count. `times`: of the
+        events, one a user, None where it is not known.
         """
         self.answering.check(stream)
         check_ids(items, "items")
@@ -277,7 +295,8 @@ class Recommender:
         given = [item for item in items if item is not None]
         inner = np.zeros(len(items), np.int32)
         inner[[item is not None for item in items]] = encode_ids(self.item_ids, given, on_unknown, "items")
-        return self.answering.push(stream, inner)
+        stamps = stamps_of(self, stream, times, "times")
+        return self.answering.push(stream, inner, *([] if stamps is None else [stamps]))
 
     def recommend_from(
         self,
@@ -287,6 +306,7 @@ class Recommender:
         exclude_seen: bool = True,
         allow: Iterable[Any] | None = None,
         deny: Iterable[Any] | None = None,
+        now: float | Sequence[float | None] | None = None,
     ) -> Answers:
         """As `recommend`, for the users of a stream; `exclude_seen` leaves out the events that the stream still counts.
 
@@ -294,8 +314,9 @@ class Recommender:
         """
         self.answering.check(stream)
         k = whole_k(k, len(self.item_ids))
-        offsets = self._offsets(allow, deny, "skip")
-        found = self.answering.top_from(stream, k, exclude_seen=exclude_seen, offsets=offsets)
+        offsets = offsets_of_ids(self.item_ids, allow, deny, "skip")
+        options = {} if (asked := stamps_of(self, stream, now, "now")) is None else {"now": asked}
+        found = self.answering.top_from(stream, k, exclude_seen=exclude_seen, offsets=offsets, **options)
         answers = named(self.item_ids, *found)
         for number in np.flatnonzero(stream.count == 0):
             answers[number] = self._popular(k, offsets)
@@ -324,27 +345,6 @@ class Recommender:
             for count in row_counts(rounded_up(rows)):
                 self.recommend([[item] * length] * count, k)
 
-    def _offsets(self, allow: Iterable[Any] | None, deny: Iterable[Any] | None, on_unknown: str) -> np.ndarray | None:
-        """float32 [items + 1] of raw ids, None if all may be recommended; unknown ones in `deny` never are anyway."""
-        allowed = denied = None
-        if allow is not None:
-            allowed = encode_ids(self.item_ids, allow, on_unknown, "allow")
-        if deny is not None:
-            check_ids(deny, "deny")
-            denied = self.item_ids.encode(list(deny))
-        return offsets_of(len(self.item_ids), allowed, denied)
-
     def _popular(self, k: int, offsets: np.ndarray | None) -> list[tuple[str, float]]:
         best = most_popular(self.ranking, k, offsets)
         return list(zip(self.item_ids.decode(best), self.popularity[best].astype(float).tolist(), strict=True))
-
-
-def _check_values(weights: dict) -> None:
-    """Raise `ValueError` naming a weight whose products would overflow: every score would be infinity or NaN."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
-        largest = float(np.abs(np.asarray(leaf)).max(initial=0.0))
-        if not largest < LARGEST_WEIGHT:
-            name = "/".join(str(getattr(part, "key", part)) for part in path)
-            raise ValueError(
-                f"weights: {name}: expected values below {LARGEST_WEIGHT:g}, got {largest:g}: scores would overflow"
-            )
