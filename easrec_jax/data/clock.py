@@ -69,23 +69,25 @@ def as_seconds(times: np.ndarray, source: Any = "times") -> np.ndarray:
 
 
 def gap_codes(seconds: np.ndarray) -> np.ndarray:
-    """uint8, of gaps in seconds of any shape; what goes back in time counts as no time."""
-    octave = np.floor(np.log2(1.0 + np.maximum(seconds, 0.0)))
-    return (2 + np.minimum(octave, BUCKETS - 1)).astype(np.uint8)
+    """uint8, of gaps in seconds of any shape; what goes back in time counts as no time, NaN is not known."""
+    known = ~np.isnan(seconds)
+    octave = np.floor(np.log2(1.0 + np.maximum(np.where(known, seconds, 0.0), 0.0)))
+    return np.where(known, 2 + np.minimum(octave, BUCKETS - 1), UNKNOWN).astype(np.uint8)
 
 
 def request_codes(seconds: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """uint8 [... 3], of requests at these times (seconds since 1970) so many seconds after the event before."""
-    hours = np.floor(seconds / 3600.0).astype(np.int64)
-    weekday = (hours // 24 + 3) % 7  # 1970 began on a Thursday
-    return np.stack([gap_codes(gaps), HOURS + 1 + hours % 24, WEEKDAYS + 1 + weekday], -1).astype(np.uint8)
+    """uint8 [... 3], of requests at these times (seconds since 1970, NaN: not known) so many seconds after the event before."""
+    known = ~np.isnan(seconds)
+    hours = np.floor(np.where(known, seconds, 0.0) / 3600.0).astype(np.int64)
+    hour, weekday = 1 + hours % 24, 1 + (hours // 24 + 3) % 7  # 1970 began on a Thursday
+    return np.stack([gap_codes(gaps), HOURS + known * hour, WEEKDAYS + known * weekday], -1).astype(np.uint8)
 
 
 def event_codes(seconds: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """uint8 [events 3] of histories one after the other: user u's events are at `seconds[ends[u]:ends[u + 1]]`."""
+    """uint8 [events 3] of histories one after the other: user u's events are at `seconds[ends[u]:ends[u + 1]]`; NaN: not known."""
     codes = request_codes(seconds, np.diff(seconds, prepend=seconds[:1]))
-    begins = ends[:-1]
-    codes[begins[begins < ends[1:]], 0] = FIRST
+    begins = ends[:-1][ends[:-1] < ends[1:]]
+    codes[begins, 0] = np.where(np.isnan(seconds[begins]), UNKNOWN, FIRST)
     return codes
 
 
@@ -96,8 +98,7 @@ def timed_flat(items: np.ndarray, ends: np.ndarray, times: np.ndarray, now: np.n
     """
     before = np.zeros(len(items), np.uint8)
     before[: len(times)] = event_codes(times, ends)[:, 0]
-    request = np.tile(UNKNOWN_REQUEST, (len(ends) - 1, 1))
-    known = np.flatnonzero((ends[1:] > ends[:-1]) & ~np.isnan(now))
-    if len(known):
-        request[known] = request_codes(now[known], now[known] - times[ends[known + 1] - 1])
-    return Timed(items, before, request)
+    last = np.full(len(now), np.nan)
+    some = ends[1:] > ends[:-1]
+    last[some] = times[ends[1:][some] - 1]
+    return Timed(items, before, request_codes(now, now - last))

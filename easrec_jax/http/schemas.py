@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidato
 from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from easrec_jax.data.clock import EARLIEST, LATEST
 from easrec_jax.http.settings import Limits
 
 SUMMARY = (
@@ -138,6 +139,20 @@ def requests(limits: Limits, num_items: int) -> Requests:
     default_k = (k, min(10, most_k))
     optional_k = (k | None, Field(None, description="answer with the k best items too"))
 
+    time: Any = Annotated[float, Field(ge=EARLIEST, le=LATEST)]
+    each = list[time] | None
+    told = "seconds since 1970, of a model that reads times: "
+    times_of: dict[str, Any] = {
+        "now": (
+            time | None,
+            Field(None, description=told + "when it is asked for; null: what is usual in the training data"),
+        ),
+        "times": (each, Field(None, description=told + "of each event of the history")),
+    }
+    times_of_all = times_of | {
+        "times": (list[list[time]] | None, Field(None, description=told + "of each history's events"))
+    }
+
     def model(name: str, **fields: Any) -> Any:
         return create_model(name, __base__=_Strict, **fields)
 
@@ -145,9 +160,11 @@ def requests(limits: Limits, num_items: int) -> Requests:
         recommend=model(
             "RecommendRequest",
             histories=(histories, Field(examples=[[["i1", "i2"]]])),
-            k=default_k, on_unknown=unknown, **choice,
+            k=default_k, on_unknown=unknown, **choice, **times_of_all,
         ),
-        score=model("ScoreRequest", history=(history, ...), candidates=(many(item, limits.candidates), ...), on_unknown=unknown),
+        score=model(
+            "ScoreRequest", history=(history, ...), candidates=(many(item, limits.candidates), ...), on_unknown=unknown, **times_of
+        ),
         similar=model("SimilarRequest", items=(many(item, limits.histories, 1), ...), k=default_k, titles=titles),
         start=model("StartRequest", history=(history, []), k=optional_k, on_unknown=unknown, **choice),
         events=model("EventsRequest", items=(history, ...), k=optional_k, on_unknown=unknown, **choice),

@@ -32,20 +32,20 @@ def padded_ids(ids: np.ndarray, most: int | None = None) -> np.ndarray:
     return np.pad(ids, (0, rounded_up(max(len(ids), 1), most) - len(ids)))
 
 
-def flat(histories: Sequence[np.ndarray | TimedHistory]) -> tuple[Events, np.ndarray]:
+def flat(histories: Sequence[np.ndarray | TimedHistory], *, timed: bool = False) -> tuple[Events, np.ndarray]:
     """(items, ends) of many users in arrays: user u's history of inner ids is `items[ends[u]:ends[u + 1]]`.
 
-    One padding item follows the last history, so that there is something to read where there is none. Of histories with times
-    `items` is `Timed`, as `clock.timed_flat` has it.
+    One padding item follows the last history, so that there is something to read where there is none. Where some have times, or
+    `timed`, `items` is `Timed` as `clock.timed_flat` has it; of the others no time is known.
     """
     ids = [items_of(history) for history in histories]
     ends = np.cumsum([0, *map(len, ids)])
     items = np.concatenate([*ids, np.zeros(1, np.int32)])
-    timed = [history for history in histories if isinstance(history, TimedHistory)]
-    if not timed:
+    if not timed and not any(isinstance(history, TimedHistory) for history in histories):
         return items, ends
-    times, now = np.concatenate([history.times for history in timed]), np.array([history.now for history in timed])
-    return timed_flat(items, ends, times, now), ends
+    all_timed = [h if isinstance(h, TimedHistory) else TimedHistory(h, np.full(len(h), np.nan)) for h in histories]
+    times = np.concatenate([np.zeros(0), *(history.times for history in all_timed)])
+    return timed_flat(items, ends, times, np.array([history.now for history in all_timed])), ends
 
 
 def user_batches(

@@ -22,7 +22,6 @@ from easrec_jax.cells import AnyArchitecture
 from easrec_jax.data.clock import (
     FIRST,
     UNKNOWN,
-    UNKNOWN_REQUEST,
     Events,
     Timed,
     TimedHistory,
@@ -183,8 +182,7 @@ def _cut(begin: Any, weights: dict, stream: Stream, full: np.ndarray) -> Stream:
 def _ticked(stream: Stream, items: np.ndarray, times: np.ndarray) -> tuple[Stream, np.ndarray]:
     """(the stream with its clock after one more event a user, the code of the gap before it); its count is still that before."""
     assert stream.clock is not None
-    gaps, table = times - stream.clock.last, stream.clock.before.copy()
-    codes = np.where(np.isnan(gaps), UNKNOWN, gap_codes(np.nan_to_num(gaps)))
+    table, codes = stream.clock.before.copy(), gap_codes(times - stream.clock.last)
     codes = np.where((stream.count == 0) & ~np.isnan(times), FIRST, codes).astype(np.uint8)
     some = np.flatnonzero(items > 0)
     table[some, stream.count[some]] = codes[some]
@@ -194,12 +192,8 @@ def _ticked(stream: Stream, items: np.ndarray, times: np.ndarray) -> tuple[Strea
 def requests_at(stream: Stream, now: np.ndarray | None) -> np.ndarray:
     """uint8 [users 3], codes of requests at these times, float64 [users], NaN or None: not known."""
     assert stream.clock is not None
-    codes = np.tile(UNKNOWN_REQUEST, (len(stream.count), 1))
-    if now is not None:
-        gaps = now - stream.clock.last
-        known = np.flatnonzero(~np.isnan(gaps))
-        codes[known] = request_codes(now[known], gaps[known])
-    return codes
+    now = np.full(len(stream.count), np.nan) if now is None else now
+    return request_codes(now, now - stream.clock.last)
 
 
 def save_stream(path: Path, stream: Stream, fingerprint: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from easrec_jax.serving.arguments import check_sequence
 EXPECTED = "seconds since 1970 (of 1980 to 2039)"
 
 
+@runtime_checkable
 class Reads(Protocol):
     """A recommender, as far as it is asked here."""
 
