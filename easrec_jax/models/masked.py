@@ -91,7 +91,7 @@ class Masked:
 
 @lru_cache(maxsize=16)
 def _scores_of_any(supernet: Masked) -> ScoreFunction:
-    def scores(weights: tuple[dict, Array], items: Array) -> Array:
+    def scores(weights: tuple[dict, Array], items: Events) -> Array:
         return supernet.encode_last(weights[0], items, weights[1]) @ item_table(weights[0]).T
 
     return scores

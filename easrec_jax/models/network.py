@@ -173,7 +173,7 @@ def network_scores(encoder: Encoder) -> ScoreFunction:
 
 @lru_cache(maxsize=64)
 def _scores_of(encoder: Encoder) -> ScoreFunction:
-    def scores(weights: dict, items: Array) -> Array:
+    def scores(weights: dict, items: Events) -> Array:
         return encoder.encode_last(weights, items) @ item_table(weights).T
 
     return scores

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jax import Array
 
+from easrec_jax.data.clock import Events
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.models.network import item_table
 from easrec_jax.serving.arguments import check_ids
@@ -84,7 +85,7 @@ def fetched(top: tuple[Array, Array], rows: int, k: int) -> tuple[np.ndarray, np
 
 
 def hidden_states(
-    programs: Programs, weights: dict, batches: Iterable[tuple[np.ndarray, np.ndarray]], users: int
+    programs: Programs, weights: dict, batches: Iterable[tuple[np.ndarray, Events]], users: int
 ) -> np.ndarray:
     """float32 [users width] after the histories in `batches` (of `shapes.user_batches`); zeros for who is in none."""
     states = np.zeros((users, item_table(weights).shape[1]), np.float32)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from easrec_jax.data.clock import Events
 from easrec_jax.models.kinds import Served
 from easrec_jax.models.network import Network, item_table
 from easrec_jax.nn.best import best_items
@@ -30,13 +31,13 @@ class Programs(NamedTuple):
 def programs(network: Served) -> Programs:
     """One set of programs a network, so that nothing recompiles."""
 
-    def hidden(weights: dict, items: Array) -> Array:
+    def hidden(weights: dict, items: Events) -> Array:
         return network.encode_last(weights, items)
 
     def top_of_hidden(weights: dict, states: Array, seen: Array, offsets: Array, k: int) -> tuple[Array, Array]:
         return best_items(states, item_table(weights), offsets.at[0].set(-jnp.inf), seen, k)
 
-    def top(weights: dict, items: Array, seen: Array, offsets: Array, k: int) -> tuple[Array, Array]:
+    def top(weights: dict, items: Events, seen: Array, offsets: Array, k: int) -> tuple[Array, Array]:
         return top_of_hidden(weights, hidden(weights, items), seen, offsets, k)
 
     def nearest(weights: dict, items: Array, k: int) -> tuple[Array, Array]:

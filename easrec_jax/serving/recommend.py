@@ -163,8 +163,8 @@ class Recommender:
         allow: Iterable[Any] | None = None,
         deny: Iterable[Any] | None = None,
         on_unknown: OnUnknown = "skip",
-        times: Sequence[Sequence[float]] | None = None,
-        now: float | Sequence[float | None] | None = None,
+        times: Any = None,
+        now: Any = None,
     ) -> Answers:
         """The k best next items of each history, as (raw item id, score), best first.
 
@@ -234,8 +234,8 @@ class Recommender:
         candidates: Sequence[Any],
         *,
         on_unknown: OnUnknown = "skip",
-        times: Sequence[float] | None = None,
-        now: float | None = None,
+        times: Any = None,
+        now: Any = None,
     ) -> list[float | None]:
         """The score of each candidate as the next item of one history, for re-ranking; None for an unknown candidate.
 
@@ -306,7 +306,7 @@ class Recommender:
         exclude_seen: bool = True,
         allow: Iterable[Any] | None = None,
         deny: Iterable[Any] | None = None,
-        now: float | Sequence[float | None] | None = None,
+        now: Any = None,
     ) -> Answers:
         """As `recommend`, for the users of a stream; `exclude_seen` leaves out the events that the stream still counts.
 
