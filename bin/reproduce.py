@@ -6,7 +6,8 @@ their inference time and memory; table5: ablations; figure4: the weight lambda o
 EASRec's pick against SASRec of one and of two layers, all from scratch. elastic: the networks of one elastic network as they
 stand, against each trained alone. canet: a router over the slices of an elastic network, against other ways to choose at equal
 FLOPs. adarec: a student of cells with its teacher, without, and by other ways to learn. field: the recipe for sparse data beside
-published figures. new_items: items held out of training, recommended by their features. compare: two models by their kept cells, printed.
+published figures. new_items: items held out of training, recommended by their features. times: with the times of events and
+requests, without, and with times that say nothing. compare: two models by their kept cells, printed.
 results: everything finished in WORKDIR as one document.
 """
 
@@ -41,6 +42,7 @@ class Arguments:
             "field",
             "adarec",
             "new_items",
+            "times",
             "compare",
             "results",
         ],

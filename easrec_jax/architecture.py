@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from easrec_jax.config import ATTENTIONS, CAUSAL_ATTENTIONS, ModelConfig
+from easrec_jax.config import ATTENTIONS, CAUSAL_ATTENTIONS, TIMES, ModelConfig
 from easrec_jax.typed import check
 
 # the mixer with decays, which a config gives its convolution and, if it says so, decays that are learned
@@ -18,7 +18,8 @@ class Architecture:
     """One sequential recommender: `depth` transformer layers over an item table, equal but for their inner sizes.
 
     `width` is the hidden size d_i, `inner` the feed-forward's D_i, both in channels, `inner` one number or one a layer;
-    `max_length` is N, in events. Raises `ValueError` on sizes that do not fit together.
+    `max_length` is N, in events; `times` is what it reads of them, one of `config.TIMES`. Raises `ValueError` on sizes that do not
+    fit together.
     """
 
     width: int
@@ -30,6 +31,7 @@ class Architecture:
     gate_layers: int
     conv_width: int = 0
     learn_decay: bool = False
+    times: str = "no"
 
     def __post_init__(self) -> None:
         for name in ("width", "depth", "heads", "max_length"):
@@ -44,6 +46,7 @@ class Architecture:
         check(self.width % self.heads == 0, "architecture.width", f"a multiple of heads = {self.heads}", self.width)
         check(self.attention in ATTENTIONS, "architecture.attention", f"one of {ATTENTIONS}", self.attention)
         check(self.gate_layers in (0, 1, 2), "architecture.gate_layers", "0, 1 or 2", self.gate_layers)
+        check(self.times in TIMES, "architecture.times", f"one of {TIMES}", self.times)
         check(0 <= self.conv_width <= 16, "architecture.conv_width", "0 to 16", self.conv_width)
 
     @property
@@ -56,13 +59,20 @@ class Architecture:
         """Whether position t's output depends on positions up to t alone."""
         return self.attention in CAUSAL_ATTENTIONS
 
+    @property
+    def reads_times(self) -> bool:
+        """Whether it reads the times of events and of the request."""
+        return self.times != "no"
+
     def to_json(self) -> dict:
-        """Its fields, as architecture.json has them."""
-        return dataclasses.asdict(self)
+        """Its fields, as architecture.json has them; `times` where it reads any: earlier versions knew none."""
+        tree = dataclasses.asdict(self)
+        return tree if self.reads_times else {name: value for name, value in tree.items() if name != "times"}
 
     @classmethod
     def from_json(cls, tree: dict, *, source: str = "architecture") -> Architecture:
         """The inverse of `to_json`; further keys (FLOPs, how it was chosen) are ignored, missing ones raise."""
+        tree = {"times": cls.times} | tree
         names = [f.name for f in dataclasses.fields(cls)]
         missing = [name for name in names if name not in tree]
         if missing:
@@ -84,7 +94,8 @@ class Architecture:
         """One line for people."""
         gates = f", {self.gate_layers}-layer gates" if self.gate_layers else ""
         inner = ", ".join(map(str, self.inner)) if isinstance(self.inner, tuple) else self.inner
-        return f"{self.depth} x (width {self.width}, inner {inner}, {self.heads} heads, {self.attention}{gates})"
+        times = f", reads {'gaps and ' * (self.times == 'calendar')}{self.times}" if self.reads_times else ""
+        return f"{self.depth} x (width {self.width}, inner {inner}, {self.heads} heads, {self.attention}{gates}{times})"
 
 
 def full_architecture(model: ModelConfig) -> Architecture:
@@ -99,9 +110,10 @@ def full_architecture(model: ModelConfig) -> Architecture:
         gate_layers=model.gate_layers,
         conv_width=model.conv_width if model.attention == RECENT else 0,
         learn_decay=model.learn_decay and model.attention == RECENT,
+        times=model.times,
     )
 
 
 def sasrec_architecture(model: ModelConfig, attention: str = "softmax") -> Architecture:
     """SASRec of the config's width: two softmax layers without gates (Kang and McAuley, ICDM 2018), or of another attention."""
-    return full_architecture(dataclasses.replace(model, layers=2, attention=attention, gate_layers=0))
+    return full_architecture(dataclasses.replace(model, layers=2, attention=attention, gate_layers=0, times="no"))

@@ -69,6 +69,16 @@ class CellArchitecture:
         return True
 
     @property
+    def times(self) -> str:
+        """What it reads of times: nothing."""
+        return "no"
+
+    @property
+    def reads_times(self) -> bool:
+        """False."""
+        return False
+
+    @property
     def cost(self) -> float:
         """The mean cost of its operations, in [0, 1]."""
         return sum(map(operation_cost, self.operations)) / len(EDGES)

@@ -7,7 +7,8 @@ prefix), for a GPU.
 planted-douban stands in for the paper's Douban (28 items, 110,090 users, 19.3 events each), which is not to be had: planted
 data of that shape, 24 items and 4 markers, 3 to 36 events a user, so 19.5 on average; 5,000 users at cpu scale.
 
-planted-check is another draw of the planted data: the recipe was set on planted, nothing was set on this.
+planted-check is another draw of the planted data: the recipe was set on planted, nothing was set on this. In planted-timed the gap
+before an event decides what it is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,17 @@ from easrec_jax.config import (
     SearchConfig,
 )
 
-Dataset = Literal["planted", "planted-check", "planted-douban", "ml-100k", "ml-1m", "gowalla", "video-games", "beauty"]
+Dataset = Literal[
+    "planted",
+    "planted-check",
+    "planted-timed",
+    "planted-douban",
+    "ml-100k",
+    "ml-1m",
+    "gowalla",
+    "video-games",
+    "beauty",
+]
 Scale = Literal["smoke", "cpu", "paper"]
 CATALOG_NAMES = {"video-games": "amazon-video-games", "beauty": "amazon-beauty"}
 DATA_SEEDS = {"planted-check": 1}  # of planted data; 0 where there is none
@@ -62,7 +73,7 @@ def _data(dataset: Dataset, scale: Scale, path: str) -> DataConfig:
     users, items = (300, 100) if scale == "smoke" else (3000, 400)
     return DataConfig(
         path=path,
-        planted=PlantedConfig(users=users, items=items),
+        planted=PlantedConfig(users=users, items=items, timed=dataset == "planted-timed"),
         targets=targets,
         k_core=10 if dataset == "gowalla" else 0,
     )

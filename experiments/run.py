@@ -20,13 +20,14 @@ from experiments.recipes import DATA_SEEDS, FEATURELESS, Dataset, Scale, recipe
 from experiments.table3 import run_table3
 from experiments.table4 import run_table4
 from experiments.table5 import run_table5
+from experiments.times import run_times
 from experiments.whole_space import run_space
 from experiments.wide_space import run_wide
 
 TABLES: dict[str, Callable[..., str]] = {  # that know their data set by name
     "table3": run_table3, "table4": run_table4, "table5": run_table5, "figure4": run_figure4, "headline": run_headline,
     "elastic": run_elastic, "canet": run_canet, "field": run_field, "adarec": run_adarec,
-    "new_items": run_new_items,
+    "new_items": run_new_items, "times": run_times,
 }  # fmt: skip
 SPACES: dict[str, Callable[..., str]] = {"space": run_space, "wide": run_wide}
 TRAINED = (*SPACES, *TABLES)
@@ -56,7 +57,7 @@ def open_cells(
     if wanted and not planted and not features:
         raise ValueError(f"features: expected a RecBole .item file, which {name} on {dataset} needs")
     config = recipe(dataset, scale, path=path)
-    data, truth = load_data(config.data, seed=DATA_SEEDS.get(dataset, 0))
+    data, truth = load_data(config.data, seed=DATA_SEEDS.get(dataset, 0), times=name == "times")
     table = None
     if features or wanted and planted:
         table = load_features(dataclasses.replace(config.data, features=features), data, truth)

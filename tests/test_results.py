@@ -123,7 +123,7 @@ def test_two_models_are_compared_by_their_kept_cells(tmp_path):
         (
             ("results", "--rows", "SASRec"),
             "error: rows: results takes none (space, wide, table3, table4, table5, figure4, headline, elastic, canet, field, adarec, "
-            "new_items, compare would)",
+            "new_items, times, compare would)",
         ),
         (("table3", "--dataset", "ml-1m"), "error: features: expected a RecBole .item file"),
         (("space", "--scale", "smoke", "--rows", "SASRec"), "error: rows: expected some of 'easrec', 'darts', "),

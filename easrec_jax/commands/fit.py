@@ -34,7 +34,7 @@ def command() -> None:
     from easrec_jax.data.load import load_data
     from easrec_jax.runs.recipe import choose_settings, describe_settings
 
-    data, truth = load_data(asked.data, seed=asked.seed)
+    data, truth = load_data(asked.data, seed=asked.seed, times=asked.model.times != "no")
     chosen = choose_settings(dataclasses.replace(default, data=asked.data), data.lengths, data.num_items)
     parsed = with_flags(chosen, arguments, program, __doc__ or "", meshes=True)
     print(describe_settings(parsed.config, data.lengths), flush=True)

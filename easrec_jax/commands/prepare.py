@@ -77,7 +77,8 @@ def command() -> None:
     from easrec_jax.data.prepare import prepare
 
     started = time.perf_counter()
-    options = {field.name: getattr(arguments, field.name) for field in fields(Options)}
+    names = [field.name for field in fields(Options) if field.name != "times"]  # which a prepared folder does not keep
+    options = {name: getattr(arguments, name) for name in names}
     with tqdm(desc="prepare", unit="part", leave=False, disable=None) as progress:
 
         def show(part: int, of: int) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -85,6 +85,10 @@ class Arguments:
     mesh: Mesh = field(default_factory=Mesh)
     include_seen: bool = False
     """Also recommend items of the user's own history."""
+    now: float | None = None
+    """Of a model that reads times: when it is asked for, seconds since 1970; without it, what is usual in the training data."""
+    history_times: str = ""
+    """Of --history and such a model: when each event was, seconds since 1970, separated by blanks."""
     on_unknown: Literal["skip", "error", "popular"] = "skip"
     """Items unknown to the model: skip them (who has no others gets nothing), or popular items for such, or an error."""
 
@@ -92,6 +96,7 @@ class Arguments:
 # how --histories is read: the flags of the names of `Reading`, but for the format, as --format is that of --out
 READING = {field.name: field.name for field in fields(Reading)} | {"format": "input_format"}
 ONLY_WITH = {
+    "history": ("history_times",),
     "histories": ("user", "out", *READING.values()),
     "out": ("overwrite", "titles", "csv_safe", "shard", "format", "part_events", "mesh"),
 }
@@ -149,16 +154,19 @@ def print_some(arguments: Arguments) -> None:
     from easrec_jax.serving.recommend import Recommender
 
     recommender = Recommender.load(arguments.model, arguments.budget, per_user=arguments.per_user)
-    options = {"exclude_seen": not arguments.include_seen, "on_unknown": arguments.on_unknown}
+    options = {"exclude_seen": not arguments.include_seen, "on_unknown": arguments.on_unknown, "now": arguments.now}
     started = time.perf_counter()
     if arguments.history is not None:
         items = arguments.history.split()
         if arguments.on_unknown == "skip":
             check_some_known(recommender.item_ids, arguments.history)
-        answers = recommender.recommend([items], arguments.k, **options)
+        times: Any = [arguments.history_times.split()] if arguments.history_times else None
+        answers = recommender.recommend([items], arguments.k, times=times, **options)
     else:
         refuse_prepared(arguments.histories)
-        data = read_interactions(arguments.histories, min_history=1, **reading(arguments))
+        data = read_interactions(
+            arguments.histories, min_history=1, times=recommender.architecture.reads_times, **reading(arguments)
+        )
         answers = recommender.recommend_users(data, arguments.user, arguments.k, **options)
     for line in listing(answers, arguments.user or ("",), recommender.titles):
         print(line)
@@ -179,7 +187,7 @@ def write_everyones(arguments: Arguments, out: Path) -> None:
     request = Request(
         k=arguments.k, exclude_seen=not arguments.include_seen, on_unknown=arguments.on_unknown,
         reading=Reading(**reading(arguments)), titles=arguments.titles, csv_safe=arguments.csv_safe,
-        part_events=arguments.part_events,
+        part_events=arguments.part_events, now=arguments.now,
     )  # fmt: skip
     spare_memory()
     recommender = load(arguments)

@@ -29,7 +29,12 @@ def command() -> None:
 
     from easrec_jax.data.load import load_data
 
-    train(arguments, workdir, *load_data(arguments.config.data, seed=arguments.config.seed), started)
+    train(
+        arguments,
+        workdir,
+        *load_data(arguments.config.data, seed=arguments.config.seed, times=arguments.config.model.times != "no"),
+        started,
+    )
 
 
 def train(arguments: RunArguments, workdir: Path, data: Interactions, truth: Any, started: float) -> None:

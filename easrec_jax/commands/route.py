@@ -26,7 +26,7 @@ def command() -> None:
     from easrec_jax.train.task import make_evaluator
 
     started = time.perf_counter()
-    data, _ = load_data(config.data, seed=config.seed)
+    data, _ = load_data(config.data, seed=config.seed, times=config.model.times != "no")
     split, target = Split(data), workdir / "model"
     elastic, model = load_elastic(target, data)
     parts = ("data", "model", "route", "evaluate", "seed")

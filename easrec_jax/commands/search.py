@@ -42,7 +42,7 @@ def command() -> None:
     from easrec_jax.train.task import task_of
 
     started = time.perf_counter()
-    data, _ = load_data(config.data, seed=config.seed)
+    data, _ = load_data(config.data, seed=config.seed, times=config.model.times != "no")
     split, cells = Split(data), config.search.strategy == ADAREC
     task, space, strategy, costs = task_of(config, split), None, None, None
     if cells:

@@ -12,7 +12,7 @@ from easrec_jax.config.data import DataConfig, PlantedConfig
 from easrec_jax.config.distill import DistillConfig
 from easrec_jax.config.evaluate import EvaluateConfig
 from easrec_jax.config.mesh import MeshConfig
-from easrec_jax.config.model import ATTENTIONS, CAUSAL_ATTENTIONS, Attention, ModelConfig
+from easrec_jax.config.model import ATTENTIONS, CAUSAL_ATTENTIONS, TIMES, Attention, ModelConfig
 from easrec_jax.config.retrain import RetrainConfig
 from easrec_jax.config.route import RouteConfig
 from easrec_jax.config.search import ADAREC, AdarecConfig, EasrecConfig, ProxylessConfig, RecnasConfig, SearchConfig
@@ -22,6 +22,7 @@ __all__ = [
     "ADAREC",
     "ATTENTIONS",
     "CAUSAL_ATTENTIONS",
+    "TIMES",
     "AdarecConfig",
     "Attention",
     "Config",
@@ -73,6 +74,14 @@ class Config:
         check(not self.distill.share or self.mesh.devices == 1, "distill.share", expected, self.distill.share)
         if self.data.item_features != "no":
             self._check_features()
+        if self.model.times != "no":
+            self._check_times()
+
+    def _check_times(self) -> None:
+        mine = f"with model.times = {self.model.times!r}"
+        check(self.search.strategy != ADAREC, "search.strategy", f"none of cells {mine}", self.search.strategy)
+        check(not self.distill.share, "distill.share", f"0 {mine}: a teacher reads no times", self.distill.share)
+        check(self.mesh.devices == 1, "--mesh.data, --mesh.items", f"1 and 1 {mine}", (self.mesh.data, self.mesh.items))
 
     def _check_features(self) -> None:
         mine = f"with data.item_features = {self.data.item_features!r}"

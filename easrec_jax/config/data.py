@@ -25,6 +25,8 @@ class PlantedConfig:
     """Planted data: items of a cluster that some taste favours."""
     lengths: tuple[int, int] = (12, 40)
     """Planted data: shortest and longest history, events, marker included."""
+    timed: bool = False
+    """Planted data: events have times, and after a long gap the chain goes on elsewhere than after a short one."""
 
     def __post_init__(self) -> None:
         settle_types(self, "data.planted")

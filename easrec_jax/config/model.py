@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from easrec_jax.typed import check, check_least, settle_types
 
@@ -13,6 +13,8 @@ from easrec_jax.typed import check, check_least, settle_types
 _MIXERS = Path(__file__).parents[1] / "nn" / "mixers"
 CAUSAL_ATTENTIONS = tuple(module.name for module in iter_modules([str(_MIXERS / "causal")]))
 ATTENTIONS = CAUSAL_ATTENTIONS + tuple(module.name for module in iter_modules([str(_MIXERS / "bidirectional")]))
+Times = Literal["no", "gaps", "calendar"]
+TIMES = get_args(Times)
 if TYPE_CHECKING:
     Attention = str
 else:
@@ -41,6 +43,8 @@ class ModelConfig:
     """Learn the decays of recent_linrec; otherwise they stay at their start values."""
     gate_layers: Literal[0, 1, 2] = 2
     """Layers of each data-aware gate; 0: no gates."""
+    times: Times = "no"
+    """What is read of the times of events and of the request. gaps: how long since the event before; calendar: hour and weekday too."""
     dropout: float = 0.2
     """Dropout rate, in steps of 1/256."""
     id_dropout: float = 0.1

@@ -13,16 +13,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from easrec_jax.data.clock import Events, Timed
 from easrec_jax.data.split import Part, Split
 
 
 class Batch(NamedTuple):
-    """Inner ids, left-aligned, 0 = padding (a row of zeros fills up a batch).
+    """Inner ids, left-aligned, 0 = padding (a row of zeros fills up a batch); where samples have times, `items` is `Timed`.
 
     `targets` is [batch length] with 0 where there is none (a loss at every position), or [batch] (at the last alone).
     """
 
-    items: np.ndarray  # int32 [batch length]
+    items: Events  # int32 [batch length]
     targets: np.ndarray  # int32 [batch length] or [batch]
 
 
@@ -34,6 +35,7 @@ class Samples:
     start: np.ndarray  # int64 [samples]
     stop: np.ndarray  # int64 [samples]; inputs are items[start:stop]
     every_position: bool  # targets at all positions, or at the last alone
+    codes: np.ndarray | None = None  # uint8 [interactions 3] of times, `Interactions.time_codes`; None: ids alone
 
     def __len__(self) -> int:
         return len(self.start)
@@ -51,9 +53,13 @@ class Samples:
         positions = start[:, None] + np.arange(length)
         real = positions < stop[:, None]
         limit = len(self.items) - 1
-        items = np.where(real, self.items[np.minimum(positions, limit)], 0)
+        at, following = np.minimum(positions, limit), np.minimum(positions + 1, limit)
+        items: Events = np.where(real, self.items[at], 0)
+        if self.codes is not None:
+            request = np.where(real[..., None], self.codes[following], 0)
+            items = Timed(items, np.where(real, self.codes[at, 0], 0), request)
         if self.every_position:
-            return Batch(items, np.where(real, self.items[np.minimum(positions + 1, limit)], 0))
+            return Batch(items, np.where(real, self.items[following], 0))
         return Batch(items, np.where(stop > start, self.items[np.minimum(stop, limit)], 0))
 
 
@@ -94,13 +100,14 @@ def training_samples(split: Split, *, max_length: int, targets: str, windows: st
             stop[done:until] = np.repeat(end[first:last] - 1, size) - number * max_length  # windows from the end
         start[done:until] = np.maximum(begun, stop[done:until] - max_length)
         done = until
-    return Samples(split.data.items, start, stop, targets == "all")
+    return Samples(split.data.items, start, stop, targets == "all", split.data.time_codes)
 
 
 def scoring_samples(split: Split, part: Part, *, max_length: int) -> Samples:
     """Each evaluated user's last `max_length` events before the first held-out item of `part`, which is the target."""
     stop, start = split.history_end(part), split.start[split.evaluated(part)]
-    return Samples(split.data.items, np.maximum(start, stop - max_length), stop, False)
+    begin = np.maximum(start, stop - max_length)
+    return Samples(split.data.items, begin, stop, False, split.data.time_codes)
 
 
 BUCKETS = 4

@@ -58,6 +58,7 @@ class Histories(NamedTuple):
     users: pl.Series  # raw user ids
     items: pl.Series  # text [interactions], raw item ids; null where the file has none
     ends: np.ndarray  # int64 [users + 1]
+    times: np.ndarray | None = None  # [interactions], of any unit; None: the file has none
 
 
 @dataclass(frozen=True)
@@ -235,7 +236,8 @@ def read_part(source: Source, folder: Path, number: int) -> Histories:
         times = parse_times(table, "time")
     order, _, _ = history_order(codes, times, frame["user"].gather, frame["item"].gather, source.equal_times)
     ends = np.concatenate([[0], np.cumsum(np.bincount(codes))])
-    return Histories(frame["user"].gather(order[ends[:-1]]), frame["item"].gather(order), ends)
+    in_order = None if times is None else times[order]
+    return Histories(frame["user"].gather(order[ends[:-1]]), frame["item"].gather(order), ends, in_order)
 
 
 def first_histories(path: str | Path, users: int) -> list[list[str]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from easrec_jax.data.clock import event_codes
 from easrec_jax.data.id_column import IdColumn
 from easrec_jax.data.ids import id_text
 from easrec_jax.data.item_inputs import ItemInputs
@@ -106,9 +107,11 @@ class Interactions:
     """int64 [users 2], where training and validation end; None: leave-one-out."""
     features: ItemInputs | None = None
     """What networks read of each item; None: its id alone."""
+    times: np.ndarray | None = None
+    """float64 [interactions], seconds since 1970; None: not kept."""
 
     def __post_init__(self) -> None:
-        for array in (self.items, self.offsets, self.part_ends):
+        for array in (self.items, self.offsets, self.part_ends, self.times):
             if array is not None:
                 array.setflags(write=False)
         if self.offsets.shape != (self.num_users + 1,) or self.offsets[-1] != len(self.items):
@@ -116,6 +119,11 @@ class Interactions:
                 f"offsets: expected {self.num_users + 1} from 0 to {len(self.items)}, got shape "
                 f"{list(self.offsets.shape)} up to {self.offsets[-1] if self.offsets.size else 'nothing'}"
             )
+
+    @cached_property
+    def time_codes(self) -> np.ndarray | None:
+        """uint8 [interactions 3], of each event's time (`data.clock`); None where times are not kept."""
+        return None if self.times is None else event_codes(self.times, self.offsets)
 
     @property
     def num_users(self) -> int:
@@ -180,11 +188,13 @@ class Interactions:
         if self.part_ends is not None:
             before = np.concatenate([[0], np.cumsum(known & stay[user])])  # known events before each position
             ends = before[self.part_ends][stay]
-        kept, dropped = items[known & stay[user]], self.dropped_users + left_out["users"]
-        return Interactions(kept, offsets, IdMap(users), item_ids, dropped, part_ends=ends), left_out
+        kept, dropped = known & stay[user], self.dropped_users + left_out["users"]
+        times = None if self.times is None else self.times[kept]
+        found = Interactions(items[kept], offsets, IdMap(users), item_ids, dropped, part_ends=ends, times=times)
+        return found, left_out
 
     def fingerprint(self) -> str:
-        """SHA-256, hex, of the user ids, the item ids, the histories, their parts and the items' features: the same for the same ones."""
+        """SHA-256, hex, of user and item ids, histories, their parts and times, and the items' features: the same for the same ones."""
         digest = hashlib.sha256()
         for raw in (self.user_ids.raw, self.item_ids.raw):
             for piece in _json_pieces(raw):
@@ -192,6 +202,8 @@ class Interactions:
         arrays = [(self.offsets, "<i8"), (self.items, "<i4")]
         if self.part_ends is not None:
             arrays.append((self.part_ends, "<i8"))
+        if self.times is not None:
+            arrays.append((self.times, "<f8"))
         for array, kind in arrays:
             for start in range(0, len(array), BLOCK):
                 digest.update(array[start : start + BLOCK].astype(kind).tobytes())
@@ -213,6 +225,13 @@ class Interactions:
             some = ", ".join(repr(raw[:60]) for raw in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
             raise ValueError(f"unknown users {some}: not among the {self.num_users} of the data{dropped}")
         return [self.item_ids.decode(self.history(number - 1)) for number in inner.tolist()]
+
+    def times_of(self, user_ids: Sequence[Any]) -> list[np.ndarray]:
+        """The times of `histories_of` users that are here, seconds since 1970; `ValueError` where they are not kept."""
+        if self.times is None:
+            raise ValueError("the data keep no times: read them with times=True")
+        users = (self.user_ids.encode(user_ids) - 1).tolist()
+        return [self.times[self.offsets[user] : self.offsets[user + 1]] for user in users]
 
     def counts(self) -> dict[str, int | float]:
         """The sizes to print and record."""

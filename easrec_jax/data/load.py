@@ -13,15 +13,16 @@ from easrec_jax.data.item_files import ItemFiles, with_item_features, with_plant
 from easrec_jax.data.parts import parted
 from easrec_jax.data.read import read_interactions
 from easrec_jax.data.reading import Options
+from easrec_jax.typed import check
 
 
-def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
+def load_data(config: DataConfig, *, seed: int, times: bool = False) -> tuple[Interactions, Any]:
     """The interactions, and for planted data the `synthetic.Truth` behind them (None otherwise).
 
     With `data.item_features` they have features of the items. Raises what `read_interactions` and `ItemFile` raise. `seed` decides
-    the planted data.
+    the planted data; with `times` the events keep theirs.
     """
-    data, truth = _load(config, seed)
+    data, truth = _load(config, seed, times)
     if config.item_features == "no":
         return data, truth
     if truth is not None and not config.features and not config.item_vectors:
@@ -30,19 +31,23 @@ def load_data(config: DataConfig, *, seed: int) -> tuple[Interactions, Any]:
     return with_item_features(data, files, join=config.item_features == "all"), truth
 
 
-def _load(config: DataConfig, seed: int) -> tuple[Interactions, Any]:
+def _load(config: DataConfig, seed: int, times: bool) -> tuple[Interactions, Any]:
     if not config.path:
         from easrec_jax.data.synthetic import planted  # here, not above: it alone needs JAX
 
         made = planted(**dataclasses.asdict(config.planted), seed=seed)
-        return parted(made.data, config.split), made.truth
+        expected = "true with model.times: other planted events have no times"
+        check(made.data.times is not None or not times, "data.planted.timed", expected, config.planted.timed)
+        data = made.data if times else dataclasses.replace(made.data, times=None)
+        return parted(data, config.split, times=made.data.times), made.truth
     path: Any = config.path
-    options = {field.name: getattr(config, field.name) for field in dataclasses.fields(Options)}
+    names = {field.name for field in dataclasses.fields(Options)} - {"times"}
+    options = {name: getattr(config, name) for name in names}
     if path.startswith("catalog:"):
         entry = catalog.find(path.removeprefix("catalog:"))
         path = catalog.fetch(entry.name)
         options |= {name: value for name, value in entry.options.items() if options[name] in ("", "auto")}
-    return read_interactions(path, **options), None
+    return read_interactions(path, **options, times=times), None
 
 
 def load_features(config: DataConfig, data: Interactions, truth: Any) -> ItemFeatures:

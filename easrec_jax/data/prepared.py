@@ -71,6 +71,10 @@ def open_prepared(folder: str | os.PathLike, how: Options) -> Interactions:
     Raises `ValueError` where a file is missing or altered, or where the folder was made with other settings.
     """
     folder = standing_folder(Path(folder).expanduser())
+    if how.times:
+        raise ValueError(
+            f"{folder}: a prepared folder does not keep the times of events: expected model.times no, or the log itself"
+        )
     path, manifest = folder / MANIFEST, read_json(folder / MANIFEST)
     if manifest.get("version") != VERSION:
         raise ValueError(f"{path}: expected version {VERSION}, got {manifest.get('version')!r}: prepare the log again")

@@ -5,6 +5,7 @@ Imports polars: import this where it is used.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from easrec_jax.config.splits import FILES
+from easrec_jax.data.clock import as_seconds
 from easrec_jax.data.columns import Columns, excerpt
 from easrec_jax.data.events import joined, read_events
 from easrec_jax.data.id_rules import DROP
@@ -33,7 +35,7 @@ def read_interactions(data: Any, **options: Any) -> Interactions:
     rows (user, item[, time]); a folder that `prepare` made is opened as it is.
 
     `options` are the fields of `Options`: format, separator, user_column, item_column, time_column, history_column,
-    equal_times, missing_ids, min_history, k_core, duplicates, split, valid, test.
+    equal_times, missing_ids, min_history, k_core, duplicates, split, valid, test, times.
 
     Users are numbered in the order of their ids. A history is in time order; events of one user at the same time are in
     the order of a fixed hash, so that the order of the rows counts for nothing (equal_times="file": in row order), and
@@ -60,8 +62,20 @@ def read_interactions(data: Any, **options: Any) -> Interactions:
     coded, noted = in_core(coded, how.k_core)
     notes += noted
     coded, noted = long_enough(coded, how.min_history)
-    split = FILES if how.files else how.split
-    return parted(numbered(coded, (*notes, *noted)), split, times=coded.times, part=coded.part)
+    split, found = FILES if how.files else how.split, numbered(coded, (*notes, *noted))
+    if how.times:
+        found = with_times(found, coded.times, table.path)
+    return parted(found, split, times=coded.times, part=coded.part)
+
+
+def with_times(data: Interactions, times: np.ndarray | None, source: Any) -> Interactions:
+    """The interactions with these times; `ValueError` where there are none, or of an unknown unit."""
+    if times is None:
+        raise ValueError(
+            f"{source}: model.times needs times, the data have none: expected a column of them (--data.time_column names it) and "
+            "rows of single events"
+        )
+    return dataclasses.replace(data, times=as_seconds(times, source))
 
 
 def _read_parts(data: Any, how: Options) -> tuple[Table, Columns, np.ndarray | None]:

@@ -59,6 +59,8 @@ class Options(Reading):
     """Validation events, in any form that the training events may have."""
     test: Any = ""
     """Test events."""
+    times: bool = False
+    """Keep the times of events, for networks that read them (`model.times`)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

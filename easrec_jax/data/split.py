@@ -4,11 +4,12 @@ or where the data say that the parts end (`data.parts`)."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from easrec_jax.data.clock import FIRST, GAP_ROWS, REQUEST_ROWS
 from easrec_jax.data.interactions import Interactions
 
 Part = Literal["validation", "test"]
@@ -41,6 +42,10 @@ class Split:
                     f"data.split: the {part} part has no target of a user with an earlier event, nothing could be measured: "
                     "expected other shares or files"
                 )
+
+    def without_times(self) -> Split:
+        """The same for networks that read no times."""
+        return self if self.data.times is None else Split(replace(self.data, times=None))
 
     @property
     def start(self) -> np.ndarray:
@@ -99,7 +104,7 @@ class Split:
     def popularity(self) -> np.ndarray:
         """int64 [items + 1], training interactions of each inner id."""
         found = np.zeros(self.data.num_items + 1, np.int64)
-        for items in self._training_blocks():
+        for items in self._training_blocks(self.data.items):
             found += np.bincount(items, minlength=len(found))
         return found
 
@@ -107,17 +112,29 @@ class Split:
         """int32 [training interactions], their inner ids in order."""
         found = np.empty(int((self.train_end - self.start).sum()), np.int32)
         at = 0
-        for items in self._training_blocks():
+        for items in self._training_blocks(self.data.items):
             found[at : at + len(items)] = items
             at += len(items)
         return found
 
-    def _training_blocks(self) -> Iterator[np.ndarray]:
+    def time_counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """How often each code of a gap, and each of a request, is that of a training event; `ValueError` without times."""
+        codes = self.data.time_codes
+        if codes is None:
+            raise ValueError("the data keep no times: read them with times=True")
+        gaps, requests = np.zeros((2, REQUEST_ROWS["calendar"]), np.int64)
+        for block in self._training_blocks(codes):
+            gaps += np.bincount(block[:, 0], minlength=len(gaps))
+            requests += np.bincount(block[block[:, 0] != FIRST].ravel(), minlength=len(requests))
+        return gaps[:GAP_ROWS], requests
+
+    def _training_blocks(self, values: np.ndarray) -> Iterator[np.ndarray]:
+        """Those of `values` [interactions ...] that are of training events, block by block."""
         data, train_end = self.data, self.train_end
         for first, last in data.blocks():
             begin, end = data.offsets[first], data.offsets[last]
             lengths = np.diff(data.offsets[first : last + 1])
-            yield data.items[begin:end][np.arange(begin, end) < np.repeat(train_end[first:last], lengths)]
+            yield values[begin:end][np.arange(begin, end) < np.repeat(train_end[first:last], lengths)]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Of each held-out part: users with a target, those among them that are evaluated, targets."""

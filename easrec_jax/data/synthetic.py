@@ -10,6 +10,10 @@ A user's first event is one of the marker items, one a taste, drawn uniformly: t
 
 How many clusters, tastes and variants there are, and how long histories get, is in `config.PlantedConfig`.
 
+With `timed`, events have times. Half of the gaps are short (minutes), half are long (days), at random, and the successor depends on
+the gap before the next event: the next cluster after a short one, the one half of all clusters further after a long one. What
+is known of the next item without its time is the mean of the two.
+
 The last item tells the cluster, so a first-order model can learn the chain. Which favourite comes next, recent events
 do not tell: they belong to other clusters, the chain takes some ten events to come back to this one, and the marker
 stands at the very start. A model that looks far back can use both. The marker and the last item decide the exact
@@ -33,6 +37,8 @@ from easrec_jax.data.interactions import IdMap, Interactions
 
 DEFAULT = PlantedConfig()
 FOLLOW = 0.7
+LONG = 0.5  # of the gaps of timed data
+BEGIN, DAY = 1.5e9, 86_400.0  # seconds since 1970 before which no user begins, seconds
 LOYAL = 0.5
 
 
@@ -87,6 +93,7 @@ def planted(
     tastes: int = DEFAULT.tastes,
     variants: int = DEFAULT.variants,
     lengths: tuple[int, int] = DEFAULT.lengths,
+    timed: bool = DEFAULT.timed,
 ) -> Planted:
     """Draw a data set; raw ids are strings (`u3` users, `i17` items, `m2` markers), the same for the same arguments.
 
@@ -105,30 +112,44 @@ def planted(
     code = rng.integers(0, variants, (tastes, clusters))
     favourite = favoured[np.arange(clusters), code]  # tastes clusters -> rank in the cluster
 
-    history, count = _histories(rng, users, favourite, popularity, lengths)
+    shape = users, lengths[1]
+    gaps = _gaps(np.random.default_rng((seed, users, items, 1)), shape) if timed else np.zeros(shape)
+    history, count = _histories(rng, gaps > DAY / 2, favourite, popularity, lengths)
     names = [f"i{k}" for k in rng.permutation(items)] + [f"m{g}" for g in range(tastes)]
-    flat = history[np.arange(history.shape[1]) < count[:, None]]
+    real = np.arange(history.shape[1]) < count[:, None]
+    flat = history[real]
     present, inner = np.unique(flat, return_inverse=True)
     data = Interactions(
         items=(inner + 1).astype(np.int32),
         offsets=np.concatenate([[0], np.cumsum(count)]),
         user_ids=IdMap(tuple(f"u{k}" for k in range(users))),
         item_ids=IdMap(tuple(names[k] for k in present)),
+        times=(BEGIN + np.cumsum(gaps, 1))[real] if timed else None,
     )
     known = np.concatenate([[0], present])  # planted id of each inner id; padding's is never used
     truth = Truth(
-        tables=jnp.asarray(_tables(present, popularity, favourite), jnp.float32),
+        tables=jnp.asarray(_tables(present, popularity, favourite, LONG if timed else 0.0), jnp.float32),
         taste=jnp.asarray(np.where(known >= items, known - items, 0), jnp.int32),
         cluster=jnp.asarray(np.where(known < items, known // size, 0), jnp.int32),
     )
     return Planted(data, truth)
 
 
+def _gaps(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Whole seconds before each event [users longest]; before the first, since `BEGIN`."""
+    gaps = np.where(rng.random(shape) < LONG, DAY * rng.uniform(1, 8, shape), rng.uniform(60, 1800, shape))
+    gaps[:, 0] = DAY * rng.uniform(0, 365, shape[0])
+    return np.floor(gaps)
+
+
 def _histories(
-    rng: np.random.Generator, users: int, favourite: np.ndarray, popularity: np.ndarray, lengths: tuple[int, int]
+    rng: np.random.Generator, far: np.ndarray, favourite: np.ndarray, popularity: np.ndarray, lengths: tuple[int, int]
 ):
-    """Planted ids [users longest] (cluster * size + rank; markers after all items), and how many count [users]."""
-    size, (shortest, longest), (tastes, clusters) = len(popularity), lengths, favourite.shape
+    """Planted ids [users longest] (cluster * size + rank; markers after all items), and how many count [users].
+
+    `far` [users longest]: whether the chain goes on half of all clusters further.
+    """
+    users, size, (shortest, longest), (tastes, clusters) = len(far), len(popularity), lengths, favourite.shape
     count = rng.integers(shortest, longest + 1, users)
     taste = rng.integers(0, tastes, users)
     follow = rng.random((users, longest)) < FOLLOW
@@ -139,16 +160,18 @@ def _histories(
     history[:, 0] = clusters * size + taste
     cluster = anywhere[:, 0]
     for t in range(1, longest):
-        cluster = np.where(follow[:, t] & (t > 1), (cluster + 1) % clusters, anywhere[:, t])
+        successor = (cluster + np.where(far[:, t], clusters // 2, 1)) % clusters
+        cluster = np.where(follow[:, t] & (t > 1), successor, anywhere[:, t])
         history[:, t] = cluster * size + np.where(loyal[:, t], favourite[taste, cluster], drawn[:, t])
     return history, count
 
 
-def _tables(present: np.ndarray, popularity: np.ndarray, favourite: np.ndarray) -> np.ndarray:
-    """p(next inner id | taste, last cluster), [tastes clusters items + 1]."""
+def _tables(present: np.ndarray, popularity: np.ndarray, favourite: np.ndarray, far: float) -> np.ndarray:
+    """p(next inner id | taste, last cluster), [tastes clusters items + 1], where so many gaps are long."""
     tastes, clusters = favourite.shape
     chain = np.full((clusters, clusters), (1 - FOLLOW) / clusters)
-    chain[np.arange(clusters), (np.arange(clusters) + 1) % clusters] += FOLLOW
+    for step, share in ((1, 1 - far), (clusters // 2, far)):
+        chain[np.arange(clusters), (np.arange(clusters) + step) % clusters] += share * FOLLOW
     within = np.broadcast_to((1 - LOYAL) * popularity, (tastes, clusters, len(popularity))).copy()
     rows, columns = np.indices(favourite.shape)
     within[rows, columns, favourite] += LOYAL

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.sharding import PartitionSpec
 
+from easrec_jax.data.clock import Events, items_of
 from easrec_jax.evaluate.protocols import Protocol
 from easrec_jax.parallel.layout import BATCH, WHOLE, Layout
 from easrec_jax.parallel.tables import gathered, local_rows, on_shards, spread
@@ -29,7 +30,7 @@ class Counts(NamedTuple):
 @partial(jax.jit, static_argnames=("scores", "protocols"))
 def count_full(
     weights: Any,
-    items: Array,
+    items: Events,
     targets: Array,
     seen_row: Array,
     seen_item: Array,
@@ -41,7 +42,7 @@ def count_full(
     values = jnp.asarray(scores(weights, items))
     other, found = ~marked(values, targets), {}
     for protocol in protocols:
-        scored, ranked = as_ranked(values, items, targets, seen_row, seen_item, protocol=protocol)
+        scored, ranked = as_ranked(values, items_of(items), targets, seen_row, seen_item, protocol=protocol)
         found[protocol.name] = count(
             scored, jnp.take_along_axis(values, targets, 1), most_targets(targets), ranked & other
         )

@@ -19,6 +19,7 @@ import numpy as np
 from jax import Array
 
 from easrec_jax.data.batches import BUCKETS, Samples, bucketed, scoring_samples
+from easrec_jax.data.clock import Events, items_of
 from easrec_jax.data.split import Part, Split
 from easrec_jax.evaluate.counting import ScoreFunction, as_ranked, count_by_shards, count_full, count_sampled
 from easrec_jax.evaluate.metrics import metrics
@@ -30,7 +31,7 @@ from easrec_jax.precision import in_float32
 @partial(jax.jit, static_argnames=("scores", "protocol", "k"))
 def _top_items(
     weights: Any,
-    items: Array,
+    items: Events,
     targets: Array,
     seen_row: Array,
     seen_item: Array,
@@ -41,7 +42,7 @@ def _top_items(
 ) -> Array:
     """int32 [batch k]: the ranked items of the highest scores, 0 where there are no more."""
     values = jnp.asarray(scores(weights, items))
-    scored, ranked = as_ranked(values, items, targets, seen_row, seen_item, protocol=protocol)
+    scored, ranked = as_ranked(values, items_of(items), targets, seen_row, seen_item, protocol=protocol)
     best, found = jax.lax.top_k(jnp.where(ranked, scored, -jnp.inf), k)
     return jnp.where(best > -jnp.inf, found, 0)
 
@@ -156,7 +157,7 @@ class Evaluator:
         """What `compute(items [batch length]) -> [batch ...]` gives for each user's history, float32 [users ...]."""
         pending = []
         for index, samples, length, rows in self._batches():
-            pending.append((index, compute(jnp.asarray(samples.batch(index, length, rows).items))))
+            pending.append((index, compute(jax.tree.map(jnp.asarray, samples.batch(index, length, rows).items))))
         found = np.zeros((len(self.users), *pending[0][1].shape[1:]), np.float32)
         for index, values in pending:
             found[index] = np.asarray(values)[: len(index)]

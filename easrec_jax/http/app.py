@@ -86,7 +86,7 @@ def _endpoints(service: Service, token: str | None, swap: Callable[[], Awaitable
         exception_handlers=HANDLERS,
     )
     app.include_router(recommend_routes(service))
-    app.include_router(no_session_routes() if service.engine.sessions is None else session_routes(service))
+    app.include_router(no_session_routes(service) if service.engine.sessions is None else session_routes(service))
     app.include_router(probe_routes(service))
     app.include_router(catalogue_routes(service, swap if token is not None else None))
     app.include_router(page_routes(service))

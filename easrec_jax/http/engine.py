@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from easrec_jax.data.clock import Timed, TimedHistory, items_of
 from easrec_jax.http.sessions import Advance, Sessions
 from easrec_jax.http.settings import Limits
 from easrec_jax.models.network import item_table
@@ -47,7 +48,7 @@ class Selection:
 class Recommend:
     """-> `TopItems` of each history (inner ids)."""
 
-    histories: list[np.ndarray]
+    histories: list[np.ndarray | TimedHistory]
     selection: Selection
 
 
@@ -55,7 +56,7 @@ class Recommend:
 class Score:
     """-> float32 [candidates], of one history (inner ids)."""
 
-    history: np.ndarray
+    history: np.ndarray | TimedHistory
     candidates: np.ndarray
 
 
@@ -95,7 +96,7 @@ class _Row(NamedTuple):
 
 
 class Engine:
-    """Answers batches of jobs; to be used by one thread. Without streaming attention there is no `sessions`."""
+    """Answers batches of jobs; to be used by one thread. Without streaming attention, and with times, there is no `sessions`."""
 
     def __init__(self, recommender: Recommender, limits: Limits) -> None:
         self._recommender = recommender
@@ -114,7 +115,8 @@ class Engine:
         self._table = np.asarray(item_table(self._weights))
         self._popularity = recommender.popularity.astype(np.float32)
         self.sessions: Sessions | None = None
-        if architecture.causal:
+        self._reads_times = architecture.reads_times
+        if architecture.causal and not self._reads_times:
             self.sessions = Sessions(limits.sessions, limits.session_seconds, limits.sessions_per_address)
             self._advance = Advance(recommender)
 
@@ -143,7 +145,7 @@ class Engine:
                 answers[number] = self._score(job, next(hidden)[0][1])
             else:
                 waiting.append((number, len(rows), len(job.histories)))
-                rows += [_Row(*state, seen, job.selection) for state, seen in islice(hidden, len(job.histories))]
+                rows += [_Row(*state, items_of(h), job.selection) for state, h in islice(hidden, len(job.histories))]
         best = self.best(rows)
         for number, first, count in waiting:
             found = best[first : first + count]
@@ -188,7 +190,7 @@ class Engine:
                 rows.append(_Row(*state, stream.recent[: stream.count], job.selection))
 
     def _score(self, job: Score, hidden: np.ndarray) -> np.ndarray:
-        if not len(job.history):
+        if not len(items_of(job.history)):
             return self._popularity[job.candidates]
         return finite(self._table[job.candidates, : len(hidden)] @ hidden)
 
@@ -211,9 +213,9 @@ class Engine:
 
     # ----------------------------------------------------------------------------------------------------------- device calls
 
-    def encode(self, histories: Sequence[np.ndarray]) -> list[tuple[int, np.ndarray]]:
+    def encode(self, histories: Sequence[np.ndarray | TimedHistory]) -> list[tuple[int, np.ndarray]]:
         """(network, its hidden state [width]) after each history (inner ids); zeros after an empty one."""
-        items, ends = flat(histories)
+        items, ends = flat(histories, timed=self._reads_times)
         rows = self.rows  # which the warm-up raises meanwhile
 
         def most(length: int) -> int:
@@ -283,7 +285,9 @@ class Engine:
     def programs_of(self, rows: int) -> list[Callable[[], Any]]:
         """Calls that compile all that device calls of so many rows need, one program each."""
         ones, no_offsets = np.ones(rows, np.int32), self._recommender.no_offsets
-        whole = [np.ones((rows, length), np.int32) for length in self._recommender.lengths]
+        whole: list[Any] = [np.ones((rows, length), np.int32) for length in self._recommender.lengths]
+        if self._reads_times:
+            whole = [Timed(x, np.zeros(x.shape, np.uint8), np.zeros((*x.shape, 3), np.uint8)) for x in whole]
         calls: list[Callable[[], Any]] = [partial(self._programs.nearest, self._weights, ones, k=k) for k in self._ks]
         if self._routed is not None:
             calls += [partial(self._routed.choices, batch) for batch in whole]

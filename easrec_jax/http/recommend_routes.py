@@ -6,6 +6,7 @@ from easrec_jax.http import schemas
 from easrec_jax.http.engine import Recommend, Score, Similar
 from easrec_jax.http.json_routes import ERRORS, JsonRoute, answer
 from easrec_jax.http.service import Service, popular
+from easrec_jax.http.times import timed
 from easrec_jax.serving.ids import is_lost
 
 
@@ -25,7 +26,8 @@ def recommend_routes(service: Service) -> APIRouter:
         asked = [
             n for n, (known, unknown) in enumerate(encoded) if not is_lost(len(known), len(unknown), body.on_unknown)
         ]
-        job = Recommend([encoded[n][0] for n in asked], service.selection(body, warnings))
+        histories = timed(service, body.histories, [known for known, _ in encoded], body.times, body.now)
+        job = Recommend([histories[n] for n in asked], service.selection(body, warnings))
         best = await service.submit(job, len(asked))
         warnings += [popular(f"histories[{n}]") for n, found in zip(asked, best, strict=True) if found.popular]
         results: list[list] = [[] for _ in encoded]
@@ -42,7 +44,9 @@ def recommend_routes(service: Service) -> APIRouter:
             service.known(body.candidates, "candidates")
         candidates = service.recommender.item_ids.encode(body.candidates)
         asked = not is_lost(len(history), len(unknown), body.on_unknown)
-        found = (await service.submit(Score(history, candidates))).tolist() if asked else [None] * len(candidates)
+        times = None if body.times is None else [body.times]
+        events = timed(service, [body.history], [history], times, body.now)[0]
+        found = (await service.submit(Score(events, candidates))).tolist() if asked else [None] * len(candidates)
         if asked and not len(history):
             warnings.append(popular("history"))
         scores = [value if inner else None for value, inner in zip(found, candidates.tolist(), strict=True)]

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidato
 from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from easrec_jax.data.clock import EARLIEST, LATEST
 from easrec_jax.http.settings import Limits
 
 SUMMARY = (
@@ -109,6 +110,19 @@ def _ids(ids: Any, handler: Callable[[Any], list[str]]) -> list[str]:
     return handler(ids)
 
 
+_Time: Any = Annotated[float, Field(ge=EARLIEST, le=LATEST)]
+
+
+def _times_fields(kind: Any, whose: str) -> dict[str, Any]:
+    """The fields of a request to a model that reads times."""
+    told = "seconds since 1970, of a model that reads times: "
+    asked = told + "when it is asked for; null: what is usual in the training data"
+    return {
+        "now": (_Time | None, Field(None, description=asked)),
+        "times": (kind | None, Field(None, description=told + whose)),
+    }
+
+
 def requests(limits: Limits, num_items: int) -> Requests:
     """Body models of a service over `num_items` items."""
     most_k = min(limits.k, num_items)
@@ -151,9 +165,12 @@ def requests(limits: Limits, num_items: int) -> Requests:
         recommend=model(
             "RecommendRequest",
             histories=(histories, Field(examples=[[["i1", "i2"]]])),
-            k=default_k, on_unknown=unknown, **choice,
+            k=default_k, on_unknown=unknown, **choice, **_times_fields(list[list[_Time]], "of each history's events"),
         ),
-        score=model("ScoreRequest", history=(history, ...), candidates=(many(item, limits.candidates), ...), on_unknown=unknown),
+        score=model(
+            "ScoreRequest", history=(history, ...), candidates=(many(item, limits.candidates), ...), on_unknown=unknown,
+            **_times_fields(list[_Time], "of each event of the history"),
+        ),
         similar=model("SimilarRequest", items=(many(item, limits.histories, 1), ...), k=default_k, titles=titles),
         start=model("StartRequest", history=(history, []), k=optional_k, on_unknown=unknown, **choice),
         events=model("EventsRequest", items=(history, ...), k=optional_k, on_unknown=unknown, **choice),

@@ -15,7 +15,10 @@ from easrec_jax.http.service import Service, popular
 
 NO_SESSION: dict[int | str, dict[str, Any]] = {
     404: {"model": Problems, "description": "no such session; start one with the user's history"},
-    501: {"model": Problems, "description": "the model's attention cannot stream; /recommend takes whole histories"},
+    501: {
+        "model": Problems,
+        "description": "the model's attention cannot stream, or it reads times; /recommend takes whole histories",
+    },
 }
 
 
@@ -63,14 +66,16 @@ def session_routes(service: Service) -> APIRouter:
     return router
 
 
-def no_session_routes() -> APIRouter:
-    """The same paths, of a model that cannot stream: each is refused."""
+def no_session_routes(service: Service) -> APIRouter:
+    """The same paths, of a model that has no sessions: each is refused."""
+    reads_times = service.recommender.architecture.reads_times
+    why = "that reads times, which sessions do not keep" if reads_times else "whose attention cannot stream"
     router = APIRouter(tags=["sessions"], responses=NO_SESSION)
 
     @router.api_route("/sessions", methods=["POST"], status_code=501, summary="No sessions with this model")
     @router.api_route("/sessions/{rest:path}", methods=["POST", "DELETE"], status_code=501, include_in_schema=False)
     async def refuse():
-        """This model's attention is bidirectional and cannot stream."""
-        raise Refused("path", "/recommend with whole histories", "a model whose attention cannot stream", status=501)
+        """This model's attention is bidirectional and cannot stream, or it reads times, which sessions do not keep."""
+        raise Refused("path", "/recommend with whole histories", f"a model {why}", status=501)
 
     return router

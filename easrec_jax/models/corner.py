@@ -17,6 +17,7 @@ SAME = (
     "gate_layers",
     "conv_width",
     "learn_decay",
+    "times",
 )  # what a corner shares with the whole
 
 

@@ -4,7 +4,7 @@ FLOPs are counted in two ways. `request_flops`: one request as serving answers i
 last one at the last position alone, and score all items - so that one layer costs next to nothing. `all_positions_flops`:
 the same with every layer at every position, which is how Eq. 15 reads ("j layers of candidate i"), and what a program costs that
 does not leave out what nobody reads. A multiply-add counts two; counted are the products (projections, feed-forward, gates,
-attention, convolution, scores). Norms, activations and gathers are left out: of a request of 200 events and 3,416 items XLA
+attention, convolution, scores). Norms, activations, gathers and times are left out: of a request of 200 events and 3,416 items XLA
 counts 17 per cent more for one layer of recent linrec at width 128, where elu and squares of all keys stand beside few products,
 9 for one of softmax, 7 for SASRec's two, and 13 for two layers of width 64.
 """
@@ -16,6 +16,7 @@ import numpy as np
 from easrec_jax.architecture import Architecture
 from easrec_jax.cells import NODES, OPERATIONS, AnyArchitecture, CellArchitecture
 from easrec_jax.nn.mixer import find_mixer
+from easrec_jax.nn.times import table_rows
 from easrec_jax.space import Space
 
 
@@ -81,7 +82,7 @@ def _block_parameters(arch: Architecture) -> int:
             size += _dense(d, d) + _dense(d, inner) + (arch.gate_layers - 1) * 2 * _dense(d, d)
         return size
 
-    return sum(map(block, arch.inner_sizes))
+    return sum(map(block, arch.inner_sizes)) + sum(table_rows(arch.times).values()) * d
 
 
 def _cell_parameters(arch: CellArchitecture) -> int:

@@ -17,10 +17,12 @@ from jaxtyping import Float, Int
 
 from easrec_jax.architecture import Architecture
 from easrec_jax.cells import AnyArchitecture
+from easrec_jax.data.clock import Timed
 from easrec_jax.precision import in_float32
 from easrec_jax.space import Space
 
 Items = Int[Array, "batch length"]  # inner ids, left-aligned, 0 padding
+Events = Items | Timed  # the second of networks that read times
 Weights = Any  # a pytree of float32 arrays
 ScoreFunction = Callable[[Any, Array], Array]  # (weights, items [batch length]) -> [batch items + 1]
 

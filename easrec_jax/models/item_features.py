@@ -19,8 +19,9 @@ from jax import Array
 from jaxtyping import Float
 
 from easrec_jax.data.item_inputs import Coded, Coding, ItemInputs
+from easrec_jax.nn.times import NAMES
 
-OWN = ("items", "positions")  # the tables that every network has
+OWN = ("items", "positions", *NAMES)  # the tables that a network has without features
 
 
 class Rows(NamedTuple):
@@ -92,7 +93,8 @@ def feature_rows(tables: dict[str, Any], rows: Rows) -> Float[Array, "items widt
 
 def with_items(weights: dict, items: Array, **others: Array) -> dict:
     """A network's own weights, with these rows for its items."""
-    return weights | {"tables": {"items": items, "positions": weights["tables"]["positions"]} | others}
+    own = {name: table for name, table in weights["tables"].items() if name in OWN}
+    return weights | {"tables": own | {"items": items} | others}
 
 
 @jax.jit

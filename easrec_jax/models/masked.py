@@ -20,13 +20,15 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.data.clock import items_of
 from easrec_jax.models.corner import corner
-from easrec_jax.models.encoder import Items, ScoreFunction
+from easrec_jax.models.encoder import Events, ScoreFunction
 from easrec_jax.models.network import Network, item_table
 from easrec_jax.nn.block import convolve, pick_last
 from easrec_jax.nn.dense import GATE_SCALE, over_channels
 from easrec_jax.nn.dropout import dropout, split_key
 from easrec_jax.nn.mixer import default_decay, find_mixer
+from easrec_jax.nn.times import gaps_before, read_out, requests
 from easrec_jax.precision import in_float32
 from easrec_jax.space import FIRST_INNER, Space
 
@@ -56,19 +58,19 @@ class Masked:
         return _init(self.space, self.num_items, key)
 
     def encode(
-        self, weights: dict, items: Items, drawn: Choice, *, key: Array | None = None
+        self, weights: dict, items: Events, drawn: Choice, *, key: Array | None = None
     ) -> Float[Array, "batch length width"]:
         """The chosen network's hidden states, zero beyond its width; a key switches dropout on and is consumed."""
         return _run(weights, items, drawn, space=self.space, rate=self.dropout, key=key)[0]
 
     def encode_last(
-        self, weights: dict, items: Items, drawn: Choice, *, key: Array | None = None
+        self, weights: dict, items: Events, drawn: Choice, *, key: Array | None = None
     ) -> Float[Array, "batch width"]:
         """`encode` at each user's last event."""
-        return pick_last(self.encode(weights, items, drawn, key=key), items > 0)
+        return pick_last(self.encode(weights, items, drawn, key=key), items_of(items) > 0)
 
     def exits(
-        self, weights: dict, items: Items, network: Array, *, key: Array | None = None
+        self, weights: dict, items: Events, network: Array, *, key: Array | None = None
     ) -> Float[Array, "layers batch length width"]:
         """Hidden states after each layer of one network, by its row in the space's table, zero beyond its width."""
         choice = jnp.asarray(self.space.networks)[network]
@@ -89,7 +91,7 @@ class Masked:
 
 @lru_cache(maxsize=16)
 def _scores_of_any(supernet: Masked) -> ScoreFunction:
-    def scores(weights: tuple[dict, Array], items: Array) -> Array:
+    def scores(weights: tuple[dict, Array], items: Events) -> Array:
         return supernet.encode_last(weights[0], items, weights[1]) @ item_table(weights[0]).T
 
     return scores
@@ -141,14 +143,16 @@ def _largest(space: Space, num_items: int, gate_layers: int, key: Array) -> dict
 
 
 def _run(
-    weights: dict, items: Int[Array, "batch length"], choice: Choice, *, space: Space, rate: float = 0.0,
+    weights: dict, items: Events, choice: Choice, *, space: Space, rate: float = 0.0,
     key: Array | None = None,
 ) -> tuple[Float[Array, "batch length width"], Float[Array, "layers batch length width"]]:  # fmt: skip
     """(hidden states after the last layer, after each layer: beyond the depth the last one's again)."""
     embedding_key, key = split_key(key, 2)
-    mask, masks = items > 0, _masks(choice, space)
-    tables = weights["tables"]
-    summed = tables["items"][items] + tables["positions"][None, : items.shape[1]]
+    ids, tables, reads = items_of(items), weights["tables"], space.largest.reads_times
+    mask, masks = ids > 0, _masks(choice, space)
+    summed = tables["items"][ids] + tables["positions"][None, : ids.shape[1]]
+    if reads:
+        summed = summed + tables["gaps"][gaps_before(items)]
     summed = jnp.where(mask[..., None], summed, 0.0)
     embedded = dropout(_norm(weights["embedding_norm"]["norm"], summed, masks.width), rate, embedding_key)
     network = Chosen(space, choice, masks, embedded, mask, rate)
@@ -167,7 +171,14 @@ def _run(
 
     layer_keys = None if key is None else jax.random.split(key, space.num_layers)
     numbers = jnp.arange(space.num_layers)
-    return lax.scan(layer, embedded, (weights["layers"], numbers, inner, layer_keys))
+    last, after = lax.scan(layer, embedded, (weights["layers"], numbers, inner, layer_keys))
+    if not reads:
+        return last, after
+
+    def asked(x: Array) -> Array:
+        return read_out(x, tables["scale"], tables["shift"], requests(items), masks.width)
+
+    return asked(last), jax.vmap(asked)(after)
 
 
 def _masks(choice: Choice, space: Space) -> Masks:

@@ -17,12 +17,14 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.data.clock import items_of
 from easrec_jax.models.corner import corner
-from easrec_jax.models.encoder import Items, ScoreFunction
+from easrec_jax.models.encoder import Events, Items, ScoreFunction
 from easrec_jax.models.network import Network, network_scores
 from easrec_jax.nn.block import Block, pick_last
 from easrec_jax.nn.dropout import split_key
 from easrec_jax.nn.embedding import EmbeddingNorm, Tables
+from easrec_jax.nn.times import read_out, requests
 from easrec_jax.precision import in_float32
 from easrec_jax.space import Space
 
@@ -49,7 +51,7 @@ class OwnWeights(nn.Module):
 
     def setup(self):
         largest = self.space.largest
-        self.tables = Tables(self.num_items, largest.max_length, largest.width)
+        self.tables = Tables(self.num_items, largest.max_length, largest.width, largest.times)
         self.embedding_norms = [EmbeddingNorm() for _ in self.space.widths]
         self.blocks = [[_block_of(self.space, i) for i in range(len(self.space.widths))] for _ in range(largest.depth)]
 
@@ -108,7 +110,7 @@ class Candidates:
         return variables["params"]
 
     def encode(
-        self, weights: dict, items: Items, drawn: Shares, *, key: Array | None = None
+        self, weights: dict, items: Events, drawn: Shares, *, key: Array | None = None
     ) -> Float[Array, "batch length width"]:
         """The mixture Y at every position; a key switches dropout on and is consumed."""
         space, candidates = self.space, range(len(self.space.widths))
@@ -117,7 +119,7 @@ class Candidates:
                 f"search.strategy: expected shares of shape [candidates depths] = {space.shape}, got {drawn}"
             )
         keys = split_key(key, len(candidates) * (space.num_layers + 1))
-        mask, summed = items > 0, self._embed(weights, items)
+        mask, summed = items_of(items) > 0, self._embed(weights, items)
         parts = [self._candidate(weights, i) for i in candidates]
         norm = EmbeddingNorm(self.dropout)
         embedded: list[Any] = [
@@ -141,16 +143,16 @@ class Candidates:
                 # below that nothing deeper is computed
                 stack = self._mix(outputs, deeper / jnp.where(total > NEGLIGIBLE, total, 1.0))
                 inputs = [stack[..., :width] for width in space.widths]
-        return mixture
+        return self._read_out(weights, mixture, items, drawn)
 
     def encode_last(
-        self, weights: dict, items: Items, drawn: Shares, *, key: Array | None = None
+        self, weights: dict, items: Events, drawn: Shares, *, key: Array | None = None
     ) -> Float[Array, "batch width"]:
         """The mixture at each user's last event."""
-        return pick_last(self.encode(weights, items, drawn, key=key), items > 0)
+        return pick_last(self.encode(weights, items, drawn, key=key), items_of(items) > 0)
 
     def exits(
-        self, weights: dict, items: Items, network: Array, *, key: Array | None = None
+        self, weights: dict, items: Events, network: Array, *, key: Array | None = None
     ) -> Float[Array, "layers batch length width"]:
         """Hidden states after each layer of a candidate, by the row of any network of its width, zero beyond the width."""
 
@@ -195,11 +197,20 @@ class Candidates:
     def _tables(weights: dict, width: int) -> dict:
         return {name: table[:, :width] for name, table in weights["tables"].items()}
 
-    def _embed(self, weights: dict, items: Items) -> Array:
+    def _embed(self, weights: dict, items: Events) -> Array:
         largest = self.space.largest
-        module = Tables(self.num_items, largest.max_length, largest.width)
+        module = Tables(self.num_items, largest.max_length, largest.width, largest.times)
         summed: Any = module.apply({"params": weights["tables"]}, items)
         return summed
+
+    def _read_out(self, weights: dict, mixture: Array, items: Events, drawn: Shares) -> Array:
+        """The mixture of what the networks read out for the requests: a network shifts its own channels."""
+        if not self.space.largest.reads_times:
+            return mixture
+        channel = jnp.arange(self.space.largest.width)[None]
+        kept = jnp.sum(jnp.sum(drawn, 1)[:, None] * (channel < jnp.array(self.space.widths)[:, None]), 0)
+        tables = weights["tables"]
+        return read_out(mixture, tables["scale"], tables["shift"], requests(items), kept[None, None])
 
     def _mix(self, outputs: list[Array], shares: Array) -> Array:
         width = self.space.largest.width

@@ -19,6 +19,7 @@ import numpy as np
 from jax import Array
 
 from easrec_jax.data.batches import Batch
+from easrec_jax.data.clock import items_of
 from easrec_jax.models.cost import cost_table
 from easrec_jax.models.encoder import Supernet, Weights
 from easrec_jax.models.network import Network, item_table
@@ -60,7 +61,7 @@ def sandwich_loss(
     `word` is what a teacher of the largest says. Dropout is the largest network's alone: small ones underfit. The key is consumed.
     """
     dropout_key, exit_key, row_key, other_key, taught_key = jax.random.split(key, 5)
-    rows, items, targets = sliced(supernet), jnp.asarray(batch.items), batch.targets.reshape(-1)
+    rows, items, targets = sliced(supernet), batch.items, batch.targets.reshape(-1)
     architecture = supernet.space.architecture(rows.largest)
     network = Network(architecture, supernet.num_items, supernet.dropout)
     part = supernet.cut(weights, architecture)
@@ -85,7 +86,7 @@ def sandwich_loss(
 def _read(hidden: Array, batch: Batch) -> Array:
     """[targets width] of [batch length width]: at all positions, or at the last ones where there is a target each."""
     if batch.targets.ndim == 1:
-        return pick_last(hidden, jnp.asarray(batch.items) > 0)
+        return pick_last(hidden, jnp.asarray(items_of(batch.items)) > 0)
     return hidden.reshape(-1, hidden.shape[-1])
 
 

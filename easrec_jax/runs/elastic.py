@@ -16,6 +16,7 @@ from easrec_jax.models.cost import parameter_count, request_flops
 from easrec_jax.models.item_features import feature_weights, fold
 from easrec_jax.models.kinds import network_of
 from easrec_jax.models.network import Network, network_scores
+from easrec_jax.models.unknown_times import with_unknown_times
 from easrec_jax.runs.described import describe_flops
 from easrec_jax.runs.retrain import Retrained, evaluate_both
 from easrec_jax.serving.sizes import Size
@@ -30,7 +31,7 @@ def as_it_stands(architecture: AnyArchitecture, weights: dict, config: Config, s
     protocols = tuple(dict.fromkeys((*config.evaluate.protocols, select_by)))
     settings = dataclasses.replace(config, evaluate=dataclasses.replace(config.evaluate, protocols=protocols))
     network, inputs = network_of(architecture, split.data.num_items), split.data.features
-    features, weights = feature_weights(weights, inputs), fold(weights, inputs)
+    features, weights = feature_weights(weights, inputs), with_unknown_times(fold(weights, inputs), split)
     validation, test, ranks = evaluate_both(settings, split, network_scores(network), weights)
     fitted = Fitted(weights, 0, validation[select_by]["ndcg@10"], True, features)
     return Retrained(architecture, fitted, validation, test, ranks)

@@ -117,17 +117,16 @@ def evaluate_models(
     loaded = [*sides[0], *sides[1]]
     ids = _common_ids((*models, *against), loaded)
     started = time.perf_counter()
-    everything, truth = load_data(data, seed=seed)
+    everything, truth = load_data(data, seed=seed, times=any(one.architecture.reads_times for one in loaded))
     known, left_out = everything.restricted_to(ids)
     features = _features(data, known, truth if ids == everything.item_ids else None) if wanted.beyond else None
     split = Split(known)
     evaluators = _evaluators(loaded, split, part, settings)
     prepared = time.perf_counter()
     ranks = [
-        [evaluators[one.architecture.max_length].ranks(network_scores(one.network), one.weights) for one in side]
-        for side in sides
+        [evaluators[_reads(one)].ranks(network_scores(one.network), one.weights) for one in side] for side in sides
     ]
-    lists = [_lists(one, evaluators[one.architecture.max_length], protocols) for one in sides[0]]
+    lists = [_lists(one, evaluators[_reads(one)], protocols) for one in sides[0]]
     evaluated = time.perf_counter()
     mine, theirs = (gains_of_seeds(of, settings.ks) for of in ranks)
     if wanted.out is not None:
@@ -198,14 +197,18 @@ def _common_ids(paths: Sequence[Path], loaded: Sequence[Recommender]) -> IdMap:
     return model.item_ids
 
 
+def _reads(model: Recommender) -> tuple[int, bool]:
+    """What a model reads of a history: how many events, and whether their times."""
+    return model.architecture.max_length, model.architecture.reads_times
+
+
 def _evaluators(
     loaded: Sequence[Recommender], split: Split, part: Part, settings: EvaluateConfig
-) -> dict[int, Evaluator]:
-    """One evaluator for each length of history that the models read."""
-    lengths = {model.architecture.max_length for model in loaded}
+) -> dict[tuple[int, bool], Evaluator]:
+    """One evaluator for all models that read the same of a history."""
     return {
-        length: Evaluator(
-            split,
+        (length, times): Evaluator(
+            split if times else split.without_times(),
             part,
             length,
             protocols=settings.protocols,
@@ -214,5 +217,5 @@ def _evaluators(
             batch_size=settings.batch_size,
             seed=settings.negatives_seed,
         )
-        for length in lengths
+        for length, times in set(map(_reads, loaded))
     }

@@ -113,6 +113,7 @@ def baseline(
     trained from scratch at the baselines' rate. Raises `ValueError` where `check_rival` does, and where `features` are missing.
     """
     check_rival(name, config)
+    config = _without_times(config)
     rival, attention = find_rival(name)
     row: dict[str, Any] = {}
     if rival.network is None:
@@ -135,11 +136,16 @@ def baseline(
     return row | {"validation": validation, "test": test} | ({"ranks": ranks} if keep_ranks else {})
 
 
+def _without_times(config: Config) -> Config:
+    """Rivals read no times, and what is known of planted data is known without."""
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, times="no"))
+
+
 def planted_ceiling(config: Config, split: Split, truth: Any) -> dict:
-    """Figures of the process behind planted data: ranking by p(next | history), and by p(next | last item) alone."""
+    """Figures of the process behind planted data: ranking by p(next | history), and by p(next | last item) alone; times unknown."""
     from easrec_jax.data.synthetic import ideal_scores, myopic_scores
 
-    longest = config.data.planted.lengths[1]
+    longest, config = config.data.planted.lengths[1], _without_times(config)
     if config.model.max_length < longest:
         raise ValueError(
             f"model.max_length: expected at least {longest} on planted data, so that the ceiling can be computed, "

@@ -33,6 +33,10 @@ def load_elastic(folder: Path, data: Interactions) -> tuple[Elastic, Model]:
     model = load_model(folder)
     if not model.front or not isinstance(model.architecture, Architecture):
         raise ValueError(f"{folder}: expected an elastic model, this one has one size; {HOW_TO}")
+    if model.architecture.reads_times:
+        raise ValueError(
+            f"{folder}: expected a model that reads no times, which a router does not know: train one without --model.times"
+        )
     if model.item_ids.raw != data.item_ids.raw:
         raise ValueError(f"{folder}: expected the model of these data, its items are others: make it from them first")
     sizes = tuple(size.architecture for size in model.front)

@@ -102,6 +102,12 @@ def load_front(folder: Path, space: Space) -> tuple[tuple[Finalist, ...], str]:
     return tuple(found), file_digest(path)
 
 
+def check_times(source: Path, architecture: AnyArchitecture, config: Config) -> None:
+    """Raise `ValueError` where a network reads other times than the config's do."""
+    there, got = architecture.times, config.model.times
+    check(got == there, "model.times", f"{there}, as the network of {source} reads them", got)
+
+
 def load_pick(folder: Path, config: Config) -> tuple[AnyArchitecture, dict, str]:
     """(the pick of a finished search, how it was chosen, the file's checksum). Errors name files."""
     path = folder / "architecture.json"
@@ -114,6 +120,7 @@ def load_pick(folder: Path, config: Config) -> tuple[AnyArchitecture, dict, str]
             f"model.max_length: expected {architecture.max_length} as in the search ({path}), "
             f"got {config.model.max_length}: search again, or use its length"
         )
+    check_times(path, architecture, config)
     if isinstance(architecture, Architecture):
         space_of(config).network(architecture)
     else:

@@ -23,7 +23,7 @@ from easrec_jax.nas.finalists import Finalist
 from easrec_jax.nas.front import front
 from easrec_jax.precision import in_float32
 from easrec_jax.runs.described import other_split
-from easrec_jax.runs.search_folder import ELASTIC, load_cut, load_front, load_pick
+from easrec_jax.runs.search_folder import ELASTIC, check_times, load_cut, load_front, load_pick
 from easrec_jax.serving.artifact import load_model
 from easrec_jax.serving.sizes import short_cost
 from easrec_jax.space import space_of
@@ -111,6 +111,7 @@ def start_from_model(folder: Path, config: Config, data: Interactions) -> Start:
             f"model.max_length: expected {architecture.max_length}, which the model in {folder} reads, "
             f"got {config.model.max_length}"
         )
+    check_times(folder, architecture, config)
     if config.data.targets == "all" and isinstance(architecture, Architecture) and not architecture.causal:
         raise ValueError(
             f"data.targets: expected 'last' for the model in {folder}: its attention, {architecture.attention}, sees later "

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jax import Array
 
+from easrec_jax.data.clock import Events
 from easrec_jax.data.interactions import IdMap
 from easrec_jax.models.network import item_table
+from easrec_jax.serving.arguments import check_ids
+from easrec_jax.serving.ids import OnUnknown, encode_ids
 from easrec_jax.serving.programs import Programs
 
 T = TypeVar("T")
@@ -32,6 +35,19 @@ def offsets_of(num_items: int, allow: np.ndarray | None, deny: np.ndarray | None
     if deny is not None:
         offsets[deny] = -np.inf
     return offsets
+
+
+def offsets_of_ids(
+    item_ids: IdMap, allow: Iterable[Any] | None, deny: Iterable[Any] | None, on_unknown: OnUnknown
+) -> np.ndarray | None:
+    """`offsets_of` raw ids; unknown ones in `deny` never are recommended anyway."""
+    allowed = denied = None
+    if allow is not None:
+        allowed = encode_ids(item_ids, allow, on_unknown, "allow")
+    if deny is not None:
+        check_ids(deny, "deny")
+        denied = item_ids.encode(list(deny))
+    return offsets_of(len(item_ids), allowed, denied)
 
 
 def by_popularity(popularity: np.ndarray) -> np.ndarray:
@@ -69,7 +85,7 @@ def fetched(top: tuple[Array, Array], rows: int, k: int) -> tuple[np.ndarray, np
 
 
 def hidden_states(
-    programs: Programs, weights: dict, batches: Iterable[tuple[np.ndarray, np.ndarray]], users: int
+    programs: Programs, weights: dict, batches: Iterable[tuple[np.ndarray, Events]], users: int
 ) -> np.ndarray:
     """float32 [users width] after the histories in `batches` (of `shapes.user_batches`); zeros for who is in none."""
     states = np.zeros((users, item_table(weights).shape[1]), np.float32)

@@ -34,6 +34,8 @@ def answer_table(recommender: Recommender, table: Any, request: Request | None =
     from easrec_jax.data.id_rules import history_lists, is_missing, plain_ids
 
     request = checked(recommender, request or Request())
+    if request.now is not None:
+        raise ValueError("now: expected none, a table of histories has no times of events beside it")
     frame: Any = table if isinstance(table, pl.DataFrame) else pl.DataFrame(table)
     if absent := {"user", "history"} - set(frame.columns):
         raise ValueError(

@@ -35,6 +35,12 @@ def check_histories(histories: Any) -> None:
             raise ValueError(f"histories: {expected}, got {wrong} as history {number}")
 
 
+def check_sequence(values: Any, what: str) -> None:
+    """Raise `ValueError` unless it is a sequence of one dimension."""
+    if (wrong := _no_sequence(values)) is not None:
+        raise ValueError(f"{what}: expected a sequence, got {wrong}")
+
+
 def check_ids(ids: Any, what: str) -> None:
     """Raise `ValueError` unless it is a collection of ids, in any order; `what` names the argument."""
     wrong = None if isinstance(ids, Iterable) else repr(ids)[:60]

@@ -11,6 +11,7 @@ import hashlib
 import json
 import operator
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from easrec_jax.serving.ids import check_policy
 from easrec_jax.serving.part_answers import Done, Request, input_state, write_parts
 from easrec_jax.serving.part_files import join
 from easrec_jax.serving.recommend import Recommender
+from easrec_jax.serving.when import check_reads_times, seconds
 
 FORMAT = "easrec_jax recommendations 2"
 ANSWERS_PER_PART = 2_000_000  # users x k
@@ -59,6 +61,12 @@ def recommend_file(
     request = checked(recommender, request, (number, shards), format)
     files = input_state(histories)  # before they are counted: what changes later is noticed
     source = open_source(histories, request.reading)
+    if recommender.architecture.reads_times and not source.columns.time:
+        if request.now is not None:
+            raise ValueError(f"{source.path}: now: expected a column of times beside it, the file has none")
+        warnings.warn(
+            f"{source.path}: no column of times: to this model, which reads them, they are not known", stacklevel=2
+        )
     _check_apart(source.path, out)
     size = max(source.events / request.part_events, source.users * request.k / ANSWERS_PER_PART)
     each = min(max(1, int(np.ceil(size / shards))), PARTS_PER_SHARD)
@@ -111,6 +119,9 @@ def checked(
         raise ValueError(f"part_events: expected 1 or more, got {request.part_events}")
     if not 1 <= shard[0] <= shard[1]:
         raise ValueError(f"shard: expected i/n with i from 1 to n, got {shard[0]}/{shard[1]}")
+    if request.now is not None:
+        check_reads_times(recommender.architecture, request.now)
+        request = replace(request, now=float(seconds([request.now], "now")[0]))
     if request.csv_safe and format not in ("csv", "tsv"):
         raise ValueError(f"csv_safe: expected CSV or TSV output, got {format}")
     if request.titles and not recommender.titles:
@@ -132,6 +143,8 @@ def _settings(
     import polars as pl
 
     asked = {name: value for name, value in asdict(request).items() if name != "part_events"}
+    if request.now is None:  # as earlier versions, which knew none
+        del asked["now"]
     return {
         "format": FORMAT, "model": _identity(recommender), "input": files, "request": asked,
         "output": format, "parts": parts, "shards": shards, "polars": pl.__version__,

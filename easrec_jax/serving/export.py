@@ -34,6 +34,8 @@ def export_file(network: Served, weights: dict, item_ids: IdMap, path: Path, *, 
         raise ImportError('export needs flatbuffers: pip install "easrec_jax[export]"') from None
     from jax import export
 
+    if network.architecture.reads_times:
+        raise ValueError("export: expected a model that reads no times: the file would know none")
     if not 1 <= k <= network.num_items:
         raise ValueError(f"k: expected 1 to {network.num_items} (the number of items), got {k}")
     weights = jax.tree.map(np.asarray, weights)

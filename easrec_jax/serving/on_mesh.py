@@ -40,6 +40,8 @@ class MeshRecommender(Recommender):
 
     def __init__(self, model: Model, layout: Layout) -> None:
         """The model's weights are whole."""
+        if model.architecture.reads_times:
+            _refused("a model that reads times")
         self.layout = layout
         super().__init__(model)
 
@@ -104,7 +106,8 @@ def programs_on(network: Served, layout: Layout) -> Programs:
 
     nearest: Callable = lambda *_, **__: _refused("similar")  # noqa: E731
     jit = partial(jax.jit, static_argnames="k")
-    return Programs(jax.jit(hidden), jit(top), jit(top_of_hidden), nearest, jax.jit(vectors))
+    read_out: Callable = lambda *_: _refused("a stream")  # noqa: E731
+    return Programs(jax.jit(hidden), jit(top), jit(top_of_hidden), nearest, jax.jit(vectors), read_out)
 
 
 def _refused(what: str) -> NoReturn:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from easrec_jax.data.clock import Events, Timed, as_seconds, timed_flat
 from easrec_jax.data.reading import Reading
 from easrec_jax.files import write_bytes
 from easrec_jax.memory import give_back_memory
@@ -43,6 +44,8 @@ class Request:
     """CSV and TSV: an apostrophe before what a spreadsheet would take for a formula."""
     part_events: int = EVENTS_PER_PART
     """Interactions of a part, about: what memory is needed for, and what a killed run does again."""
+    now: float | None = None
+    """Of a model that reads times: when it is asked for, seconds since 1970."""
 
 
 class Done(NamedTuple):
@@ -125,14 +128,17 @@ def answer_part(
         user = part.users[int(np.searchsorted(part.ends, event, side="right")) - 1]
         raise ValueError(f"{path}: user {str(user)[:60]!r}: unknown item {str(part.items[event])[:60]!r}")
     ends = np.concatenate([[0], np.cumsum(known)])[part.ends]
-    items = np.append(inner[known], np.int32(0))
+    items: Events = np.append(inner[known], np.int32(0))
     users = len(part.users)
+    if recommender.architecture.reads_times and part.times is not None:
+        items = _timed(items, ends, as_seconds(part.times, path)[known], request.now, path)
     scores = np.full((users, request.k), -np.inf, np.float32)
     best = np.zeros((users, request.k), np.int32)
     for first in range(0, users, USERS_PER_CALL):
         last = min(first + USERS_PER_CALL, users)
+        some = items._replace(request=items.request[first:last]) if isinstance(items, Timed) else items
         scores[first:last], best[first:last] = recommender.top_items(
-            items, ends[first : last + 1], request.k, exclude_seen=request.exclude_seen
+            some, ends[first : last + 1], request.k, exclude_seen=request.exclude_seen
         )
         tell(last)
     nobody = np.flatnonzero(np.diff(ends) == 0)
@@ -140,6 +146,13 @@ def answer_part(
         popular = most_popular(recommender.ranking, request.k)
         best[nobody], scores[nobody] = popular, recommender.popularity[popular]
     return (scores, best), (users, len(nobody), int(np.count_nonzero(~known)))
+
+
+def _timed(items: np.ndarray, ends: np.ndarray, times: np.ndarray, now: float | None, path: Path) -> Timed:
+    """The events with their times and that of the request."""
+    if now is not None and len(times) and now < times.max():
+        raise ValueError(f"{path}: expected events until {now:.17g}, when --now is, got one at {times.max():.17g}")
+    return timed_flat(items, ends, times, np.full(len(ends) - 1, np.nan if now is None else now))
 
 
 def _lookup(recommender: Recommender, items: pl.Series) -> np.ndarray:

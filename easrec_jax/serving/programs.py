@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from easrec_jax.data.clock import Events
 from easrec_jax.models.kinds import Served
-from easrec_jax.models.network import item_table
+from easrec_jax.models.network import Network, item_table
 from easrec_jax.nn.best import best_items
 
 
@@ -23,19 +24,20 @@ class Programs(NamedTuple):
     top_of_hidden: Callable  # the same from hidden states [batch width]
     nearest: Callable  # inner ids [batch], k -> (cosines, inner ids), [batch k] each
     vectors: Callable  # inner ids [any] -> [any width], of the items
+    read_out: Callable  # hidden states of a stream [batch width], codes of requests [batch 3] -> [batch width]
 
 
 @lru_cache(maxsize=16)
 def programs(network: Served) -> Programs:
     """One set of programs a network, so that nothing recompiles."""
 
-    def hidden(weights: dict, items: Array) -> Array:
+    def hidden(weights: dict, items: Events) -> Array:
         return network.encode_last(weights, items)
 
     def top_of_hidden(weights: dict, states: Array, seen: Array, offsets: Array, k: int) -> tuple[Array, Array]:
         return best_items(states, item_table(weights), offsets.at[0].set(-jnp.inf), seen, k)
 
-    def top(weights: dict, items: Array, seen: Array, offsets: Array, k: int) -> tuple[Array, Array]:
+    def top(weights: dict, items: Events, seen: Array, offsets: Array, k: int) -> tuple[Array, Array]:
         return top_of_hidden(weights, hidden(weights, items), seen, offsets, k)
 
     def nearest(weights: dict, items: Array, k: int) -> tuple[Array, Array]:
@@ -46,5 +48,9 @@ def programs(network: Served) -> Programs:
     def vectors(weights: dict, items: Array) -> Array:
         return item_table(weights)[items]
 
+    def read_out(weights: dict, states: Array, request: Array) -> Array:
+        assert isinstance(network, Network), "cells read no times"
+        return network.read_out(weights, states, request)
+
     jit = partial(jax.jit, static_argnames="k")
-    return Programs(jax.jit(hidden), jit(top), jit(top_of_hidden), jit(nearest), jax.jit(vectors))
+    return Programs(jax.jit(hidden), jit(top), jit(top_of_hidden), jit(nearest), jax.jit(vectors), jax.jit(read_out))

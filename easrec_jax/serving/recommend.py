@@ -12,12 +12,13 @@ import jax
 import numpy as np
 
 from easrec_jax.architecture import Architecture
+from easrec_jax.data.clock import Events, items_of
 from easrec_jax.data.interactions import Interactions
 from easrec_jax.models.kinds import network_of
 from easrec_jax.models.network import item_table
 from easrec_jax.precision import check_values, methods_in_float32
-from easrec_jax.serving.answer import Answers, by_popularity, fetched, most_popular, named, offsets_of
-from easrec_jax.serving.arguments import check_ids, whole_k
+from easrec_jax.serving.answer import Answers, by_popularity, most_popular, named, offsets_of_ids
+from easrec_jax.serving.arguments import whole_k
 from easrec_jax.serving.artifact import Model, load_model
 from easrec_jax.serving.explain import Effect, effects_of, largest_first
 from easrec_jax.serving.export import export_file
@@ -25,16 +26,15 @@ from easrec_jax.serving.forks import refuse_fork
 from easrec_jax.serving.ids import OnUnknown, encode_histories, encode_ids, is_lost
 from easrec_jax.serving.one import OneNetwork
 from easrec_jax.serving.route import HOW_TO
-from easrec_jax.serving.routed import RoutedNetworks, RoutedStream
+from easrec_jax.serving.routed import RoutedNetworks
 from easrec_jax.serving.shapes import flat, padded_ids, rounded_up, row_counts
 from easrec_jax.serving.sizes import Size, cut, fingerprint_of, size_within
-from easrec_jax.serving.streaming import Stream
-
-AnyStream = Stream | RoutedStream
+from easrec_jax.serving.stepwise import Stepwise
+from easrec_jax.serving.when import timed_histories
 
 
 @methods_in_float32
-class Recommender:
+class Recommender(Stepwise):
     """A trained network with its ids. Shapes are bucketed, so requests of any size compile a few programs once.
 
     Attributes: `architecture`, `item_ids` (raw ids and inner ids), `results` (figures with their protocol), `titles`
@@ -86,10 +86,13 @@ class Recommender:
             raise ValueError(f"per_user: this model has no router; {HOW_TO}")
         if whole._per_user is None:
             assert isinstance(whole.architecture, Architecture)
-            routed = whole.route.ready(whole.weights, whole.architecture, len(whole.item_ids))
-            about = whole.route.results(whole.results), whole.titles, whole.route.fingerprint(whole.fingerprint)
-            shared = (whole.item_ids, whole.popularity, *about, whole.front, whole.route)
-            whole._per_user = Recommender(Model(whole.architecture, whole.weights, *shared), whole, routed)
+            model = whole._model()
+            routed = whole.route.ready(model.weights, whole.architecture, len(model.item_ids))
+            about = {
+                "results": whole.route.results(model.results),
+                "fingerprint": whole.route.fingerprint(model.fingerprint),
+            }
+            whole._per_user = Recommender(model._replace(**about), whole, routed)
         return whole._per_user
 
     def with_budget(self, budget: SupportsFloat | None) -> Recommender:
@@ -105,10 +108,13 @@ class Recommender:
         if size.architecture == self.architecture:
             return self
         if size.architecture not in self._sizes:
-            weights, about = cut(self.weights, size.architecture), size.results(self.results)
-            shared = (self.item_ids, self.popularity, about, self.titles)
-            name = fingerprint_of(self.fingerprint, size.architecture)
-            model = Model(size.architecture, weights, *shared, name, self.front)
+            weights, results = cut(self.weights, size.architecture), size.results(self.results)
+            about = {
+                "results": results,
+                "fingerprint": fingerprint_of(self.fingerprint, size.architecture),
+                "route": None,
+            }
+            model = self._model()._replace(architecture=size.architecture, weights=weights, **about)
             self._sizes[size.architecture] = Recommender(model, self)
         return self._sizes[size.architecture]
 
@@ -142,16 +148,16 @@ class Recommender:
             return Recommender.per_user, (self._whole,)
         if self._whole is not self:
             return Recommender.with_budget, (self._whole, self.cost)
-        weights = jax.tree.map(np.asarray, self.weights)
+        return Recommender, (self._model()._replace(weights=jax.tree.map(np.asarray, self.weights)),)
+
+    def _model(self) -> Model:
         about = (self.popularity, self.results, self.titles, self.fingerprint, self.front, self.route)
-        return Recommender, (Model(self.architecture, weights, self.item_ids, *about),)
+        return Model(self.architecture, self.weights, self.item_ids, *about)
 
     def __repr__(self) -> str:
         last = self.architecture.max_length
         network = self.architecture.describe()
         return f"<Recommender of {len(self.item_ids)} items: {network}, reads the last {last} events>"
-
-    # ------------------------------------------------------------------------------------------------------- whole histories
 
     def recommend(
         self,
@@ -162,6 +168,8 @@ class Recommender:
         allow: Iterable[Any] | None = None,
         deny: Iterable[Any] | None = None,
         on_unknown: OnUnknown = "skip",
+        times: Any = None,
+        now: Any = None,
     ) -> Answers:
         """The k best next items of each history, as (raw item id, score), best first.
 
@@ -169,16 +177,17 @@ class Recommender:
         `exclude_seen` leaves out the items of the whole history, `deny` those items, `allow` all but those items; what
         is left may be fewer than k. An empty history is answered by popularity, with a warning (scores: interactions).
         Unknown ids, those of `allow` too: "skip" warns and uses the rest, "error" raises; a history of unknown ids alone is
-        answered by an empty list and a warning, with "popular" by popularity. Unknown ids in `deny` change nothing. Raises
-        `ValueError` on a k that is not 1 to the number of items, and on tables and arrays of more axes than one.
+        answered by an empty list and a warning, with "popular" by popularity. Unknown ids in `deny` change nothing. `times` and
+        `now`, of a model that reads them: `when.timed_histories`; what is not given is taken for what it was in training, on average.
+        Raises `ValueError` on a k that is not 1 to the number of items, and on tables and arrays of more axes than one.
         """
         k = whole_k(k, len(self.item_ids))
-        offsets = self._offsets(allow, deny, on_unknown)
-        items, ends = flat(encode_histories(self.item_ids, histories, on_unknown))
+        offsets = offsets_of_ids(self.item_ids, allow, deny, on_unknown)
+        encoded = encode_histories(self.item_ids, histories, on_unknown)
+        items, ends = flat(timed_histories(self, histories, encoded, times, now))
         answers = named(self.item_ids, *self.top_items(items, ends, k, exclude_seen=exclude_seen, offsets=offsets))
         nobody = np.flatnonzero(np.diff(ends) == 0).tolist()
-        empty = [n for n in nobody if not is_lost(0, len(histories[n]), on_unknown)]
-        if empty:
+        if empty := [n for n in nobody if not is_lost(0, len(histories[n]), on_unknown)]:
             warnings.warn(f"{len(empty)} histories without a known item: answered by popularity", stacklevel=2)
         for number in empty:
             answers[number] = self._popular(k, offsets)
@@ -187,11 +196,16 @@ class Recommender:
     def recommend_users(
         self, data: Interactions, users: Sequence[Any], k: SupportsIndex = 10, **options: Any
     ) -> Answers:
-        """As `recommend`, with its options, for users of `data` by raw user id. Raises `ValueError` naming those it has not."""
+        """As `recommend`, with its options, for users of `data` by raw user id, with its times if the model reads them and it has any.
+
+        Raises `ValueError` naming those it has not.
+        """
+        if self.architecture.reads_times and data.times is not None:
+            options = {"times": data.times_of(users)} | options
         return self.recommend(data.histories_of(users), k, **options)
 
     def top_items(
-        self, items: np.ndarray, ends: np.ndarray, k: int, *, exclude_seen: bool = True, offsets: Any = None
+        self, items: Events, ends: np.ndarray, k: int, *, exclude_seen: bool = True, offsets: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """(scores, inner ids), [users k] each, of many users in arrays: user u's history is `items[ends[u]:ends[u + 1]]`.
 
@@ -200,23 +214,32 @@ class Recommender:
         """
         return self.answering.top_items(items, ends, k, exclude_seen=exclude_seen, offsets=offsets)
 
-    def hidden(self, items: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    def hidden(self, items: Events, ends: np.ndarray) -> np.ndarray:
         """As `embed`, float32 [users width], with the arguments of `top_items`."""
         return self.one.hidden(items, ends)
 
-    def embed(self, histories: Sequence[Sequence[Any]], *, on_unknown: OnUnknown = "skip") -> np.ndarray:
+    def embed(
+        self, histories: Sequence[Sequence[Any]], *, on_unknown: OnUnknown = "skip", times: Any = None, now: Any = None
+    ) -> np.ndarray:
         """float32 [histories width]: what each history is to the model; its inner product with an item vector is a score.
 
         A history without a known item is a row of zeros, with a warning unless it is empty.
         """
-        return self.hidden(*flat(encode_histories(self.item_ids, histories, on_unknown)))
+        encoded = encode_histories(self.item_ids, histories, on_unknown)
+        return self.hidden(*flat(timed_histories(self, histories, encoded, times, now)))
 
     def item_vectors(self) -> tuple[tuple[str, ...], np.ndarray]:
         """(raw ids, float32 [items width]): the vectors that score, for an index outside."""
         return tuple(self.item_ids.raw), np.asarray(item_table(self.weights))[1:]
 
     def score(
-        self, history: Sequence[Any], candidates: Sequence[Any], *, on_unknown: OnUnknown = "skip"
+        self,
+        history: Sequence[Any],
+        candidates: Sequence[Any],
+        *,
+        on_unknown: OnUnknown = "skip",
+        times: Any = None,
+        now: Any = None,
     ) -> list[float | None]:
         """The score of each candidate as the next item of one history, for re-ranking; None for an unknown candidate.
 
@@ -224,8 +247,9 @@ class Recommender:
         alone scores nothing (None for every candidate), with on_unknown "popular" by popularity.
         """
         inner = encode_ids(self.item_ids, candidates, on_unknown, "candidates")
-        known = encode_histories(self.item_ids, [history], on_unknown)
-        if len(known[0]):
+        known: Any = encode_histories(self.item_ids, [history], on_unknown)
+        known = timed_histories(self, [history], known, None if times is None else [times], now)
+        if len(items_of(known[0])):
             one = self._network_of(known)
             vectors = np.asarray(one.programs.vectors(one.weights, padded_ids(inner)))[: len(inner)]
             scores = vectors @ one.hidden(*flat(known))[0]
@@ -248,83 +272,20 @@ class Recommender:
         effects = effects_of(self._network_of(encoded), known, int(inner))
         return largest_first(self.item_ids, self.item_ids.encode(history), effects)
 
-    def _network_of(self, history: list[np.ndarray]) -> OneNetwork:
-        """What answers the one history, of inner ids."""
+    def _network_of(self, history: list[Any]) -> OneNetwork:
+        """What answers the one history, of inner ids, with times or without."""
         return self.one if self.routed is None else self.routed.networks[self.routed.choose(*flat(history))[0]]
 
     def similar(self, items: Sequence[Any], k: SupportsIndex = 10) -> Answers:
         """The k items nearest to each item, as (raw item id, cosine of the item vectors). Raises `ValueError` on unknown ids."""
         inner = encode_ids(self.item_ids, items, "error", "items")
         k = min(whole_k(k, len(self.item_ids)), len(self.item_ids) - 1)
-        if not len(inner) or not k:
-            return [[] for _ in inner]
-        size = rounded_up(k, len(self.item_ids))
-        top = self.programs.nearest(self.weights, padded_ids(inner), k=size)
-        return named(self.item_ids, *fetched(top, len(inner), k))
-
-    # --------------------------------------------------------------------------------------------------- one event at a time
-
-    def start(self, histories: Sequence[Sequence[Any]], *, on_unknown: OnUnknown = "popular") -> AnyStream:
-        """A batch of users after their histories (empty ones too), from which `update` goes on at constant work an event.
-
-        A history without a known item begins like an empty one. Raises `ValueError` where the attention is bidirectional:
-        it cannot stream.
-        """
-        encoded = encode_histories(self.item_ids, histories, "popular" if on_unknown == "skip" else on_unknown)
-        return self.answering.start(encoded)
-
-    def update(self, stream: AnyStream, items: Sequence[Any], *, on_unknown: OnUnknown = "skip") -> AnyStream:
-        """The users after one more event each; None leaves a user as it is, an unknown id too, with a warning.
-
-        Answers equal those of `recommend` on the same events. When a history has grown to N events, it is cut to its
-        latest N/2 and goes on from there, so work and memory stay bounded; `stream.count` says how many events count.
-        """
-        self.answering.check(stream)
-        check_ids(items, "items")
-        if len(items) != len(stream.count):
-            raise ValueError(f"items: expected one for each of {len(stream.count)} users, got {len(items)}")
-        given = [item for item in items if item is not None]
-        inner = np.zeros(len(items), np.int32)
-        inner[[item is not None for item in items]] = encode_ids(self.item_ids, given, on_unknown, "items")
-        return self.answering.push(stream, inner)
-
-    def recommend_from(
-        self,
-        stream: AnyStream,
-        k: SupportsIndex = 10,
-        *,
-        exclude_seen: bool = True,
-        allow: Iterable[Any] | None = None,
-        deny: Iterable[Any] | None = None,
-    ) -> Answers:
-        """As `recommend`, for the users of a stream; `exclude_seen` leaves out the events that the stream still counts.
-
-        Users without an event yet are answered by popularity, without a warning: a session begins like that.
-        """
-        self.answering.check(stream)
-        k = whole_k(k, len(self.item_ids))
-        offsets = self._offsets(allow, deny, "skip")
-        found = self.answering.top_from(stream, k, exclude_seen=exclude_seen, offsets=offsets)
-        answers = named(self.item_ids, *found)
-        for number in np.flatnonzero(stream.count == 0):
-            answers[number] = self._popular(k, offsets)
-        return answers
-
-    def save_stream(self, path: str | Path, stream: AnyStream) -> None:
-        """Write a stream to one .npz file, aside and renamed."""
-        self.answering.check(stream)
-        self.answering.save(Path(path), stream, self.fingerprint)
-
-    def load_stream(self, path: str | Path) -> AnyStream:
-        """Read what `save_stream` wrote. Raises `ValueError` naming the file if it is damaged or another model's."""
-        return self.answering.load(Path(path), self.fingerprint)
+        return named(self.item_ids, *self.one.nearest(inner, k)) if len(inner) and k else [[] for _ in inner]
 
     def export(self, path: str | Path, k: SupportsIndex = 10, *, exclude_seen: bool = True) -> None:
         """Write one `jax.export` file that answers without this library, and the item ids beside it (see `easrec_jax.serving.export`)."""
         k = whole_k(k, len(self.item_ids))
         export_file(self.network, self.weights, self.item_ids, Path(path), k=k, exclude_seen=exclude_seen)
-
-    # -------------------------------------------------------------------------------------------------------------- the pieces
 
     def warm_up(self, k: int = 10, rows: int = 1) -> None:
         """Compile what requests of up to `rows` users will need, before the first one comes."""
@@ -332,16 +293,6 @@ class Recommender:
         for length in self.lengths:
             for count in row_counts(rounded_up(rows)):
                 self.recommend([[item] * length] * count, k)
-
-    def _offsets(self, allow: Iterable[Any] | None, deny: Iterable[Any] | None, on_unknown: str) -> np.ndarray | None:
-        """float32 [items + 1] of raw ids, None if all may be recommended; unknown ones in `deny` never are anyway."""
-        allowed = denied = None
-        if allow is not None:
-            allowed = encode_ids(self.item_ids, allow, on_unknown, "allow")
-        if deny is not None:
-            check_ids(deny, "deny")
-            denied = self.item_ids.encode(list(deny))
-        return offsets_of(len(self.item_ids), allowed, denied)
 
     def _popular(self, k: int, offsets: np.ndarray | None) -> list[tuple[str, float]]:
         best = most_popular(self.ranking, k, offsets)

@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 from easrec_jax.data.batches import Batch
+from easrec_jax.data.clock import items_of, replaced
 from easrec_jax.models.encoder import Encoder
 from easrec_jax.models.item_features import Rows, feature_rows, with_items
 from easrec_jax.train.step import softmax_loss
@@ -36,7 +37,8 @@ class Known(NamedTuple):
 
     def batch(self, batch: Batch) -> Batch:
         """The batch in the numbers of this catalogue; targets that are not in it count as none."""
-        return Batch(*(self.places[jnp.asarray(items)] for items in batch))  # type: ignore[arg-type]
+        items, targets = (self.places[jnp.asarray(ids)] for ids in (items_of(batch.items), batch.targets))
+        return Batch(replaced(batch.items, items), targets)  # type: ignore[arg-type]
 
     def fold(self, weights: dict, key: Array | None = None) -> dict:
         """The network's own weights over this catalogue; a key drops ids of the classes and is consumed."""

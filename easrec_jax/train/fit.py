@@ -19,6 +19,7 @@ from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.models.encoder import Encoder
 from easrec_jax.models.item_features import FeatureWeights, feature_weights, fold
 from easrec_jax.models.network import item_table, network_scores
+from easrec_jax.models.unknown_times import with_unknown_times
 from easrec_jax.nn.losses import cross_entropy
 from easrec_jax.parallel.layout import Layout
 from easrec_jax.parallel.tables import spread
@@ -35,7 +36,7 @@ OF_THE_COMMAND = ("architecture", "weights", "from_model", "baseline_learning_ra
 class Fitted(NamedTuple):
     """The best epoch by validation NDCG@10."""
 
-    weights: dict  # the network's own, item features folded in; whole, of NumPy where several devices trained them
+    weights: dict  # the network's own: features folded in, unknown times means; whole, of NumPy where several devices trained them
     epoch: int  # from 1; 0: nothing was better than the start
     ndcg: float
     finished: bool  # False: interrupted
@@ -98,7 +99,8 @@ def fit(
     )
     kept = loop.kept if layout is None else layout.unplace(loop.kept)
     best = int(loop.best_epoch), float(loop.best), bool(loop.finished)
-    return Fitted(fold(kept, inputs), *best, feature_weights(kept, inputs))
+    whole = with_unknown_times(fold(kept, inputs), task.split)
+    return Fitted(whole, *best, feature_weights(kept, inputs))
 
 
 def _begin(weights: dict, tx: optax.GradientTransformation, layout: Layout | None) -> TrainState:
@@ -137,4 +139,4 @@ def held_out_cross_entropy(encoder: Encoder, weights: dict, evaluator: Evaluator
 @partial(jax.jit, static_argnames=("encoder", "layout"))
 def _loss_at_the_end(weights: dict, batch: Batch, *, encoder: Encoder, layout: Layout | None) -> Array:
     weights = spread(weights, layout)
-    return cross_entropy(encoder.encode_last(weights, jnp.asarray(batch.items)), item_table(weights), batch.targets)
+    return cross_entropy(encoder.encode_last(weights, batch.items), item_table(weights), batch.targets)

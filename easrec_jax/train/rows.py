@@ -18,6 +18,7 @@ import optax
 from jax import Array
 
 from easrec_jax.data.batches import Batch
+from easrec_jax.data.clock import items_of, replaced
 from easrec_jax.data.split import Split
 from easrec_jax.models.encoder import Encoder
 from easrec_jax.models.network import item_table
@@ -83,7 +84,8 @@ def sampled_step(
         step_key, id_key = jax.random.split(step_key)
     dropout_key, negatives_key = jax.random.split(step_key)
     drawn = draw_negatives(sampler, negatives_key, negatives)
-    parts = [jnp.zeros(1, jnp.int32), batch.items.ravel(), batch.targets.ravel(), drawn]
+    events = items_of(batch.items)
+    parts = [jnp.zeros(1, jnp.int32), events.ravel(), batch.targets.ravel(), drawn]
     if layout is not None:  # ids are few bytes: sorted on each device
         parts = [layout.replicated(part) for part in parts]
     # sorted, so padding stays 0; what fills up is out of range, or a row of zeros that stays zero
@@ -91,7 +93,7 @@ def sampled_step(
         jnp.concatenate(parts), size=sum(p.size for p in parts), return_inverse=True, fill_value=encoder.num_items + 1
     )
     items, targets, drawn = jnp.split(local[1:], np.cumsum([p.size for p in parts[1:-1]]))
-    items, targets = items.reshape(batch.items.shape), targets.reshape(batch.targets.shape)
+    items, targets = items.reshape(events.shape), targets.reshape(batch.targets.shape)
     if layout is not None:
         items, targets = layout.cut(items), layout.cut(targets)
     correction = log_expected(sampler, ids, negatives)
@@ -101,7 +103,7 @@ def sampled_step(
     def loss_of(weights: dict) -> Array:
         weights = weights if known is None else known.fold_rows(weights, ids, id_key)
         encode = small.encode_last if targets.ndim == 1 else small.encode
-        hidden = encode(weights, items, key=dropout_key)
+        hidden = encode(weights, replaced(batch.items, items), key=dropout_key)
         flat = hidden.reshape(-1, hidden.shape[-1])
         return sampled_cross_entropy(flat, item_table(weights), targets.ravel(), drawn, correction)
 

@@ -9,6 +9,7 @@ from easrec_jax.data.batches import Batch, Samples, training_samples
 from easrec_jax.data.split import Part, Split
 from easrec_jax.evaluate.evaluator import Evaluator
 from easrec_jax.parallel.layout import Layout, make_mesh
+from easrec_jax.typed import check
 
 
 class Task(NamedTuple):
@@ -41,7 +42,7 @@ class Task(NamedTuple):
 
 
 def task_of(config: Config, split: Split) -> Task:
-    """The task that a config sets."""
+    """The task that a config sets; `ValueError` where it reads times and the data have none."""
     evaluator = make_evaluator(
         config, split, "validation", (config.evaluate.select_by,), sample=config.evaluate.users,
         layout=layout_of(config, split.data.num_items),
@@ -50,10 +51,22 @@ def task_of(config: Config, split: Split) -> Task:
 
 
 def samples_of(config: Config, split: Split) -> Samples:
-    """The training samples that a config asks for."""
+    """The training samples that a config asks for, with times if its networks read any."""
     return training_samples(
-        split, max_length=config.model.max_length, targets=config.data.targets, windows=config.data.windows
+        read_by(config, split),
+        max_length=config.model.max_length,
+        targets=config.data.targets,
+        windows=config.data.windows,
     )
+
+
+def read_by(config: Config, split: Split) -> Split:
+    """The split as the config's networks read it: without times, or with; `ValueError` where there are none."""
+    if config.model.times == "no":
+        return split.without_times()
+    expected = "no, or data with times: load_data(..., times=True), read_interactions(..., times=True)"
+    check(split.data.times is not None, "model.times", expected, config.model.times)
+    return split
 
 
 def layout_of(config: Config, num_items: int) -> Layout | None:
@@ -69,7 +82,7 @@ def make_evaluator(
     """The evaluator that a config asks for, of all users or of a `sample` of so many; `layout` is that of the weights."""
     settings = config.evaluate
     return Evaluator(
-        split,
+        read_by(config, split),
         part,
         config.model.max_length,
         protocols,
