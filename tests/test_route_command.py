@@ -29,7 +29,7 @@ ELASTIC = (
     "--search.strategy=untrained", "--search.sharing=corners", "--search.training=sandwich", "--search.ranking=measured",
     "--search.finalists=1", "--search.prune", "0", "0.5", "--search.budget=None",
 )  # fmt: skip
-ROUTE = ("--route.width=8", "--route.epochs=2", "--route.budget=0.9", "--route.least_share=0")
+ROUTE = ("--route.width=8", "--route.form=ridge", "--route.budget=0.9", "--route.least_share=0")
 
 
 def test_an_elastic_model_is_routed_and_what_is_written_answers_each_user(call_here, tmp_path):

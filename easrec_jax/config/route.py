@@ -14,9 +14,12 @@ class RouteConfig:
 
     budget: float = 0.45
     """Mean FLOPs of a request, the router's own included, over those of the largest network."""
-    form: Literal["expected", "straight_through"] = "expected"
+    form: Literal["expected", "straight_through", "ridge"] = "expected"
     """What the router learns from: the exact mean over all networks; or one network drawn for each user, straight-through, as
-    CANet does (which has guide and uniform at .01)."""
+    CANet does (which has guide and uniform at .01). ridge: neither, nor epochs, but what each network is worth to a user is predicted
+    by ridge regression, in closed form."""
+    ridge: float = 1.0
+    """Of the form ridge: its strength over the variance of a feature: at 1 what a feature says alone counts half."""
     guide: float = 0.0
     """Weight of CANet's guide: small sizes for users whose next item the cheapest network finds, large ones for the others."""
     uniform: float = 0.0
@@ -47,5 +50,5 @@ class RouteConfig:
         check(0.0 <= self.least_share < 1.0, "route.least_share", "a share in [0, 1)", self.least_share)
         check_least(self, "route", 1, "width", "epochs", "batch_size")
         check_least(self, "route", 0, "guide", "uniform", "penalty", "weight_decay")
-        for name in ("learning_rate", "price_rate"):
+        for name in ("learning_rate", "price_rate", "ridge"):
             check(getattr(self, name) > 0, f"route.{name}", "a number above 0", getattr(self, name))

@@ -3,8 +3,9 @@
 Its labels are what each network is worth on a user's validation item: no network was trained on those, and a memorised
 training item is no evidence that a user is easy. The router learns from most users', those of the others say what it is worth;
 the test items are not looked at. What is left is the last epoch's router: a few hundred users order epochs no better than
-chance. Then its scores get a price of FLOPs once more, so that the choices made of them, not only their expectation, keep the
-budget; and networks that hardly anyone gets are left out.
+chance. Or there are no epochs: one item a user says little, so that what networks are worth may as well be predicted by ridge
+regression, in closed form. Then its scores get a price of FLOPs once more, so that the choices made of them, not only their
+expectation, keep the budget; and networks that hardly anyone gets are left out.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from easrec_jax.models.cost import request_flops
 from easrec_jax.models.encoder import Weights
 from easrec_jax.models.network import Network, network_scores
 from easrec_jax.models.router import Router
-from easrec_jax.nas.route_step import Labelled, RouterState, menu_of, route_step
+from easrec_jax.nas.route_step import Labelled, Menu, RouterState, menu_of, route_step
 from easrec_jax.precision import in_float32
 from easrec_jax.train.loop import QUIET, LoopState, Procedure, Run, run_epochs
 from easrec_jax.train.step import optimizer
@@ -135,11 +136,42 @@ def train_router(
         expected = f"at least {costs.min():.3f}, the cheapest network and the router"
         raise ValueError(f"route.budget: expected {expected}, got {settings.budget}")
     learning, others = divided(len(found.gains), settings.held_out, seed)
-    steps = -(-len(learning) // settings.batch_size)
-    tx = optimizer(settings.learning_rate, "cosine", steps, steps * settings.epochs, settings.weight_decay)
-    key, menu, losses = jax.random.fold_in(jax.random.key(seed), 3), menu_of(elastic.networks, costs), found.losses
     mean, scale = found.features.mean(0), found.features.std(0) + 1e-6
     features = (found.features - mean) / scale
+    if settings.form == "ridge":
+        head, price, finished = ridge_head(features[learning], found.gains[learning], settings.ridge), 0.0, True
+    else:
+        lesson = _Lesson(router, features, found, learning, others, costs, menu_of(elastic.networks, costs))
+        head, price, finished = _descend(lesson, settings, seed, _named(run, elastic, split, settings, seed))
+    head = _of_raw_features(head, mean, scale)
+    kept, added = settle(route_scores(head, found.features), costs, settings)
+    router, head = router.keep(head, kept, added)
+    choice = np.array(kept)[choose(route_scores(head, found.features), costs[kept])]
+    worth = float(np.mean(found.gains[others, choice[others]]))
+    networks = tuple(elastic.networks[at] for at in kept)
+    if settings.form == "ridge" and run.on_epoch is not None:
+        run.on_epoch({"epoch": 0, "step": 0, "ndcg@10": worth, "cost": float(np.mean(costs[choice]))})
+    return Routed(router, head, networks, price, worth, finished)
+
+
+class _Lesson(NamedTuple):
+    """What a router learns from, and by whom it is judged."""
+
+    router: Router
+    features: np.ndarray  # float32 [users features], of mean 0 and variance 1
+    found: Outcomes
+    learning: np.ndarray  # users
+    others: np.ndarray  # the other users
+    costs: np.ndarray  # float64 [networks]
+    menu: Menu
+
+
+def _descend(lesson: _Lesson, settings: RouteConfig, seed: int, run: Run) -> tuple[dict, float, bool]:
+    """(the head after the last epoch, the price of FLOPs, whether that is the end: False if interrupted)."""
+    router, features, found, learning, others, costs, menu = lesson
+    steps = -(-len(learning) // settings.batch_size)
+    tx = optimizer(settings.learning_rate, "cosine", steps, steps * settings.epochs, settings.weight_decay)
+    key, losses = jax.random.fold_in(jax.random.key(seed), 3), found.losses
 
     def step(state: RouterState, batch: Labelled, _: int) -> tuple[RouterState, dict]:
         return route_step(state, batch, key, menu, router=router, tx=tx, settings=settings)
@@ -162,15 +194,18 @@ def train_router(
         steps_per_epoch=steps,
         epochs=settings.epochs,
         patience=settings.epochs,
-        run=_named(run, elastic, split, settings, seed),
+        run=run,
     )
-    head = _of_raw_features(loop.state.head, mean, scale)
-    kept, added = settle(route_scores(head, found.features), costs, settings)
-    router, head = router.keep(head, kept, added)
-    choice = np.array(kept)[choose(route_scores(head, found.features), costs[kept])]
-    worth = float(np.mean(found.gains[others, choice[others]]))
-    networks = tuple(elastic.networks[at] for at in kept)
-    return Routed(router, head, networks, float(loop.state.price), worth, bool(loop.finished))
+    return loop.state.head, float(loop.state.price), bool(loop.finished)
+
+
+def ridge_head(features: np.ndarray, gains: np.ndarray, strength: float) -> dict:
+    """The head that predicts gains [users networks] from features [users features] of variance one, by ridge regression."""
+    centre, worth = features.mean(0, np.float64), gains.mean(0)
+    beside = features - centre
+    shrunk = beside.T @ beside + strength * len(features) * np.eye(features.shape[1])
+    kernel = np.linalg.solve(shrunk, beside.T @ (gains - worth))
+    return {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(worth - centre @ kernel, jnp.float32)}
 
 
 def _of_raw_features(head: dict, mean: np.ndarray, scale: np.ndarray) -> dict:
@@ -227,9 +262,11 @@ def settle(scores: np.ndarray, costs: np.ndarray, settings: RouteConfig) -> tupl
 
     Whose network is left out gets the one that scores next.
     """
-    kept, spend = np.arange(len(costs)), spending(scores, costs, settings.budget)
+    kept, ridge = np.arange(len(costs)), settings.form == "ridge"
+    # scores of a ridge are gains: nobody gets more than what is best for them
+    spend, least = (settings.budget, 0.0) if ridge else (spending(scores, costs, settings.budget), -np.inf)
     while True:
-        price = price_at(scores[:, kept], costs[kept], spend)
+        price = max(price_at(scores[:, kept], costs[kept], spend), least)
         share = np.bincount(choose(scores[:, kept], costs[kept], price), minlength=len(kept)) / len(scores)
         stays = share >= settings.least_share
         if not (costs[kept[stays]] <= spend).any():
