@@ -41,7 +41,7 @@ def test_rows_are_of_one_cell_and_stand_beside_its_teacher(made):
     mine = results["rows"][2]["test full ndcg@10"]
     assert mine == pytest.approx(gains(ranks)["ndcg@10"].mean())
     pairs = [(test["row"], test["against"]) for test in results["tests"]]
-    assert pairs == [("student", "nextitnet"), ("student", "alone"), ("scores", "alone")]
+    assert pairs == [("student", "nextitnet"), ("student", "alone"), ("scores", "alone"), ("wide", "nextitnet")]
     assert results["tests"][2]["difference"] == pytest.approx(results["rows"][3]["test full ndcg@10"] - mine)
     assert text.count(LABELS["scores"]) == 2 and (folder / "teachers" / "nextitnet-seed0" / "teacher").is_dir()
 

@@ -259,7 +259,7 @@ def test_a_part_holds_each_of_its_users_whole(tmp_path):
     write_parts(source, tmp_path / "spill", range(5), 5)
     seen = {}
     for number in range(5):
-        users, items, ends = read_part(source, tmp_path / "spill", number)
+        users, items, ends, _ = read_part(source, tmp_path / "spill", number)
         for position, user in enumerate(users):
             assert user not in seen
             seen[user] = items[int(ends[position]) : int(ends[position + 1])].to_list()

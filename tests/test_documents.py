@@ -135,6 +135,9 @@ def read(monkeypatch):
     monkeypatch.setattr(tyro, "cli", understood)
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    scripts = [path.stem for path in (ROOT / "benchmarks").glob("*.py")]
+    for name in scripts:  # tests have a module of one of these names too
+        monkeypatch.delitem(sys.modules, name, raising=False)
 
     def module_of(program: str) -> types.ModuleType:
         spec = importlib.util.spec_from_file_location(f"documented_{Path(program).stem}", program)
@@ -155,7 +158,9 @@ def read(monkeypatch):
         with pytest.raises(Understood):
             command()
 
-    return run
+    yield run
+    for name in scripts:
+        sys.modules.pop(name, None)
 
 
 def test_every_command_has_flags_that_exist(read):

@@ -93,7 +93,7 @@ def read_histories(path: Path) -> None:
     source = open_source(path)
     write_parts(source, path.with_name("spill"), range(2), 2)
     parts = [read_part(source, path.with_name("spill"), number) for number in range(2)]
-    for users, items, ends in parts:
+    for users, items, ends, _ in parts:
         assert len(ends) == len(users) + 1 and ends[-1] == len(items)
 
 

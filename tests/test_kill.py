@@ -77,8 +77,8 @@ def test_out_of_room_the_last_checkpoint_stays(tmp_path, monkeypatch, capfd, mom
     monkeypatch.undo()
     assert checkpoints.latest() == 1
     np.testing.assert_array_equal(checkpoints.restore(tree(0))["a"], tree(1)["a"])
-    checkpoints.save(2, tree(2))
-    assert checkpoints.latest() == 2
+    checkpoints.save(3, tree(3))
+    assert checkpoints.latest() == 3
 
 
 def test_asides_of_the_dead_go_and_those_of_the_living_stay(tmp_path):

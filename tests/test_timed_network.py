@@ -58,10 +58,8 @@ def apply(encoder, method, weights, *args):
 
 
 @pytest.fixture(scope="module")
-def weights() -> dict:
-    from conftest import random_weights
-
-    return random_weights(NETWORK.init)
+def weights(draw_weights) -> dict:
+    return draw_weights(NETWORK.init)
 
 
 def batch_of(rows=ROWS) -> Timed:

@@ -10,7 +10,6 @@ import time
 import numpy as np
 import polars as pl
 import pytest
-from conftest import random_weights
 from documents import block
 from tiny import TINY
 
@@ -46,14 +45,14 @@ ARCHITECTURE = Architecture(
 HOUR = 3600.0
 
 
-def model_of(architecture: Architecture = ARCHITECTURE) -> Model:
+def model_of(draw, architecture: Architecture = ARCHITECTURE) -> Model:
     network = Network(architecture, len(IDS))
-    return Model(architecture, random_weights(network.init), IdMap(IDS), np.arange(len(IDS) + 1)[::-1], {"test": {}})
+    return Model(architecture, draw(network.init), IdMap(IDS), np.arange(len(IDS) + 1)[::-1], {"test": {}})
 
 
 @pytest.fixture(scope="module")
-def recommender() -> Recommender:
-    return Recommender(model_of())
+def recommender(draw_weights) -> Recommender:
+    return Recommender(model_of(draw_weights))
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +148,7 @@ def test_a_stream_answers_as_the_history_does_beyond_n_and_is_saved(recommender,
     assert recommender.recommend_from(stream, 5) != recommender.recommend_from(stream, 5, now=now)
 
 
-def test_wrong_times_are_refused_where_they_are(recommender, clicks):
+def test_wrong_times_are_refused_where_they_are(recommender, clicks, draw_weights):
     histories, times = clicks
     wrong = [
         ({"now": 1.7e9}, "times: expected those of the histories beside now"),
@@ -167,17 +166,21 @@ def test_wrong_times_are_refused_where_they_are(recommender, clicks):
     stream = recommender.start(histories, times=times)
     with pytest.raises(ValueError, match="times: expected .* or later, the last time of user 0"):
         recommender.update(stream, ["i1", None, None], times=[1.6e9, None, None])
-    plain = Recommender(model_of(dataclasses.replace(ARCHITECTURE, times="no")))
+    plain = Recommender(model_of(draw_weights, dataclasses.replace(ARCHITECTURE, times="no")))
     with pytest.raises(ValueError, match="expected none, this model reads no times"):
         plain.recommend(histories, 3, times=times)
     with pytest.raises(ValueError, match="export: expected a model that reads no times"):
         recommender.export("model.jax")
 
 
-def test_a_saved_model_and_a_pickled_one_answer_alike(recommender, clicks, tmp_path):
+def test_a_saved_model_and_a_pickled_one_answer_alike(recommender, clicks, draw_weights, tmp_path):
     histories, times = clicks
     save_model(
-        tmp_path / "model", model_of(), architecture=ARCHITECTURE.to_json(), config=to_json(Config()), metrics=""
+        tmp_path / "model",
+        model_of(draw_weights),
+        architecture=ARCHITECTURE.to_json(),
+        config=to_json(Config()),
+        metrics="",
     )
     assert load_model(tmp_path / "model").architecture == ARCHITECTURE
     want = recommender.recommend(histories, 5, times=times, now=2e9)
