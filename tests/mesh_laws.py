@@ -41,7 +41,7 @@ from easrec_jax.train.checkpoint import Checkpoints
 from easrec_jax.train.rows import Sampler, sampled_step
 from easrec_jax.train.step import TrainState, optimizer, train_step
 
-MESHES = ((1, 1), (8, 1), (1, 8), (2, 4))
+MESHES = ((8, 1), (1, 8), (2, 4))
 ITEMS, LENGTH, USERS, STEPS = 1008, 12, 13, 20  # rows of the table: 1009, a prime; users: no multiple of any mesh
 SIZES = {"depth": 1, "heads": 2, "attention": "causal_linrec", "gate_layers": 0}
 SMALL = Network(Architecture(width=8, inner=12, max_length=LENGTH, **SIZES), ITEMS, 0.2)

@@ -19,17 +19,14 @@ from easrec_jax.train.checkpoint import Checkpoints
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("what", ["artifact", "retrain"])  # all of them: python benchmarks/kill.py
-def test_a_few_random_kills(what):
-    """Half a minute for "retrain", in processes that are killed: what comes before, an undisturbed run and its repetition, then the
-    killed one and what goes on from it."""
-    rounds = {"artifact": 2}.get(what, 1)
-    command = [sys.executable, "benchmarks/kill.py", "--what", what, "--rounds", str(rounds)]
+def test_a_few_random_kills():
+    """Of saving a model, in processes that are killed; of whole runs: python benchmarks/kill.py --what all."""
+    command = [sys.executable, "benchmarks/kill.py", "--what", "artifact", "--rounds", "2"]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert f"{what}: {rounds} kills" in done.stdout
+    assert "artifact: 2 kills" in done.stdout
 
 
 def tree(step: int) -> dict:
