@@ -104,26 +104,20 @@ def advice(a: Arguments, p: dict[str, float]) -> list[str]:
     return lines
 
 
+def shown(number: float, digits: int, units: tuple[tuple[float, float, str], ...]) -> str:
+    """The number in the first of the units (from where on, how much it is, its name) that it is large enough for."""
+    _, unit, name = next(one for one in units if number >= one[0])
+    return f"{number / unit:,.{digits}f} {name}"
+
+
 def main(a: Arguments) -> None:
     p = plan(a)
 
     def size(number: float) -> str:
-        return (
-            f"{number / 1e12:,.2f} TB"
-            if number >= 1e12
-            else f"{number / 1e9:,.2f} GB"
-            if number >= 1e8
-            else f"{number / 1e6:,.2f} MB"
-        )
+        return shown(number, 2, ((1e12, 1e12, "TB"), (1e8, 1e9, "GB"), (0, 1e6, "MB")))
 
     def time(seconds: float) -> str:
-        return (
-            f"{seconds / 3600:,.1f} h"
-            if seconds >= 7200
-            else f"{seconds / 60:,.1f} min"
-            if seconds >= 60
-            else f"{seconds:,.1f} s"
-        )
+        return shown(seconds, 1, ((7200, 3600, "h"), (60, 60, "min"), (0, 1, "s")))
 
     print(f"{a.users:.3g} users x {a.events:g} events, {a.items:.3g} items, width {a.width}, {a.devices} devices")
     rows = {

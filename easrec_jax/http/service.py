@@ -93,7 +93,9 @@ class Service:
     def check_successor(self, other: Service) -> None:
         """Raise `Refused` where another model cannot take over from this one."""
         if self.engine.sessions is not None and other.engine.sessions is None:
-            raise Refused("the model's folder", "a model that can stream, as the one served", "another", status=409)
+            raise Refused(
+                "the model's folder", "a model with sessions, as the one served has", "one without", status=409
+            )
 
     def rows_of(self, old: Service) -> np.ndarray:
         """Inner ids here by inner ids there, int32 [items + 1]; 0 for items that are gone."""

@@ -92,7 +92,7 @@ def test_what_cannot_take_over_changes_nothing(link):
         point(link, "nothing")
         bad(client.post("/model"), 409, "the model's folder", "a model that can be served", str(link))
         point(link, "bidirectional")
-        bad(client.post("/model"), 409, "the model's folder", "a model that can stream")
+        bad(client.post("/model"), 409, "the model's folder", "a model with sessions", "got one without")
         assert good(client.get("/model"))["weights_sha256"] == before
         check(
             good(client.post("/recommend", json={"histories": [HISTORY], "k": 3}))["results"][0],
