@@ -35,6 +35,7 @@ from experiments.canet_rivals import PARTS, Measured, exit_costs, exits_of, orac
 from experiments.canet_tables import canet_tables
 from experiments.cells import Cells, Job
 from experiments.elastic import elastic_config, trained_elastic
+from experiments.slices_alone import beside_alone
 from experiments.throughput import users_per_second
 
 
@@ -47,7 +48,8 @@ def run_canet(cells: Cells, *, seeds: int, dataset: str, rows: tuple[str, ...] =
         jobs[f"canet-seed{seed}"] = Job(partial(canet_cell, cells), config)
     found = list(zip(cells.run_all(jobs), [cells.ranks(name) or {} for name in jobs], strict=True))
     results, lines, text = canet_tables(found, cells.config, cells.split, dataset)
-    return cells.write("canet", results, lines, text, seeds=seeds)
+    more, beside = beside_alone(cells, elastic_config(cells.config, dataset), found)
+    return cells.write("canet", results | more, lines, "\n\n".join([text, *([beside] if beside else [])]), seeds=seeds)
 
 
 def canet_cell(cells: Cells, config: Config, run: Run) -> dict | None:

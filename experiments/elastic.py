@@ -58,7 +58,7 @@ def run_elastic(cells: Cells, *, seeds: int, rows: tuple[str, ...] = (), dataset
                 other = dataclasses.replace(seeded, search=_settings(row, seeded.search))
                 jobs[f"{row}-seed{seed}"] = Job(partial(elastic_cell, cells, row), other)
         if "alone" in shown:
-            for name, network in _alone(space, seed).items():
+            for name, network in alone_names(space, seed).items():
                 architecture = space.architecture(network)
                 jobs[name] = Job(partial(alone_cell, architecture, split), seeded, architecture)
     cells.run_all(jobs)
@@ -139,16 +139,16 @@ def _probability(found: Found, network: int) -> float:
     return found.shares["width"][width] * found.shares["depth"][depth]
 
 
-def _alone(space: Space, seed: int) -> dict[str, int]:
-    """Row of the space by the cell's name."""
+def alone_names(space: Space, seed: int, kind: str = "equal") -> dict[str, int]:
+    """Row of the space by the cell's name; those of `reproduce.py space` are of the kind "network"."""
     return {
-        f"equal-{row[0]}x{row[1] + 1}-seed{seed}": number for number, row in enumerate(space.networks[:, :2].tolist())
+        f"{kind}-{row[0]}x{row[1] + 1}-seed{seed}": number for number, row in enumerate(space.networks[:, :2].tolist())
     }
 
 
 def _names(row: str, space: Space, seeds: int) -> list[str]:
     if row == "alone":
-        return [name for seed in range(seeds) for name in _alone(space, seed)]
+        return [name for seed in range(seeds) for name in alone_names(space, seed)]
     return [f"{row}-seed{seed}" for seed in range(seeds)]
 
 
@@ -173,7 +173,7 @@ def analyse(cells: Cells, config: Config, space: Space, seeds: int, shown: list[
     columns: dict[str, np.ndarray] = {}
     alone = None
     if "alone" in shown:
-        kept = [[cells.used[name] for name in _alone(space, seed)] for seed in range(seeds)]
+        kept = [[cells.used[name] for name in alone_names(space, seed)] for seed in range(seeds)]
         alone = np.array([[cell["validation"][protocol]["ndcg@10"] for cell in row] for row in kept])
         columns["alone"] = alone.mean(0)
         each = [alone_flops(space.architecture(n), items, shapes, every_position=True) for n in range(len(flops))]
